@@ -26,7 +26,10 @@
 --    available_at. If the worker may have died of the execution, recovery_count grows;
 --    after too many deaths in a row, blocked_reason says so, and no worker claims the
 --    execution. A worker that cannot run it says so in `trouble`, and releases the claim.
--- 7. What a person does to it is in workflow_audit_log. `durable-workflow prune` deletes
+-- 7. A person may pause it: paused_at says since when. Its worker records the step that
+--    runs, and deletes the claim; available_at stays null until somebody resumes it. A
+--    row of workflow_pauses holds all executions of a workflow, or of every workflow.
+-- 8. What a person does to it is in workflow_audit_log. `durable-workflow prune` deletes
 --    finished executions, and all rows that refer to them.
 --
 -- Times are UTC in ISO-8601 text with six digits and a Z, so that they sort as text:
@@ -66,8 +69,8 @@
 -- queue                  the named queue that it is in; null if it is in none
 -- queue_key              its key there: workflow_limits may limit each key
 -- available_at           the time from which any worker may claim it; null while a worker
---                        has it, while it is blocked, while it waits only for a signal, and
---                        when it is final
+--                        has it, while it is blocked or paused, while it waits only for a
+--                        signal, and when it is final
 -- last_event             the last event that the workflow function got before it ended by
 --                        a failure, a cancel or its time to live; null before that, and if
 --                        an older version wrote it
@@ -82,6 +85,10 @@
 -- created_at             when it was started
 -- updated_at             when this row was last written
 -- status_since           since when it has its status; for one that is over, its end
+-- paused_at              since when a person has paused it: no worker claims it, whatever
+--                        its status; null when it is not paused, and when it is final
+-- paused_by              who paused it: USER@MACHINE, or the name that the caller gave
+-- paused_reason          why, as that person said; null if they did not say
 
 -- step_checkpoints: one attempt of one step, written before and after it runs. Attempt
 -- 0 is the compensation of the step, so the step's own row stays as it was.
@@ -134,7 +141,8 @@
 -- workflow_signal_id     gives the order of arrival
 -- workflow_execution_id  to whom it was sent
 -- signal_name            its name; `$cancel` asks the execution to cancel; `$mended` tells
---                        workers that somebody has corrected it, and is DELIVERED at once;
+--                        workers that somebody has corrected or resumed it, and `$paused`
+--                        that somebody has paused it: both are DELIVERED at once;
 --                        `$resolved` holds what a step that is to be tried again returns
 --                        instead; `$child:ID` says how a child of the execution ended
 -- payload                its data, as JSON; null is the same as 'null'
@@ -157,7 +165,7 @@
 -- workflow_audit_id      gives the order
 -- workflow_execution_id  to which execution it was done
 -- act                    what was done: the library writes retry, unblock, resolve, rerun,
---                        cancel and acknowledge
+--                        cancel, acknowledge, pause and resume
 -- actor                  who did it: USER@MACHINE, or the name that the caller gave
 -- details                as JSON: of a retry, the "error" and "message" that ended the
 --                        execution; of one from a step, also that step ("from"), the steps
@@ -167,7 +175,10 @@
 --                        the id of the new execution ("as") or of the old one ("of"); of a
 --                        cancel without a worker, that it "ended" or why it is
 --                        "unblocked"; of all that unblock, why it was "blocked", and
---                        which deleted rows were still "missing" then; else null
+--                        which deleted rows were still "missing" then; of a pause, the
+--                        "reason" and the reason that it "was" before; of a resume, or a
+--                        cancel that ends a pause, "paused_at", "paused_by" and
+--                        "paused_reason" of that pause; else null
 -- created_at             when it was done
 
 -- workflow_limits: how much runs at once, over all workers. Code declares it with
@@ -182,6 +193,15 @@
 --              nothing; null if no code has
 -- created_at   when it was first declared or set
 -- updated_at   when it was last changed
+
+-- workflow_pauses: what is paused as a whole. No worker claims what a row holds; new
+-- executions of it wait, too. To delete a row is to resume.
+--
+-- scope          WORKFLOW: all executions of a workflow; ALL: every execution
+-- name           of the workflow; '' for ALL
+-- paused_at      since when
+-- paused_by      who paused it: USER@MACHINE, or the name that the caller gave
+-- paused_reason  why, as that person said; null if they did not say
 
 -- workflow_claims: which worker has an execution. Its release deletes the row.
 --

@@ -20,6 +20,7 @@ BACKGROUND = d.WorkflowGuarantee.BEST_EFFORT_BACKGROUND
 STATUS, PENDING, EXPIRED = d.ExecutionStatus, d.SignalStatus.PENDING, d.SignalStatus.EXPIRED
 PROGRESS = ("status", "current_step", "error_type", "error_message", "last_event", "updated_at")
 UNDER_A_CLAIM = (*PROGRESS, "output_data", "recovery_count", "blocked_reason")
+NOT_PAUSED = {"paused_at": None, "paused_by": None, "paused_reason": None}
 JSON = ("input_data", "output_data", "payload", "details")
 
 change = msgspec.structs.replace
@@ -47,6 +48,7 @@ class Tables(msgspec.Struct):
     claims: dict = {}
     acknowledged: dict = {}
     queues: dict = {}
+    pauses: dict = {}
 
     def copy(self):
         return Tables(*(table.copy() for table in msgspec.structs.astuple(self)))
@@ -110,19 +112,29 @@ class Tables(msgspec.Struct):
         of = self.workflows[execution.workflow_id]
         return (of.workflow_type, of.version) in workflows
 
-    def may_be_claimed(self, execution):
+    def is_free(self, execution):
         is_free = execution.workflow_execution_id not in self.claims
         return is_free and execution.blocked_reason is None and not execution.status.is_terminal
 
+    def is_held(self, execution):
+        of = self.workflows[execution.workflow_id].workflow_type
+        return any(pause.holds(of) for pause in self.pauses.values())
+
+    def may_be_claimed(self, execution):
+        is_paused = execution.paused_at is not None or self.is_held(execution)
+        return self.is_free(execution) and not is_paused
+
     def may_be_queued(self, execution):
-        return execution.guarantee == BACKGROUND and self.may_be_claimed(execution)
+        may_be = execution.guarantee == BACKGROUND and execution.paused_at is None
+        return may_be and self.is_free(execution)
 
     def queued(self, workflows, queues, worker):
         """What may be claimed at its time: also a slot is free for each of them."""
-        free = [one for one in self.unfinished() if self.may_be_queued(one)]
-        free = [one for one in free if queues is None or one.queue in queues]
-        free = [one for one in free if self.has_slot(one.queue, one.queue_key, worker)]
-        return [one for one in free if one.available_at and self.is_of(one, workflows)]
+        found = [one for one in self.unfinished() if self.may_be_queued(one)]
+        found = [one for one in found if queues is None or one.queue in queues]
+        found = [one for one in found if self.has_slot(one.queue, one.queue_key, worker)]
+        found = [one for one in found if one.available_at and self.is_of(one, workflows)]
+        return [one for one in found if not self.is_held(one)]
 
     def has_slot(self, queue, key, worker):
         if queue is None:
@@ -264,6 +276,8 @@ class Tables(msgspec.Struct):
                     if record.status == "SUSPENDED":
                         self.claims[one] = change(self.claims[one], slot=None)
                     self.set(one, **{name: getattr(record, name) for name in UNDER_A_CLAIM})
+                    if record.status.is_terminal:
+                        self.set(one, **NOT_PAUSED)
                 case d.WorkflowExecution() if record.workflow_id in self.workflows:
                     before = self.executions.setdefault(one, record)
                     if before.status.is_terminal and before != record:
@@ -350,6 +364,7 @@ class Dicts:
     def __init__(self):
         self.tables, self.commits = Tables(), 0
         self.living, self.served = set(), {}
+        self.pauses = 0
 
     def commit(self, tables):
         self.tables = tables
@@ -381,13 +396,18 @@ class DictStore(d.CheckpointStore):
     # Records
 
     @writes
-    def create_execution(self, t, workflow, execution, tags=None):
+    def create_execution(self, t, workflow, execution, tags=None, *records):
         new = d.NewExecution(workflow=workflow, execution=execution, tags=tags)
         if execution.queue:
             raise ValueError("it is in a queue")
         is_new = t.start(new)
         one, at = execution.workflow_execution_id, execution.created_at
-        return self.claim(t, one, at) if is_new else None
+        claim = self.claim(t, one, at) if is_new else None
+        if is_new and not claim:
+            t.set(one, status=STATUS.PENDING, started_at=None)
+            t.put_into_queue(one, at)
+        t.save(records if is_new else ())
+        return claim
 
     @writes
     def enqueue_execution(self, t, workflow, execution, tags=None, *records):
@@ -456,6 +476,9 @@ class DictStore(d.CheckpointStore):
         ids = {"workflow_execution_id": one, "signal_name": r.CANCEL_SIGNAL}
         sent = t.receive(d.WorkflowSignal(**ids, created_at=at))
         t.save(records)
+        if t.executions[one].paused_at:
+            t.set(one, **NOT_PAUSED)
+            t.put_into_queue(one, at)
         return sent
 
     take_execution = reads(lambda _, t, one: t.taken(one))
@@ -587,7 +610,8 @@ class DictStore(d.CheckpointStore):
 
     @reads
     def load_unqueued_executions(self, t):
-        free = [one for one in t.unfinished() if t.may_be_claimed(one) and not one.available_at]
+        free = [one for one in t.unfinished() if t.is_free(one) and not one.available_at]
+        free = [one for one in free if t.may_be_queued(one) or one.guarantee != BACKGROUND]
         waits = [one for one in free if t.may_be_queued(one) and one.status == "SUSPENDED"]
         return [t.unqueued(one) for one in free if one not in waits]
 
@@ -606,7 +630,8 @@ class DictStore(d.CheckpointStore):
 
     def change_counter(self):
         t = self.dicts.tables
-        return self.dicts.commits - self.own_commits + len(t.signals) + len(t.executions)
+        own = len(t.signals) + len(t.executions) + self.dicts.pauses
+        return self.dicts.commits - self.own_commits + own
 
     @reads
     def load_signals_after(self, t, signal_id):
@@ -699,7 +724,8 @@ class DictStore(d.CheckpointStore):
         if t.taken(one) != seen:
             return False
         t.claims.pop(one, None)
-        t.set(one, **{name: getattr(becomes, name) for name in (*PROGRESS, "ttl_expires_at")})
+        new = (*PROGRESS, "ttl_expires_at", *NOT_PAUSED)
+        t.set(one, **{name: getattr(becomes, name) for name in new})
         t.set(one, output_data=None, recovery_count=0, blocked_reason=None)
         t.set(one, trouble=None, available_at=None)
         gone = {step.id for step in forget}
@@ -726,6 +752,47 @@ class DictStore(d.CheckpointStore):
         changed = len(not_undone) + len(new)
         t.save(records if changed else ())
         return changed
+
+    # Pausing
+
+    @writes
+    def pause_execution(self, t, one, *records, by, reason=None, now=None):
+        r.check_identifier("by", by)
+        before = t.find(one)
+        if before.status.is_terminal:
+            raise finished(before)
+        if not before.paused_at:
+            t.set(one, paused_at=now or r.utc_now(), paused_by=by)
+        t.set(one, paused_reason=reason or before.paused_reason, available_at=None)
+        t.save(records)
+        self.dicts.pauses += 1
+        return not before.paused_at
+
+    @writes
+    def resume_execution(self, t, one, *records, now=None):
+        if not t.find(one).paused_at:
+            return False
+        t.set(one, **NOT_PAUSED)
+        t.save(records)
+        t.put_into_queue(one, now or r.utc_now())
+        self.dicts.pauses += 1
+        return True
+
+    @writes
+    def begin_pause(self, t, pause):
+        before = t.pauses.get((pause.scope, pause.name))
+        reason = pause.paused_reason or (before and before.paused_reason)
+        t.pauses[pause.scope, pause.name] = change(before or pause, paused_reason=reason)
+        self.dicts.pauses += 1
+        return before is None
+
+    @writes
+    def end_pause(self, t, scope, name=""):
+        r.check_scope(scope, name)
+        self.dicts.pauses += 1
+        return t.pauses.pop((scope, name), None) is not None
+
+    load_pauses = reads(lambda _, t: [t.pauses[key] for key in sorted(t.pauses)])
 
     load_signals = reads(lambda _, t, one: select(t.signals, one))
 

@@ -223,6 +223,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_work_under_way": [{}],
     "load_queues": [{}],
     "count_unfinished": [{}],
+    "load_pauses": [{}],
     "load_attempt_workers": [{"workflow_execution_id": "undoing 7"}],
 }
 
@@ -237,6 +238,7 @@ def seeded_database(folder: Path) -> Generator[sqlite3.Connection]:
         with closing(sqlite3.connect(file, isolation_level=None)) as connection:
             _add_by_hand(connection)
             _add_workers(connection)
+            _add_pauses(connection)
             _write_otherwise(connection)
             yield connection
     finally:
@@ -271,6 +273,7 @@ def _empty_execution(status: ExecutionStatus) -> WorkflowExecution:
 
 
 def _full_execution(status: ExecutionStatus) -> WorkflowExecution:
+    is_paused = status is ExecutionStatus.SUSPENDED
     return WorkflowExecution(
         workflow_execution_id=f"{status}, full",
         workflow_id="order:1",
@@ -291,6 +294,9 @@ def _full_execution(status: ExecutionStatus) -> WorkflowExecution:
         started_at=NOON,
         created_at=NOON,
         updated_at=NOON,
+        paused_at=NOON if is_paused else None,
+        paused_by="kim" if is_paused else None,
+        paused_reason="the bank" if is_paused else None,
     )
 
 
@@ -443,6 +449,20 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
         "insert into workflow_signals (workflow_execution_id, signal_name, status, refused_reason)"
         " values ('asleep', ?, 'REFUSED', ?)",
         (("go", "it is no integer"), ("stop", None)),
+    )
+
+
+def _add_pauses(connection: sqlite3.Connection) -> None:
+    """Two workflows that are paused, and an execution that somebody has paused by hand."""
+    for scope, name, reason in (("WORKFLOW", "other", "the bank"), ("WORKFLOW", "gone", None)):
+        connection.execute(
+            "insert into workflow_pauses (scope, name, paused_by, paused_reason)"
+            " values (?, ?, 'kim', ?)",
+            (scope, name, reason),
+        )
+    connection.execute(
+        "update workflow_executions set paused_at = ? where workflow_execution_id = 'asleep'",
+        (NOON_TEXT,),
     )
 
 

@@ -612,6 +612,10 @@ select
     blocked_reason,
     trouble,
     trouble_since,
+    paused_at,
+    paused_by,
+    paused_reason,
+    paused_scope,
     error_type,
     error_message,
     worker_id,
@@ -659,7 +663,7 @@ where workflow_execution_id = :workflow_execution_id
 order by workflow_signal_id;
 
 -- name: load_next_timers
--- The deadlines that are due next.
+-- The deadlines that are due next, of what nobody has paused.
 -- :row_limit integer
 select
     workflow_execution_id,
@@ -667,6 +671,7 @@ select
     step_name,
     fire_at
 from workflow_due_timers
+where is_paused = 0
 order by fire_at
 limit :row_limit;
 
@@ -840,6 +845,7 @@ select
     version,
     status,
     trouble,
+    place,
     trouble_since,
     created_at,
     updated_at
@@ -979,7 +985,10 @@ select
     on_parent_end,
     run_number,
     created_at,
-    updated_at
+    updated_at,
+    paused_at,
+    paused_by,
+    paused_reason
 from workflow_executions
 where
     status not in (
@@ -1006,6 +1015,8 @@ where
     is not substr(available_at, 1, 19)
     or strftime('%Y-%m-%dT%H:%M:%S', started_at, '+0 days')
     is not substr(started_at, 1, 19)
+    or strftime('%Y-%m-%dT%H:%M:%S', paused_at, '+0 days')
+    is not substr(paused_at, 1, 19)
     or (
         status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
         and input_data is not null
@@ -1239,6 +1250,7 @@ where
     and signal.created_at < :before
     and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
     and execution.blocked_reason is null
+    and execution.paused_at is null
     and (
         claim.worker_id is not null
         or (
@@ -1296,12 +1308,18 @@ from workflow_claims
 group by worker_id;
 
 -- name: load_claimed_by
--- Some of the executions that a worker has claimed.
+-- Some of the executions that a worker has claimed, the last changed first.
 -- @scan workflow_claims: a row for each claim
+-- @sort: of the claims of one worker
 -- :row_limit integer
-select workflow_execution_id
-from workflow_claims
-where worker_id = :worker_id
+select
+    claim.workflow_execution_id,
+    execution.updated_at
+from workflow_claims as claim
+inner join workflow_executions as execution
+    on claim.workflow_execution_id = execution.workflow_execution_id
+where claim.worker_id = :worker_id
+order by execution.updated_at desc
 limit :row_limit;
 
 -- name: load_work_under_way
@@ -1344,7 +1362,8 @@ select
     due_since,
     running,
     in_trouble,
-    blocked
+    blocked,
+    paused
 from workflow_queue
 order by workflow_type, version;
 

@@ -38,7 +38,10 @@ insert into workflow_executions (
     created_at,
     updated_at,
     status_since,
-    trouble_since
+    trouble_since,
+    paused_at,
+    paused_by,
+    paused_reason
 )
 select
     :workflow_execution_id,
@@ -67,7 +70,10 @@ select
     :created_at,
     :updated_at,
     :updated_at,
-    iif(:trouble is null, null, :updated_at)
+    iif(:trouble is null, null, :updated_at),
+    :paused_at,
+    :paused_by,
+    :paused_reason
 where
     :fencing_token is null
     or exists (
@@ -111,7 +117,10 @@ on conflict (workflow_execution_id) do update set
         when excluded.trouble is null then null
         when excluded.trouble != workflow_executions.trouble then excluded.updated_at
         else coalesce(workflow_executions.trouble_since, excluded.updated_at)
-    end
+    end,
+    paused_at = excluded.paused_at,
+    paused_by = excluded.paused_by,
+    paused_reason = excluded.paused_reason
 where workflow_executions.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: insert_execution_if_absent!
@@ -200,7 +209,10 @@ select
     on_parent_end,
     run_number,
     created_at,
-    updated_at
+    updated_at,
+    paused_at,
+    paused_by,
+    paused_reason
 from workflow_executions
 where workflow_execution_id = :workflow_execution_id;
 
@@ -236,6 +248,9 @@ select
     execution.run_number,
     execution.created_at,
     execution.updated_at,
+    execution.paused_at,
+    execution.paused_by,
+    execution.paused_reason,
     exists(
         select 1
         from workflow_timers as timer
@@ -306,7 +321,10 @@ select
     on_parent_end,
     run_number,
     created_at,
-    updated_at
+    updated_at,
+    paused_at,
+    paused_by,
+    paused_reason
 from workflow_executions
 where status in (select value from json_each(:statuses))
 order by created_at, workflow_execution_id;
@@ -314,7 +332,8 @@ order by created_at, workflow_execution_id;
 -- name: update_execution!
 -- Saves how far an execution has come, for the worker that has claimed it. What it
 -- was started with stays: an input may be large, and is written once. So does why it is
--- blocked, until it is over: somebody has deleted a step of it meanwhile.
+-- blocked, until it is over: somebody has deleted a step of it meanwhile. And so does
+-- its pause, which somebody may have begun meanwhile.
 -- Changing no row means that it is final, or that the claim is lost.
 update workflow_executions
 set
@@ -332,7 +351,12 @@ set
     last_event = :last_event,
     updated_at = :updated_at,
     status_since = iif(status = :status, status_since, :updated_at),
-    trouble_since = null
+    trouble_since = null,
+    paused_at = iif(:status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, paused_at),
+    paused_by = iif(:status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, paused_by),
+    paused_reason = iif(
+        :status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, paused_reason
+    )
 where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
@@ -394,12 +418,13 @@ where
 
 -- name: put_into_queue!
 -- No worker has these executions any more (a JSON array of ids): says from when on each
--- may be claimed. One that only waits has nothing to do before its earliest timer, the
--- end of its time to live, or a signal: one that it waits for, or one of the library's
--- own. For a signal that comes later, trg_wf_signal_wakes does this. If neither a timer
--- nor a wait is there, somebody has deleted the timer, and a worker is to record it
--- again. The + keeps SQLite from two detours: to look for the earliest timer in the
--- index of all timers, and for the executions among all that are unfinished.
+-- may be claimed, unless it is paused. One that only waits has nothing to do before its
+-- earliest timer, the end of its time to live, or a signal: one that it waits for, or
+-- one of the library's own. For a signal that comes later, trg_wf_signal_wakes does
+-- this. If neither a timer nor a wait is there, somebody has deleted the timer, and a
+-- worker is to record it again. The + keeps SQLite from two detours: to look for the
+-- earliest timer in the index of all timers, and for the executions among all that are
+-- unfinished.
 -- @unfenced: no worker has them
 -- :workflow_execution_ids text
 -- :now text
@@ -485,7 +510,8 @@ where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids))
     and guarantee = 'BEST_EFFORT_BACKGROUND'
     and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-    and blocked_reason is null;
+    and blocked_reason is null
+    and paused_at is null;
 
 -- name: note_trouble!
 -- A worker leaves an execution as it is, and says why. trouble_since stays until the
@@ -510,7 +536,8 @@ where
 -- name: load_queue_heads
 -- Of what is in no named queue: for each workflow and priority, the time at which its
 -- first execution may be claimed, the highest priority first. It hops from one to the
--- next, so it costs the same however many executions are in them.
+-- next, so it costs the same however many executions are in them. Those of a
+-- workflow that is paused are left out.
 -- =workflow_id text
 -- =workflow_type text
 -- =version integer
@@ -528,6 +555,17 @@ with recursive queues (workflow_id, priority) as (
                 and workflow_executions.queue is null
         ) as priority
     from workflows
+    where
+        not exists (
+            select 1
+            from workflow_pauses
+            where
+                (
+                    workflow_pauses.scope = 'WORKFLOW'
+                    and workflow_pauses.name = workflows.workflow_type
+                )
+                or workflow_pauses.scope = 'ALL'
+        )
     union all
     select
         queues.workflow_id,
@@ -585,6 +623,7 @@ where
     and priority = :priority
     and queue is null
     and available_at <= :now
+    and paused_at is null
     and workflow_execution_id not in (select value from json_each(:passed_over))
     and (:with_suspects or recovery_count < :suspect_at)
 order by available_at
@@ -644,6 +683,17 @@ with recursive queues (workflow_id, priority) as (
                 and workflow_executions.available_at is not null
         ) as priority
     from workflows
+    where
+        not exists (
+            select 1
+            from workflow_pauses
+            where
+                (
+                    workflow_pauses.scope = 'WORKFLOW'
+                    and workflow_pauses.name = workflows.workflow_type
+                )
+                or workflow_pauses.scope = 'ALL'
+        )
     union all
     select
         queues.workflow_id,
@@ -820,6 +870,7 @@ from workflow_executions
 where
     workflow_executions.status = 'PENDING'
     and workflow_executions.available_at is null
+    and workflow_executions.paused_at is null
     and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
     and workflow_executions.blocked_reason is null
     and not exists (
@@ -844,6 +895,7 @@ where
         where begun.status in ('RUNNING', 'COMPENSATING')
     )
     and workflow_executions.available_at is null
+    and workflow_executions.paused_at is null
     and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
     and workflow_executions.blocked_reason is null
     and not exists (
@@ -1005,7 +1057,48 @@ set
     trouble_since = null,
     available_at = null,
     updated_at = :updated_at,
-    status_since = iif(status = :status, status_since, :updated_at)
+    status_since = iif(status = :status, status_since, :updated_at),
+    paused_at = :paused_at,
+    paused_by = :paused_by,
+    paused_reason = :paused_reason
+where workflow_execution_id = :workflow_execution_id;
+
+-- name: pause_execution!
+-- No worker claims an execution from now on, until it is resumed. If it is paused
+-- already, it only gets another reason, unless that is null.
+-- Changing no row means that it is unknown or final.
+-- @unfenced: a person pauses it, also while a worker has it
+-- :paused_at text
+-- :paused_by text
+update workflow_executions
+set
+    paused_by = iif(paused_at is null, :paused_by, paused_by),
+    paused_reason = coalesce(:paused_reason, paused_reason),
+    paused_at = coalesce(paused_at, :paused_at),
+    available_at = null
+where
+    workflow_execution_id = :workflow_execution_id
+    and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+
+-- name: resume_execution!
+-- Ends the pause of an execution; changing no row means that it is not paused.
+-- @unfenced: a person resumes it, also while a worker still has it
+update workflow_executions
+set
+    paused_at = null,
+    paused_by = null,
+    paused_reason = null
+where
+    workflow_execution_id = :workflow_execution_id
+    and paused_at is not null;
+
+-- name: hold_new_execution!
+-- An execution that was about to run here has not begun: its workflow is paused.
+-- @unfenced: in the transaction that starts it
+update workflow_executions
+set
+    status = 'PENDING',
+    started_at = null
 where workflow_execution_id = :workflow_execution_id;
 
 -- name: load_statuses

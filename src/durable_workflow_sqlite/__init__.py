@@ -2,15 +2,19 @@
 
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
+from durable_workflow_sqlite.engine.composing import ChildHandle
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
+from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
 from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
 from durable_workflow_sqlite.errors import (
+    ChildCancelledError,
+    ChildFailedError,
     ClaimLostError,
     CompensationError,
     DurableWorkflowError,
@@ -53,6 +57,8 @@ from durable_workflow_sqlite.records import (
     ExecutionStatus,
     NewExecution,
     OnParentEnd,
+    Pause,
+    PauseScope,
     Record,
     SignalStatus,
     StepCheckpoint,
@@ -80,6 +86,9 @@ __all__ = [
     "AuditEntry",
     "Cancellation",
     "CheckpointStore",
+    "ChildCancelledError",
+    "ChildFailedError",
+    "ChildHandle",
     "ClaimLostError",
     "Client",
     "Clock",
@@ -98,9 +107,12 @@ __all__ = [
     "Maintenance",
     "MigrationError",
     "NewExecution",
+    "NewSignal",
     "NonDeterminismError",
     "NonDeterministicCallError",
     "OnParentEnd",
+    "Pause",
+    "PauseScope",
     "Queue",
     "QueueNotFoundError",
     "Reader",

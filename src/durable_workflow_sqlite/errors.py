@@ -9,6 +9,8 @@ DurableWorkflowError
 ├── StepAmbiguousError         a step may or may not have run
 ├── SignalTimeoutError         no signal came before the deadline
 ├── CompensationError          compensations that failed
+├── ChildFailedError           a child of a workflow ended FAILED, or was deleted
+├── ChildCancelledError        a child of a workflow ended CANCELLED
 ├── SerializationError         a value that JSON cannot hold, or JSON of another type
 ├── NonDeterminismError        a replay that does not match its history
 ├── StepNotAwaitedError        a workflow called a step, and never awaited it
@@ -158,6 +160,45 @@ class SignalTimeoutError(DurableWorkflowError, TimeoutError):
         )
         self.signal_name = signal_name
         self.deadline = deadline
+
+
+class ChildFailedError(DurableWorkflowError):
+    """A child ended FAILED, or was deleted before its end: `ctx.child` and its handle raise it.
+
+    `child_execution_id` is its id. `error_type` is `module:name` of the error that ended it, and
+    `error_message` what that error said; both are None for a child that was deleted.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        child_execution_id: str | None = None,
+        error_type: str | None = None,
+        error_message: str | None = None,
+    ) -> None:
+        super().__init__(message, workflow_execution_id=workflow_execution_id)
+        self.child_execution_id = child_execution_id
+        self.error_type = error_type
+        self.error_message = error_message
+
+
+class ChildCancelledError(DurableWorkflowError):
+    """A child ended CANCELLED; its parent is not cancelled by that.
+
+    `child_execution_id` is the id of the child.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        child_execution_id: str | None = None,
+    ) -> None:
+        super().__init__(message, workflow_execution_id=workflow_execution_id)
+        self.child_execution_id = child_execution_id
 
 
 class CompensationError(DurableWorkflowError):

@@ -17,6 +17,8 @@ from durable_workflow_sqlite.records import (
     AuditEntry,
     ExecutionStatus,
     NewExecution,
+    Pause,
+    PauseScope,
     Record,
     SignalStatus,
     StepCheckpoint,
@@ -44,12 +46,17 @@ class Records(Protocol):
         workflow: Workflow,
         execution: WorkflowExecution,
         tags: Mapping[str, str] | None = None,
+        *records: Record,
     ) -> WorkflowClaim | None:
         """Start an execution and claim it, in one transaction; make sure its workflow is there.
 
+        It saves records beside, in the same transaction.
+
         tags: names and values to find it by; they do not change any more.
-        None, and nothing written, if the id is taken. Raises ValueError for one that is final,
-        blocked or in trouble, and for one in a named queue, which can only be enqueued.
+        None, and nothing written, if the id is taken. None, too, if its workflow or everything is
+        paused: then it is stored as PENDING, has no `started_at`, and may be claimed from
+        `created_at` on once that is resumed. Raises ValueError for one that is final, blocked, in
+        trouble or paused, and for one in a named queue, which can only be enqueued.
         """
         ...
 
@@ -62,8 +69,8 @@ class Records(Protocol):
     ) -> bool:
         """As `create_execution`, for any worker to claim from `execution.available_at` on.
 
-        It saves records beside, in one transaction. False, and nothing written, if the id is
-        taken. Raises QueueNotFoundError if it names a queue that is not declared.
+        False, and nothing written, if the id is taken. Raises QueueNotFoundError if it names a
+        queue that is not declared.
         """
         ...
 
@@ -93,7 +100,8 @@ class Records(Protocol):
         unless what is saved equals what is stored. One that becomes final loses its claim; its
         pending timers are CANCELLED then, and its pending signals EXPIRED. Under a claim, what an
         execution was started with (workflow, input, time to live, guarantee, priority, parent,
-        creation) stays as it is. So do `started_at`, `available_at` and `run_number`.
+        creation) stays as it is. So do `started_at`, `available_at`, `run_number` and its pause.
+        One that becomes final is not paused any more.
 
         Whatever makes a child final, also `mend_execution`, sends its parent the signal
         `$child:ID`, in the same transaction. The payload says how it ended, as an object: `status`,
@@ -152,9 +160,9 @@ class Records(Protocol):
     ) -> WorkflowSignal | None:
         """Send the signal that asks an execution to cancel, and return the signal.
 
-        It saves `records` in the same transaction. If the execution is COMPENSATING, or has such a
-        signal already, it writes nothing and returns None. Raises ExecutionNotFoundError or
-        ExecutionFinishedError; it is decided in the transaction.
+        It saves `records` in the same transaction. If the execution is paused itself, that ends.
+        If it is COMPENSATING, or has such a signal already, it writes nothing and returns None.
+        Raises ExecutionNotFoundError or ExecutionFinishedError; it is decided in the transaction.
         """
         ...
 
@@ -230,7 +238,8 @@ class Queue(Protocol):
     """Which worker has which execution, and which executions wait for a worker.
 
     An execution is claimed by one worker, or is in the queue from its `available_at` on. It is
-    neither if it is blocked, only waits for a signal, is FOREGROUND_ONLY, or is final.
+    neither if it is blocked, is paused itself, only waits for a signal, is FOREGROUND_ONLY, or is
+    final. What a pause of its workflow or of everything holds stays in the queue.
     """
 
     async def claim_execution(
@@ -238,9 +247,10 @@ class Queue(Protocol):
     ) -> WorkflowClaim | None:
         """Claim an unfinished execution that no worker has; its status becomes RUNNING.
 
-        None if a worker has it (this one included), if it is blocked, unknown or final, or if no
-        slot of its queue is free. The status COMPENSATING does not change. The claim clears its
-        `trouble`. The first claim sets its `started_at`.
+        None if a worker has it (this one included), or if it is blocked, paused, unknown or final;
+        it is paused, too, if its workflow or everything is. None, too, if no slot of its queue is
+        free. The status COMPENSATING does not change. The claim clears its `trouble`. The first claim sets
+        its `started_at`.
         """
         ...
 
@@ -261,7 +271,7 @@ class Queue(Protocol):
         limit: the highest number of claims. If other live workers could claim their share, fewer
             are claimed.
         queues: the queues from which it claims; None: from all of them, and what is in none.
-        passed_over: the ids of executions that are not claimed.
+        passed_over: the ids of executions that are not claimed. Nor is what is paused.
         suspect_at: of executions with this `recovery_count` or more, at most one is claimed; none
             unless `takes_suspect`.
 
@@ -288,7 +298,8 @@ class Queue(Protocol):
 
         queues: as for `claim_available`. A queue without a free slot counts for nothing.
 
-        It may be past or future. The cost does not depend on the number of executions.
+        It may be past or future. Workflows that are paused are left out. The cost does not depend
+        on the number of executions.
         """
         ...
 
@@ -331,7 +342,10 @@ class Queue(Protocol):
         ...
 
     async def load_unqueued_executions(self) -> list[UnqueuedExecution]:
-        """The unfinished executions that no worker has, and that only a recovery claims."""
+        """The unfinished executions that no worker has, and that only a recovery claims.
+
+        Of those that are paused, only FOREGROUND_ONLY ones.
+        """
         ...
 
     async def load_unregistered(
@@ -381,7 +395,8 @@ class Changes(Protocol):
         """A number that changes when there may be something new.
 
         It changes when another worker has written. It also changes when a signal or a new
-        execution for the queue came through this store, which several engines may use. It is fast.
+        execution for the queue came through this store, which several engines may use. So it does
+        when a pause began or ended through it. It is fast.
         """
         ...
 
@@ -504,8 +519,8 @@ class Mending(Protocol):
 
         seen: what `take_execution` returned.
         becomes: the new record. Its input, other arguments of its start and `started_at` do not
-            change, but its time to live may. The execution is not blocked or in trouble any more,
-            has no output, and its `recovery_count` is 0.
+            change, but its time to live and its pause may. The execution is not blocked or in
+            trouble any more, has no output, and its `recovery_count` is 0.
         forget: checkpoints that are deleted.
 
         If the execution becomes final, the result is the same as with `save`. If not, it may be
@@ -542,6 +557,54 @@ class Mending(Protocol):
         ...
 
 
+class Pausing(Protocol):
+    """What people pause and resume. A pause is no status: it says that no worker may go on.
+
+    The worker that has a paused execution leaves it; the store does not take away its claim.
+    """
+
+    async def pause_execution(
+        self,
+        workflow_execution_id: str,
+        *records: Record,
+        by: str,
+        reason: str | None = None,
+        now: datetime | None = None,
+    ) -> bool:
+        """Pause one execution, from `now` on, and save `records` in the same transaction.
+
+        No worker claims it until it is resumed; its `available_at` is None until then. Returns
+        whether it was not paused before. If it was, only its reason changes, and only if one is
+        given. Raises ExecutionNotFoundError or ExecutionFinishedError.
+        """
+        ...
+
+    async def resume_execution(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> bool:
+        """End the pause of one execution, and save `records` in the same transaction.
+
+        If no worker has it, it may be claimed as after `release_claims`. If it is not paused, this
+        writes nothing and returns False. Raises ExecutionNotFoundError.
+        """
+        ...
+
+    async def begin_pause(self, pause: Pause) -> bool:
+        """Pause a workflow, or everything; returns whether it was not paused before.
+
+        If it was, only its reason changes, and only if one is given.
+        """
+        ...
+
+    async def end_pause(self, scope: PauseScope, name: str = "") -> bool:
+        """Resume a workflow, or everything; False if it was not paused."""
+        ...
+
+    async def load_pauses(self) -> list[Pause]:
+        """What is paused as a whole, by scope and name. Rows that cannot be read are left out."""
+        ...
+
+
 class Maintenance(Protocol):
     """Deletes old records. The engine does not use it; people and the command line do."""
 
@@ -572,7 +635,7 @@ class Maintenance(Protocol):
         ...
 
 
-class CheckpointStore(Records, Queue, Limits, Changes, Membership, Mending, Protocol):
+class CheckpointStore(Records, Queue, Limits, Changes, Membership, Mending, Pausing, Protocol):
     """The methods that `DurableEngine` and `Client` need, by roles.
 
     A store only keeps records; the engine gives them their meaning. Problems of the database raise

@@ -34,6 +34,10 @@ MENDED_SIGNAL: Final = "$mended"
 """Name of a signal that is DELIVERED from its beginning: a worker that left an execution as it is
 claims it again."""
 
+PAUSED_SIGNAL: Final = "$paused"
+"""Name of a signal that is DELIVERED from its beginning: the worker that has the execution leaves
+it."""
+
 RESOLVED_SIGNAL: Final = "$resolved"
 """Name of a signal that holds a step, and the value that replaces the next attempt of the step."""
 
@@ -107,6 +111,13 @@ class SignalStatus(StrEnum):
     REFUSED = "REFUSED"
 
 
+class PauseScope(StrEnum):
+    """What is paused as a whole: every execution of a WORKFLOW, or of ALL of them."""
+
+    WORKFLOW = "WORKFLOW"
+    ALL = "ALL"
+
+
 class WorkflowGuarantee(StrEnum):
     """Who may take over an execution whose worker is dead.
 
@@ -163,6 +174,9 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version of the library did it.
     `last_event` is the last event that the workflow function got before it ended by a failure, a
     cancel or its time to live; None before that, and if an older version wrote it.
+    `paused_at` is since when a person has paused the execution: no worker claims it, whatever its
+    status. `paused_by` and `paused_reason` say who did it and why. All three are None if it is not
+    paused itself.
     `parent_execution_id` is the execution whose workflow function started this one, if one did;
     `root_execution_id` is the first of its tree. `on_parent_end` says what becomes of a child when
     its parent begins to undo, or is over.
@@ -194,6 +208,9 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     run_number: int = 1
     created_at: datetime = msgspec.field(default_factory=utc_now)
     updated_at: datetime = msgspec.field(default_factory=utc_now)
+    paused_at: datetime | None = None
+    paused_by: str | None = None
+    paused_reason: str | None = None
 
     def __post_init__(self) -> None:
         check_identifier("workflow_execution_id", self.workflow_execution_id)
@@ -227,6 +244,9 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_integer("run_number", self.run_number, minimum=1)
         check_time("created_at", self.created_at)
         check_time("updated_at", self.updated_at)
+        check_optional_time("paused_at", self.paused_at)
+        check_text("paused_by", self.paused_by)
+        check_text("paused_reason", self.paused_reason)
 
 
 class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -385,6 +405,30 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_time("created_at", self.created_at)
 
 
+class Pause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A workflow, or everything, that a person has paused.
+
+    `name` is the name of the workflow; "" for PauseScope.ALL. `paused_reason` is None if the person
+    did not say why.
+    """
+
+    scope: PauseScope
+    name: str = ""
+    paused_at: datetime
+    paused_by: str
+    paused_reason: str | None = None
+
+    def __post_init__(self) -> None:
+        check_scope(self.scope, self.name)
+        check_time("paused_at", self.paused_at)
+        check_identifier("paused_by", self.paused_by)
+        check_text("paused_reason", self.paused_reason)
+
+    def holds(self, workflow_type: str) -> bool:
+        """Whether no execution of that workflow may go on."""
+        return self.scope is PauseScope.ALL or self.name == workflow_type
+
+
 class ArrivedSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The id, the execution and the name of a new signal, for the worker that has the execution."""
 
@@ -421,8 +465,8 @@ class WorkflowClaim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
     """An execution to start, its definition, and its tags.
 
-    Raises ValueError for an execution of another workflow, and for one that is final, blocked or
-    in trouble; TypeError or ValueError for tags that are not valid.
+    Raises ValueError for an execution of another workflow, and for one that is final, blocked, in
+    trouble or paused; TypeError or ValueError for tags that are not valid.
     """
 
     workflow: Workflow
@@ -440,6 +484,7 @@ class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
             ("final already", one.status in TERMINAL_STATUSES),
             ("blocked", one.blocked_reason is not None),
             ("in trouble", one.trouble is not None),
+            ("paused", one.paused_at is not None),
         ):
             if is_so:
                 raise ValueError(f"execution {one.workflow_execution_id!r} is {state}")
@@ -503,6 +548,15 @@ def check_sent(signal: WorkflowSignal) -> None:
             f"signal names that begin with $ are reserved for the library; the only one is"
             f" {CANCEL_SIGNAL!r}, and not {name!r}"
         )
+
+
+def check_scope(scope: PauseScope, name: str) -> None:
+    """Raise TypeError or ValueError for what cannot be paused."""
+    check_member("scope", scope, PauseScope)
+    if scope is not PauseScope.ALL:
+        check_identifier("name", name)
+    elif name != "":
+        raise ValueError(f"everything has no name: {name!r}")
 
 
 def check_identifier(what: str, value: object) -> None:

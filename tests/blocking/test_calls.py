@@ -138,6 +138,17 @@ def test_an_execution_is_cancelled(engine: DurableEngine) -> None:
             act()
 
 
+def test_an_execution_begins_with_signals_or_by_one(engine: DurableEngine) -> None:
+    kim = async_api.NewSignal("approved", "kim", key="mail-88")
+    assert engine.run(approval, "A-1", signals=[kim]) == engine.run(approval, "A-1", signals=[kim])
+    handle, result = engine.signal_or_start(approval, "A-2", execution_id="two", signal=kim)
+    assert result is async_api.SignalResult.STARTED
+    assert isinstance(handle, ExecutionHandle)
+    assert "kim" in str(handle.result(SOON))
+    assert handle.signal("approved", "kim", key="mail-88") is async_api.SignalResult.DUPLICATE
+    assert not engine.send_signal("two", "approved", "kim", key="mail-88")
+
+
 def test_an_execution_is_enqueued_for_whoever_has_room(engine: DurableEngine) -> None:
     handle = engine.enqueue(double, 4, delay=timedelta(seconds=0.02), priority=2)
     assert handle.result(SOON) == 8

@@ -18,6 +18,7 @@ from durable_workflow_sqlite import (
     DurableWorkflowError,
     ExecutionConflictError,
     ExecutionFinishedError,
+    NewSignal,
     RetryPolicy,
     SerializationError,
     SignalResult,
@@ -716,6 +717,28 @@ async def send_with_keys(
     assert len(await engine._settings.store.load_signals(EXECUTION)) == 3
 
 
+async def begin_with_signals(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], _: Journal
+) -> None:
+    """What it waits for is stored with it, in one transaction, and once."""
+    sent = [NewSignal("go", 0, key="mail-0"), NewSignal("go", 1), NewSignal("go", 2)]
+    assert await engine.run(definition, execution_id=EXECUTION, signals=sent) == [0, 1, 2]
+    assert len(await engine._settings.store.load_signals(EXECUTION)) == 3
+
+
+async def begin_by_a_signal(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], _: Journal
+) -> None:
+    """Every process sends all of them: the first one starts it."""
+    for number in range(3):
+        handle, _sent = await engine.signal_or_start(
+            definition, execution_id=EXECUTION, signal=NewSignal("go", number, key=f"mail-{number}")
+        )
+        await asyncio.sleep(0.002)
+    assert await handle.result() == [0, 1, 2]
+    assert len(await engine._settings.store.load_signals(EXECUTION)) == 3
+
+
 async def send_misfits(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
@@ -846,6 +869,8 @@ SCENARIOS = [
     Scenario("parked in sleeps", sleeps, run, engine=PARKS_AT_ONCE),
     Scenario("signals", signals, send_signals),
     Scenario("signals with keys", signals, send_with_keys),
+    Scenario("begun with signals", signals, begin_with_signals),
+    Scenario("begun by a signal", signals, begin_by_a_signal),
     Scenario("parked between signals", signals, send_signals, engine=PARKS_AT_ONCE),
     Scenario("refused signals", signals, send_misfits),
     Scenario("signal timeout", signal_timeout, send_late),

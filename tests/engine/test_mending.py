@@ -869,7 +869,9 @@ async def test_a_worker_whose_next_attempt_has_begun_meanwhile_takes_the_value_a
     class Late(SqliteCheckpointStore):
         is_resolved = False
 
-        async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+        async def save(
+            self, *records: Record, claim: WorkflowClaim | None = None, **more: Any
+        ) -> None:
             step = records[0]
             is_next = isinstance(step, StepCheckpoint) and step.attempt == 2
             if is_next and not self.is_resolved:
@@ -877,7 +879,7 @@ async def test_a_worker_whose_next_attempt_has_begun_meanwhile_takes_the_value_a
                 async with SqliteCheckpointStore.file(file) as others:
                     await Client(others).resolve("one", "pay", 4)
                     await Client(others).resolve("one", "pay", 5)  # the last one counts
-            await super().save(*records, claim=claim)
+            await super().save(*records, claim=claim, **more)
 
     async with (
         Late.file(file) as store,

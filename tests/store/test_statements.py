@@ -20,6 +20,8 @@ from durable_workflow_sqlite import (
     ExecutionConflictError,
     ExecutionFinishedError,
     ExecutionStatus,
+    Pause,
+    PauseScope,
     Queue,
     RetryPolicy,
     SignalStatus,
@@ -221,6 +223,14 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_unregistered([], 9)
             await store.load_blocked()
             await store.unblock_execution("f")
+            await store.pause_execution("f", by="kim", reason="why")
+            await store.resume_execution("f")
+            pause = Pause(scope=PauseScope.ALL, paused_at=NOON, paused_by="kim", paused_reason="?")
+            await store.begin_pause(pause)
+            await store.begin_pause(pause)
+            await store.load_pauses()
+            await store.create_execution(WORKFLOW, new_execution("p"))
+            await store.end_pause(PauseScope.ALL)
             await store.save(
                 new_execution("n", status=ExecutionStatus.FAILED),
                 new_checkpoint("n", 0, attempt=0, status=StepStatus.FAILED),
@@ -245,7 +255,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.delete_completed_before(later, FINAL)
             with closing(sqlite3.Connection(file)) as shell:  # as one that may have restored it
                 shell.execute("create table if not exists of_mine (name text)")
-            for one in ("anew", "e", "f", "g", "h", "i", "n", "t"):
+            for one in ("anew", "e", "f", "g", "h", "i", "n", "p", "t"):
                 await store.delete_execution(one)
 
     for opened in (

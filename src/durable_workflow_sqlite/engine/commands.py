@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 
 from durable_workflow_sqlite.engine import audit, deleted_rows
 from durable_workflow_sqlite.engine.access import Access
+from durable_workflow_sqlite.engine.child_calls import child_of_wait, end_of_record
 from durable_workflow_sqlite.engine.forgetting import can_run_again, forget_from
 from durable_workflow_sqlite.engine.given import given
 from durable_workflow_sqlite.engine.history import RecordedHistory
@@ -16,14 +18,20 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
-from durable_workflow_sqlite.engine.reopening import reopened, why_not_reopened
+from durable_workflow_sqlite.engine.reopening import (
+    reopened,
+    waits_for_children,
+    why_not_reopened,
+)
 from durable_workflow_sqlite.engine.step_names import StepName, check_step, names_of
 from durable_workflow_sqlite.errors import ExecutionConflictError, StoreCorruptError
 from durable_workflow_sqlite.records import (
     AuditEntry,
     ExecutionStatus,
+    StepCheckpoint,
     TakenExecution,
     WorkflowExecution,
+    WorkflowSignal,
 )
 
 
@@ -92,11 +100,37 @@ async def retry(access: Access, execution_id: str, by: str | None) -> None:
         if why := why_not_reopened(seen.execution, seen.checkpoints):
             raise refused(execution_id, why)
         change = reopened(seen, now)
+        ends = [await _end_again(access, one, by, now) for one in waits_for_children(change)]
         entry = audit.entry(execution_id, "retry", by, now, _what_ended(seen.execution))
-        return Change(change.becomes, [*change.records, entry])
+        told = [one for one in ends if one is not None]
+        return Change(change.becomes, [*change.records, *told, entry])
 
     _, after = await mend(access, execution_id, plan)
     await access.resume(after)
+
+
+async def _end_again(
+    access: Access, wait: StepCheckpoint, by: str | None, now: datetime
+) -> WorkflowSignal | None:
+    """What a parent that is retried is told of the child that failed it; None: it will be told.
+
+    The child is retried, too, if that can be.
+    """
+    child_id = child_of_wait(wait)
+    assert child_id is not None
+    child = await access.store.load_execution(child_id)
+    if child is not None and child.status is ExecutionStatus.FAILED:
+        with suppress(ExecutionConflictError):  # what it did is undone
+            await retry(access, child_id, by)
+            return None
+    if child is not None and not child.status.is_terminal:
+        return None
+    return WorkflowSignal(
+        workflow_execution_id=wait.workflow_execution_id,
+        signal_name=wait.step_name,
+        payload=end_of_record(child),
+        created_at=now,
+    )
 
 
 async def _try_now(access: Access, execution_id: str, by: str | None) -> bool:

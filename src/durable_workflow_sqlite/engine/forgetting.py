@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from durable_workflow_sqlite.engine import deleted_rows
+from durable_workflow_sqlite.engine.child_calls import child_of_wait
 from durable_workflow_sqlite.engine.given import Given, left
 from durable_workflow_sqlite.engine.history import TIMERS, Place, RecordedHistory, StepHistory
 from durable_workflow_sqlite.engine.mending import may_need_undoing, missing_events, refused
@@ -21,6 +22,7 @@ from durable_workflow_sqlite.engine.reopening import what_failed
 from durable_workflow_sqlite.engine.step_names import StepName, find_step, in_words, names_of
 from durable_workflow_sqlite.engine.wait_records import timer_of
 from durable_workflow_sqlite.records import (
+    CHILD_SIGNAL,
     CUT_OFF,
     ExecutionStatus,
     Record,
@@ -105,7 +107,10 @@ def forget_from(
         if cut.is_after(one) and not (cut.is_open and other == place):
             kept[other] = one
             continue
-        if last.kind is StepKind.SIGNAL and last.status is StepStatus.COMPLETED:
+        if last.kind is StepKind.SIGNAL and (
+            last.status is StepStatus.COMPLETED
+            or (child_of_wait(last) is not None and last.event is not None)
+        ):
             taken.append(last)
         if cut.is_within(last, other):
             open_again.append(last)
@@ -267,6 +272,10 @@ def _to_be_taken_again(
     """
     records: list[Record] = []
     for name in dict.fromkeys(wait.step_name for wait in waits):
+        if name.startswith(CHILD_SIGNAL) and any(
+            one.signal_name == name and one.status in _NOT_TAKEN for one in signals
+        ):
+            continue  # the child was retried, and has ended again
         taken = [wait for wait in waits if wait.step_name == name]
         taken.sort(key=lambda one: one.event or 0)
         rows = [

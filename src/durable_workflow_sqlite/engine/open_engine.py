@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from datetime import timedelta
@@ -36,6 +36,7 @@ from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     ExecutionStatus,
+    Pause,
     WorkflowClaim,
     WorkflowExecution,
     WorkflowSignal,
@@ -174,6 +175,7 @@ class OpenEngine(Access):
         self.changes.changed(execution.id)
         if self._held is None:
             execution.begin()
+            self._pause_if_held(execution)
         else:
             self._held.append((execution, copy_context()))  # of whoever starts it
         return execution
@@ -186,8 +188,10 @@ class OpenEngine(Access):
         execution.leave_slot()
         if self.executions.get(execution.id) is execution:
             del self.executions[execution.id]
-        if outcome.is_parked:
+        if outcome.is_parked or (outcome.continues and self.is_closed):
             self.dispatcher.parked(execution)
+        elif outcome.continues:
+            self.dispatcher.continues(execution)
         elif outcome.trouble is not None and not (self.is_closed and _is_stopped(outcome)):
             self.dispatcher.release(execution, outcome.trouble)
         if execution.record.queue is not None:
@@ -215,6 +219,29 @@ class OpenEngine(Access):
             execution.interrupt(cancelled(execution_id))
         else:
             execution.signals_came()
+
+    def pauses_changed(self, pauses: Sequence[Pause]) -> None:
+        self.dispatcher.pauses_changed(pauses)
+        for execution in list(self.executions.values()):
+            self._pause_if_held(execution)
+
+    def _pause_if_held(self, execution: Execution) -> None:
+        why = self.dispatcher.holds.why(execution.record, execution.definition.name)
+        if why is not None:
+            execution.pause(why)
+
+    async def paused(self, execution_id: str) -> None:
+        execution = self.executions.get(execution_id)
+        if execution is None:
+            self.dispatcher.signalled(execution_id)
+            return
+        record = await self.store.load_execution(execution_id)
+        if record is not None and record.paused_at is not None:
+            why = self.dispatcher.holds.why(record, execution.definition.name)
+            execution.pause(why or "is paused")
+
+    async def look_at_pauses(self) -> None:
+        self.pauses_changed(await self.store.load_pauses())
 
     def look(self) -> None:
         self.dispatcher.look()

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 
+from durable_workflow_sqlite.engine.child_calls import child_of_wait
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.mending import Change, as_open
 from durable_workflow_sqlite.engine.wait_records import timer_of
@@ -39,6 +40,8 @@ def why_not_reopened(execution: WorkflowExecution, checkpoints: Iterable[StepChe
     if status is ExecutionStatus.COMPLETED:
         return "is COMPLETED: only one that FAILED can be run again; rerun it"
     why = f"is {status}, and waits for no later attempt: only one that FAILED can be run again"
+    if execution.paused_at is not None:
+        why += ". It is paused: resume it, and it continues"
     if execution.trouble is not None:
         kind = execution.trouble.partition(":")[0]
         why += (
@@ -78,6 +81,18 @@ def reopened(seen: TakenExecution, now: datetime) -> Change:
         last_event=None,
     )
     return Change(becomes, _tried_again(record, seen.checkpoints, now))
+
+
+def waits_for_children(change: Change) -> list[StepCheckpoint]:
+    """The waits for the ends of children that a change opens again."""
+    return [
+        one
+        for one in change.records
+        if isinstance(one, StepCheckpoint)
+        and one.status is StepStatus.INTENT
+        and one.kind is StepKind.SIGNAL
+        and child_of_wait(one) is not None
+    ]
 
 
 def _not_undone(checkpoints: Iterable[StepCheckpoint]) -> list[StepCheckpoint]:

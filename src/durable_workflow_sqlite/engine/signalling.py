@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from contextlib import suppress
 
-from durable_workflow_sqlite.engine import payloads, serialization
+from durable_workflow_sqlite.engine import payloads, serialization, starting
 from durable_workflow_sqlite.engine.access import Access
+from durable_workflow_sqlite.engine.new_signals import NewSignal, record_of
 from durable_workflow_sqlite.engine.outcome import SignalResult
-from durable_workflow_sqlite.errors import ExecutionConflictError, SerializationError
-from durable_workflow_sqlite.records import WorkflowSignal, check_identifier
+from durable_workflow_sqlite.errors import (
+    ExecutionConflictError,
+    ExecutionNotFoundError,
+    SerializationError,
+)
+from durable_workflow_sqlite.records import Workflow, WorkflowExecution, WorkflowSignal
 
 
-async def send_signal(
-    access: Access, execution_id: str, name: str, payload: object, key: str | None
-) -> SignalResult:
+async def send_signal(access: Access, execution_id: str, new: NewSignal) -> SignalResult:
     """See `DurableEngine.send_signal`."""
-    return await send(access, signal_to(execution_id, name, payload, key, access.clock.now()))
+    return await _send(access, record_of(execution_id, new, access.clock.now()))
 
 
-def signal_to(
-    execution_id: str, name: str, payload: object, key: str | None, now: datetime
-) -> WorkflowSignal:
-    """A signal that is not sent yet. Raises for what cannot be sent."""
-    check_identifier("a signal's name", name)
-    if name.startswith("$"):
-        raise ValueError(
-            f"signal names that begin with $ are reserved for the library: {name!r}; to cancel an"
-            " execution, call cancel()"
-        )
-    if key is not None:
-        check_identifier("the key of a signal", key)
-    return WorkflowSignal(
-        workflow_execution_id=execution_id,
-        signal_name=name,
-        payload=serialization.to_json(payload, f"the payload of signal {name!r}"),
-        signal_key=key,
-        created_at=now,
-    )
+async def signal_or_start(
+    access: Access,
+    definition: Workflow,
+    execution: WorkflowExecution,
+    new: NewSignal,
+    tags: Mapping[str, str],
+) -> SignalResult:
+    """See `DurableEngine.signal_or_start`. What it finds may end, or be deleted, at any time."""
+    execution_id = execution.workflow_execution_id
+    signal = record_of(execution_id, new, execution.created_at)
+    while True:
+        found = await access.store.load_execution(execution_id)
+        if found is not None:
+            await starting.check_type(access, found, definition.workflow_type)
+            with suppress(ExecutionNotFoundError):
+                return await _send(access, signal)
+        elif await access.store.enqueue_execution(definition, execution, tags, signal):
+            access.look()
+            return SignalResult.STARTED
 
 
-async def send(access: Access, signal: WorkflowSignal) -> SignalResult:
+async def _send(access: Access, signal: WorkflowSignal) -> SignalResult:
     """Send it to an execution that is there. Raises for one that cannot receive it."""
     while True:
         if await _is_there(access, signal):

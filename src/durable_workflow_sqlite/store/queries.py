@@ -56,6 +56,10 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     blocked_reason: str | None
     trouble: str | None
     trouble_since: str | None
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
+    paused_scope: str | None
     error_type: str | None
     error_message: str | None
     worker_id: str | None
@@ -160,6 +164,7 @@ class LoadInTroubleRow(Struct, frozen=True, gc=False):
     version: int | None
     status: str
     trouble: str
+    place: str | None
     trouble_since: str | None
     created_at: str
     updated_at: str
@@ -237,6 +242,9 @@ class LoadSuspectExecutionsRow(Struct, frozen=True, gc=False):
     run_number: int
     created_at: str
     updated_at: str
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
 
 
 class LoadSuspectCheckpointsRow(Struct, frozen=True, gc=False):
@@ -333,6 +341,13 @@ class CountClaimsByWorkerRow(Struct, frozen=True, gc=False):
     total: int
 
 
+class LoadClaimedByRow(Struct, frozen=True, gc=False):
+    """What load_claimed_by gives."""
+
+    workflow_execution_id: str
+    updated_at: str
+
+
 class LoadWorkUnderWayRow(Struct, frozen=True, gc=False):
     """What load_work_under_way gives."""
 
@@ -357,6 +372,7 @@ class LoadQueuesRow(Struct, frozen=True, gc=False):
     running: int
     in_trouble: int
     blocked: int
+    paused: int
 
 
 class CountUnfinishedRow(Struct, frozen=True, gc=False):
@@ -553,6 +569,9 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     run_number: int
     created_at: str
     updated_at: str
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
 
 
 class TakeExecutionRow(Struct, frozen=True, gc=False):
@@ -583,6 +602,9 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     run_number: int
     created_at: str
     updated_at: str
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
     has_timers: int
     is_to_cancel: int
 
@@ -697,6 +719,16 @@ class LoadLimitRow(Struct, frozen=True, gc=False):
     per_worker: int | None
     per_key: int | None
     declared: str | None
+
+
+class WorkflowPauseRow(Struct, frozen=True, gc=False):
+    """A row of workflow_pauses."""
+
+    scope: str
+    name: str
+    paused_at: str
+    paused_by: str
+    paused_reason: str | None
 
 
 class LoadKeyedSignalRow(Struct, frozen=True, gc=False):
@@ -936,7 +968,7 @@ class Queries(Protocol):
     def load_next_timers(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadNextTimersRow]:
-        """The deadlines that are due next."""
+        """The deadlines that are due next, of what nobody has paused."""
         ...
 
     def count_pending_timers(self, connection: sqlite3.Connection) -> int | None:
@@ -1138,8 +1170,8 @@ class Queries(Protocol):
 
     def load_claimed_by(
         self, connection: sqlite3.Connection, *, worker_id: str, row_limit: int
-    ) -> list[MatchRowsRow]:
-        """Some of the executions that a worker has claimed."""
+    ) -> list[LoadClaimedByRow]:
+        """Some of the executions that a worker has claimed, the last changed first."""
         ...
 
     def load_work_under_way(self, connection: sqlite3.Connection) -> list[LoadWorkUnderWayRow]:
@@ -1243,7 +1275,7 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, before: str, at_most: int
     ) -> int | None:
         """How many deadlines before a time no worker has noticed, counted no further than to a
-        limit.
+        limit. Those of what is paused wait for a person.
         """
         ...
 
@@ -1418,8 +1450,8 @@ class Queries(Protocol):
         workflow_execution_id: str,
     ) -> int | None:
         """Claims an execution for a worker, and gives the token. One that is in a named queue
-        takes a slot of it. No row means that it is unknown, final or blocked, or that a
-        worker has it.
+        takes a slot of it. No row means that it is unknown, final, blocked or paused, or
+        that a worker has it.
         """
         ...
 
@@ -1524,6 +1556,9 @@ class Queries(Protocol):
         run_number: int,
         created_at: str,
         updated_at: str,
+        paused_at: str | None,
+        paused_by: str | None,
+        paused_reason: str | None,
         fencing_token: int | None,
     ) -> int:
         """Saves an execution; one that is there already is updated, unless it is final.
@@ -1607,7 +1642,8 @@ class Queries(Protocol):
     ) -> int:
         """Saves how far an execution has come, for the worker that has claimed it. What it
         was started with stays: an input may be large, and is written once. So does why it is
-        blocked, until it is over: somebody has deleted a step of it meanwhile.
+        blocked, until it is over: somebody has deleted a step of it meanwhile. And so does
+        its pause, which somebody may have begun meanwhile.
         Changing no row means that it is final, or that the claim is lost.
         """
         ...
@@ -1640,12 +1676,13 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, now: str, workflow_execution_ids: str
     ) -> int:
         """No worker has these executions any more (a JSON array of ids): says from when on each
-        may be claimed. One that only waits has nothing to do before its earliest timer, the
-        end of its time to live, or a signal: one that it waits for, or one of the library's
-        own. For a signal that comes later, trg_wf_signal_wakes does this. If neither a timer
-        nor a wait is there, somebody has deleted the timer, and a worker is to record it
-        again. The + keeps SQLite from two detours: to look for the earliest timer in the
-        index of all timers, and for the executions among all that are unfinished.
+        may be claimed, unless it is paused. One that only waits has nothing to do before its
+        earliest timer, the end of its time to live, or a signal: one that it waits for, or
+        one of the library's own. For a signal that comes later, trg_wf_signal_wakes does
+        this. If neither a timer nor a wait is there, somebody has deleted the timer, and a
+        worker is to record it again. The + keeps SQLite from two detours: to look for the
+        earliest timer in the index of all timers, and for the executions among all that are
+        unfinished.
         """
         ...
 
@@ -1667,7 +1704,8 @@ class Queries(Protocol):
     def load_queue_heads(self, connection: sqlite3.Connection) -> list[LoadQueueHeadsRow]:
         """Of what is in no named queue: for each workflow and priority, the time at which its
         first execution may be claimed, the highest priority first. It hops from one to the
-        next, so it costs the same however many executions are in them.
+        next, so it costs the same however many executions are in them. Those of a
+        workflow that is paused are left out.
         """
         ...
 
@@ -1805,11 +1843,41 @@ class Queries(Protocol):
         ttl_expires_at: str | None,
         last_event: int | None,
         updated_at: str,
+        paused_at: str | None,
+        paused_by: str | None,
+        paused_reason: str | None,
         workflow_execution_id: str,
     ) -> int:
         """Opens an execution again, or ends it, by an operator's wish. It is not blocked any
         more, nor in trouble, nor in the queue.
         """
+        ...
+
+    def pause_execution(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        paused_by: str,
+        paused_reason: str | None,
+        paused_at: str,
+        workflow_execution_id: str,
+    ) -> int:
+        """No worker claims an execution from now on, until it is resumed. If it is paused
+        already, it only gets another reason, unless that is null.
+        Changing no row means that it is unknown or final.
+        """
+        ...
+
+    def resume_execution(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """Ends the pause of an execution; changing no row means that it is not paused."""
+        ...
+
+    def hold_new_execution(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """An execution that was about to run here has not begun: its workflow is paused."""
         ...
 
     def load_statuses(
@@ -1885,6 +1953,35 @@ class Queries(Protocol):
         now: str,
     ) -> int:
         """Saves the limits of a queue; what code has declared stays unless it is given."""
+        ...
+
+    # workflow_pauses.sql
+
+    def insert_pause(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        scope: str,
+        name: str,
+        paused_at: str,
+        paused_by: str,
+        paused_reason: str | None,
+    ) -> int:
+        """Pauses a workflow, or everything. Changing no row means that it is paused already."""
+        ...
+
+    def change_pause_reason(
+        self, connection: sqlite3.Connection, *, paused_reason: str | None, scope: str, name: str
+    ) -> int:
+        """Gives another reason for a pause; who began it, and when, stays."""
+        ...
+
+    def delete_pause(self, connection: sqlite3.Connection, *, scope: str, name: str) -> int:
+        """Ends a pause; changing no row means that there is none."""
+        ...
+
+    def load_pauses(self, connection: sqlite3.Connection) -> list[WorkflowPauseRow]:
+        """Everything that is paused as a whole."""
         ...
 
     # workflow_signals.sql
@@ -2242,7 +2339,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_workers": LoadWorkersRow,
     "load_served": LoadServedRow,
     "count_claims_by_worker": CountClaimsByWorkerRow,
-    "load_claimed_by": MatchRowsRow,
+    "load_claimed_by": LoadClaimedByRow,
     "load_work_under_way": LoadWorkUnderWayRow,
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,
@@ -2286,6 +2383,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_finished": LoadUnregisteredRow,
     "load_limit": LoadLimitRow,
     "load_limits": LoadLimitRow,
+    "load_pauses": WorkflowPauseRow,
     "load_keyed_signal": LoadKeyedSignalRow,
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
@@ -2307,6 +2405,7 @@ TABLES: Final = frozenset(
         "workflow_claims",
         "workflow_executions",
         "workflow_limits",
+        "workflow_pauses",
         "workflow_signals",
         "workflow_tags",
         "workflow_timers",

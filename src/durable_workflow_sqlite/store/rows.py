@@ -14,6 +14,8 @@ from durable_workflow_sqlite.records import (
     AuditEntry,
     ExecutionStatus,
     OnParentEnd,
+    Pause,
+    PauseScope,
     SignalStatus,
     StepCheckpoint,
     StepKind,
@@ -135,6 +137,9 @@ def execution_from(
             run_number=row.run_number,
             created_at=text_to_time("created_at", row.created_at),
             updated_at=text_to_time("updated_at", row.updated_at),
+            paused_at=optional_text_to_time("paused_at", row.paused_at),
+            paused_by=row.paused_by,
+            paused_reason=row.paused_reason,
         )
     except (ValueError, TypeError) as error:
         raise _unreadable("execution", error, row.workflow_execution_id) from None
@@ -233,6 +238,19 @@ def audit_entry_from(row: q.WorkflowAuditLogRow) -> AuditEntry:
     except (ValueError, TypeError) as error:
         what = f"entry {row.workflow_audit_id} of the audit log, of execution"
         raise _unreadable(what, error, row.workflow_execution_id) from None
+
+
+def pause_from(row: q.WorkflowPauseRow) -> Pause:
+    try:
+        return Pause(
+            scope=PauseScope(row.scope),
+            name=row.name,
+            paused_at=text_to_time("paused_at", row.paused_at),
+            paused_by=row.paused_by,
+            paused_reason=row.paused_reason,
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable(f"the pause of {row.scope} {row.name!r}", error) from None
 
 
 def _unreadable(

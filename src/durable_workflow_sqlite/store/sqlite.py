@@ -26,6 +26,8 @@ from durable_workflow_sqlite.records import (
     AuditEntry,
     ExecutionStatus,
     NewExecution,
+    Pause,
+    PauseScope,
     Record,
     StepCheckpoint,
     StepStatus,
@@ -73,6 +75,7 @@ from durable_workflow_sqlite.store.migrations import (
     pending,
 )
 from durable_workflow_sqlite.store.open_files import OpenFiles
+from durable_workflow_sqlite.store.pauses import Pauses
 from durable_workflow_sqlite.store.queue import Queue
 from durable_workflow_sqlite.store.queues import Queues
 from durable_workflow_sqlite.store.retention import Retention
@@ -175,7 +178,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         self._membership = self._claims.membership
         self._queues = Queues(*access, self._claims)
         self._queue = Queue(*access, self._claims, self._queues)
-        self._signals = Signals(*access, self._claims)
+        self._pauses = Pauses(*access, self._claims, put_into_queue=self._queue.put_now)
+        self._signals = Signals(*access, self._claims, self._pauses)
         self._retention = Retention(*access)
         self._mending = Mending(
             *access,
@@ -569,6 +573,9 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             run_number=execution.run_number,
             created_at=time_to_text(execution.created_at),
             updated_at=time_to_text(execution.updated_at),
+            paused_at=optional_time_to_text(execution.paused_at),
+            paused_by=execution.paused_by,
+            paused_reason=execution.paused_reason,
             fencing_token=None,
         )
         if not changed:
@@ -584,6 +591,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         workflow: Workflow,
         execution: WorkflowExecution,
         tags: Mapping[str, str] | None = None,
+        *records: Record,
     ) -> WorkflowClaim | None:
         new = NewExecution(workflow=workflow, execution=execution, tags=tags)
         if execution.queue is not None:
@@ -600,7 +608,11 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             claim = self._claims.insert(
                 execution.workflow_execution_id, execution.status, execution.created_at
             )
-            self._membership.tell([served], now=execution.created_at)
+            self._save_all(records, None, [])
+            if claim is None:
+                self._hold(execution)
+            else:
+                self._membership.tell([served], now=execution.created_at)
             return claim
 
         claim = await self._commit.write(create)
@@ -609,6 +621,13 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             self._claims.took([claim])
             self._membership.told([served])
         return claim
+
+    def _hold(self, execution: WorkflowExecution) -> None:
+        """It is new, so nothing but a pause keeps it from being claimed: it waits in the queue."""
+        execution_id = execution.workflow_execution_id
+        self._queries.hold_new_execution(self._connection, workflow_execution_id=execution_id)
+        self._queue.put_now([execution_id], execution.created_at)
+        self._commit.count_change()
 
     async def enqueue_execution(
         self,
@@ -1010,6 +1029,34 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._queue.hasten_attempts(
             workflow_execution_id, lambda: self._save_all(records, None, []), only, now
         )
+
+    async def pause_execution(
+        self,
+        workflow_execution_id: str,
+        *records: Record,
+        by: str,
+        reason: str | None = None,
+        now: datetime | None = None,
+    ) -> bool:
+        return await self._pauses.pause_execution(
+            workflow_execution_id, lambda: self._save_all(records, None, []), by, reason, now
+        )
+
+    async def resume_execution(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> bool:
+        return await self._pauses.resume_execution(
+            workflow_execution_id, lambda: self._save_all(records, None, []), now
+        )
+
+    async def begin_pause(self, pause: Pause) -> bool:
+        return await self._pauses.begin_pause(pause)
+
+    async def end_pause(self, scope: PauseScope, name: str = "") -> bool:
+        return await self._pauses.end_pause(scope, name)
+
+    async def load_pauses(self) -> list[Pause]:
+        return await self._pauses.load_pauses()
 
     async def mend_execution(
         self,

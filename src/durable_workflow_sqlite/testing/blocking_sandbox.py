@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple
@@ -12,10 +12,12 @@ from durable_workflow_sqlite import (
     Cancellation,
     DurableEngine,
     ExecutionStatus,
+    NewSignal,
     SignalResult,
     WorkflowGuarantee,
 )
-from durable_workflow_sqlite.engine.workflow import AnyWorkflow, Startable, check_workflow
+from durable_workflow_sqlite.engine.startable import Startable
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow, check_workflow
 from durable_workflow_sqlite.testing.history import History
 from durable_workflow_sqlite.testing.plans import Plannable
 from durable_workflow_sqlite.testing.sandbox import AsyncSandbox
@@ -86,12 +88,19 @@ class Sandbox(Plannable):
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> R:
         """`start`, then `result`: let time pass until the execution has ended."""
         __tracebackhide__ = True
         return self._call(
             self._sandbox.run(
-                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
+                workflow,
+                *args,
+                execution_id=execution_id,
+                ttl=ttl,
+                guarantee=guarantee,
+                tags=tags,
+                signals=signals,
             )
         )
 
@@ -103,11 +112,18 @@ class Sandbox(Plannable):
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> SandboxExecution[R]:
         """As `engine.start`; the default ids are "NAME-1", then "NAME-2"."""
         execution = self._call(
             self._sandbox.start(
-                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
+                workflow,
+                *args,
+                execution_id=execution_id,
+                ttl=ttl,
+                guarantee=guarantee,
+                tags=tags,
+                signals=signals,
             )
         )
         return SandboxExecution(self, execution.execution_id, check_workflow(workflow).result_type)
@@ -121,6 +137,7 @@ class Sandbox(Plannable):
         priority: int = 0,
         ttl: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> SandboxExecution[R]:
         """As `engine.enqueue`; the default ids are as in `start`."""
         execution = self._call(
@@ -132,6 +149,7 @@ class Sandbox(Plannable):
                 priority=priority,
                 ttl=ttl,
                 tags=tags,
+                signals=signals,
             )
         )
         return SandboxExecution(self, execution.execution_id, check_workflow(workflow).result_type)

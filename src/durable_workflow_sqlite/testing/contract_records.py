@@ -651,7 +651,7 @@ class RecordsContract(StoreContract):
     async def test_an_execution_is_created_with_a_claim(self, store: CheckpointStore) -> None:
         workflow = Workflow(workflow_id="w2", workflow_type="w", created_at=NOON)
         execution = execution_with_everything(
-            "e", workflow_id="w2", blocked_reason=None, trouble=None
+            "e", workflow_id="w2", blocked_reason=None, trouble=None, is_paused=False
         )
         claim = await created(store, execution, workflow)
         assert (claim.workflow_execution_id, claim.worker_id) == ("e", store.worker_id)
@@ -730,6 +730,35 @@ class RecordsContract(StoreContract):
             for one in ("old", "new"):
                 assert len(await store.load_audit_log(one)) == 1
         assert await store.load_workflows() == [WORKFLOW]
+
+    @over_a_store
+    async def test_a_new_execution_gets_its_signals_with_it(self, store: CheckpointStore) -> None:
+        def signals(one: str) -> list[WorkflowSignal]:
+            return [new_signal(one, "go", payload="1", signal_key="k"), new_signal(one, "stop")]
+
+        claim = await store.create_execution(
+            WORKFLOW, new_execution("e", status=ExecutionStatus.RUNNING), None, *signals("e")
+        )
+        assert claim is not None
+        later = NOON + MINUTE
+        assert await store.enqueue_execution(WORKFLOW, queued("f", later), None, *signals("f"))
+        for one in ("e", "f"):
+            names = [signal.signal_name for signal in await store.load_pending_signals(one)]
+            assert names == ["go", "stop"]
+            again = queued(one, NOON)
+            assert await store.create_execution(WORKFLOW, again, None, *signals(one)) is None
+            assert not await store.enqueue_execution(WORKFLOW, again, None, *signals(one))
+            assert len(await store.load_signals(one)) == 2
+        # Its worker has the one. The other is delayed as long as it was to be.
+        assert (await loaded(store, "e")).available_at is None
+        assert (await loaded(store, "f")).available_at == later
+        twice = [new_signal("g", "go", signal_key="k") for _ in range(2)]
+        with pytest.raises(StoreError):
+            await store.create_execution(WORKFLOW, new_execution("g"), None, *twice)
+        with pytest.raises(StoreError):
+            await store.enqueue_execution(WORKFLOW, queued("g", NOON), None, *twice)
+        assert await store.load_execution("g") is None
+        await store.save(new_checkpoint("e", 0), claim=claim)
 
     # Starting and signalling others
 

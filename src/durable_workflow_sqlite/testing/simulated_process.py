@@ -178,14 +178,14 @@ class _WatchedStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+    async def save(self, *records: Record, claim: WorkflowClaim | None = None, **more: Any) -> None:
         process = self._process
         steps = [one for one in records if isinstance(one, StepCheckpoint)]
         for step in steps:
             if step.status is not StepStatus.INTENT:
                 process.acting.pop(_place(step), None)
                 await process.reach(step, "after")
-        await self._store.save(*records, claim=claim)
+        await self._store.save(*records, claim=claim, **more)
         for one in records:
             process.is_saved(one)
         for step in steps:

@@ -15,6 +15,7 @@ from durable_workflow_sqlite.testing.contract_limits import LimitsContract
 from durable_workflow_sqlite.testing.contract_maintenance import MaintenanceContract
 from durable_workflow_sqlite.testing.contract_membership import MembershipContract
 from durable_workflow_sqlite.testing.contract_mending import MendingContract
+from durable_workflow_sqlite.testing.contract_pausing import PausingContract
 from durable_workflow_sqlite.testing.contract_queue import QueueContract
 from durable_workflow_sqlite.testing.contract_queues import QueuesContract
 from durable_workflow_sqlite.testing.contract_records import RecordsContract
@@ -30,6 +31,7 @@ class CheckpointStoreContract(
     ChangesContract,
     MembershipContract,
     MendingContract,
+    PausingContract,
     TreesContract,
     LimitsContract,
 ):
