@@ -249,8 +249,8 @@ class Queue(Protocol):
 
         None if a worker has it (this one included), or if it is blocked, paused, unknown or final;
         it is paused, too, if its workflow or everything is. None, too, if no slot of its queue is
-        free. The status COMPENSATING does not change. The claim clears its `trouble`. The first claim sets
-        its `started_at`.
+        free. The status COMPENSATING does not change. The claim clears its `trouble`. The first
+        claim sets its `started_at`.
         """
         ...
 
