@@ -85,6 +85,7 @@
 -- created_at             when it was started
 -- updated_at             when this row was last written
 -- status_since           since when it has its status; for one that is over, its end
+-- schedule_name          the schedule that started it; null if none did
 -- paused_at              since when a person has paused it: no worker claims it, whatever
 --                        its status; null when it is not paused, and when it is final
 -- paused_by              who paused it: USER@MACHINE, or the name that the caller gave
@@ -236,3 +237,43 @@
 -- worker_number  the worker
 -- workflow_type  the name of the workflow
 -- version        the version of its code
+
+-- workflow_schedules: when executions of a workflow are started by themselves.
+--
+-- schedule_name      its name; the executions have the id SCHEDULE_NAME@TIME
+-- workflow_type      the workflow that it starts
+-- version            the version of its code
+-- input_data         the arguments, as a JSON array
+-- cron               minute, hour, day of the month, month, day of the week; null where
+--                    every_seconds counts
+-- tz                 the time zone that cron is meant in, by its name in the IANA database
+-- every_seconds      the interval, counted from created_at; null where cron counts
+-- overlap            what is done at a time when an execution of an earlier time is not
+--                    over. skip: nothing; buffer_one: one time is fired when it is over;
+--                    cancel_other: it is cancelled, and the time is fired when it is over;
+--                    all: the time is fired
+-- missed             which of the times are fired that passed while no worker ran. skip:
+--                    none; last: the last one; all: each, but at most 1000
+-- within_seconds     a time that passed longer ago is not fired; null: it is
+-- jitter_seconds     each execution begins up to that much later than its time
+-- ends_at            after this time it fires no more; null: it goes on
+-- priority           of its executions
+-- ttl_seconds        how long each execution may take; null: as long as it likes
+-- tags               the tags of its executions, as a JSON object; they also have the tag
+--                    `schedule` with its name
+-- next_fire_at       the time that is fired next. Null while it is paused or has ended, and
+--                    when a worker is to compute it, within a second; an edit of cron, tz,
+--                    every_seconds or ends_at by hand makes it null
+-- last_fired_at      the last time that was fired
+-- last_execution_id  what was started last, also by a person
+-- last_skipped_at    the last time that was not fired, by overlap, missed or within_seconds
+-- buffered_at        a time that is fired when the execution before it is over
+-- paused_at          since when it is paused, and fires nothing; null: it is not
+-- paused_by          who paused it
+-- paused_reason      why
+-- ended_at           when it had no more times; null while it has
+-- trouble            why no worker can compute its times; null if one can
+-- declared           what the program last declared, as JSON: the same declaration changes
+--                    nothing, so that edits by hand stay; null for a row written by hand
+-- created_at         when it was first declared
+-- updated_at         when this row was last written by the library

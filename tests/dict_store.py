@@ -48,6 +48,8 @@ class Tables(msgspec.Struct):
     claims: dict = {}
     acknowledged: dict = {}
     queues: dict = {}
+    schedules: dict = {}
+    of_schedule: dict = {}
     pauses: dict = {}
 
     def copy(self):
@@ -377,6 +379,7 @@ class DictStore(d.CheckpointStore):
     def __init__(self, dicts=None):
         self.dicts, self.worker_id = dicts or Dicts(), f"worker {next(numbers)}"
         self.is_closed, self.own_commits, self.claimed = False, 0, 0
+        self.schedules_saved = 0
 
     async def __aenter__(self):
         return self
@@ -630,7 +633,7 @@ class DictStore(d.CheckpointStore):
 
     def change_counter(self):
         t = self.dicts.tables
-        own = len(t.signals) + len(t.executions) + self.dicts.pauses
+        own = len(t.signals) + len(t.executions) + self.dicts.pauses + self.schedules_saved
         return self.dicts.commits - self.own_commits + own
 
     @reads
@@ -795,6 +798,55 @@ class DictStore(d.CheckpointStore):
     load_pauses = reads(lambda _, t: [t.pauses[key] for key in sorted(t.pauses)])
 
     load_signals = reads(lambda _, t, one: select(t.signals, one))
+
+    # Schedules
+
+    @writes
+    def save_schedule(self, t, schedule, *records, seen, start=()):
+        name = schedule.schedule_name
+        if seen and seen.schedule_name != name:
+            raise ValueError(f"{name!r} is not {seen.schedule_name!r}")
+        if t.schedules.get(name) != seen:
+            return False
+        for new in start:
+            if t.start(new):
+                t.of_schedule[new.execution.workflow_execution_id] = name
+        self.schedules_saved += 1
+        before = seen or schedule
+        t.schedules[name] = change(as_stored(schedule), created_at=before.created_at)
+        t.save(records)
+        return True
+
+    @writes
+    def delete_schedule(self, t, name):
+        r.check_identifier("schedule_name", name)
+        return t.schedules.pop(name, None) is not None
+
+    @reads
+    def load_schedule(self, t, name):
+        r.check_identifier("schedule_name", name)
+        return t.schedules.get(name)
+
+    @reads
+    def load_schedules(self, t):
+        return [t.schedules[name] for name in sorted(t.schedules)]
+
+    @reads
+    def load_due_schedules(self, t, now):
+        awake = [x for x in t.schedules.values() if not x.paused_at and not x.trouble]
+        going = [one for one in awake if not one.ended_at]
+        later = [x.next_fire_at for x in going if x.next_fire_at and x.next_fire_at > now]
+        return d.DueSchedules(
+            due=[x for x in going if not x.next_fire_at or x.next_fire_at <= now],
+            buffered=[one for one in awake if one.buffered_at],
+            next_fire_at=min(later, default=None),
+        )
+
+    @reads
+    def load_unfinished_of_schedule(self, t, name):
+        r.check_identifier("schedule_name", name)
+        ids = [one for one, of in t.of_schedule.items() if of == name]
+        return sorted(x for x in ids if x in t.executions and not t.get(x).status.is_terminal)
 
     @reads
     def load_workflows(self, t):

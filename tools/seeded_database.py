@@ -14,8 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from durable_workflow_sqlite import (
     ExecutionStatus,
+    NewExecution,
+    Schedule,
     SignalStatus,
     SqliteCheckpointStore,
     StepCheckpoint,
@@ -223,6 +227,12 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_work_under_way": [{}],
     "load_queues": [{}],
     "count_unfinished": [{}],
+    "load_schedule": [{"schedule_name": "full"}, {"schedule_name": "empty"}],
+    "load_schedules": [{}],
+    "load_due_schedules": [{"now": "9999-12-31T00:00:00.000000Z"}],
+    "load_buffered_schedules": [{}],
+    "load_next_fire_at": [{"now": ""}],
+    "load_unfinished_of_schedule": [{"schedule_name": "awake"}],
     "load_pauses": [{}],
     "load_attempt_workers": [{"workflow_execution_id": "undoing 7"}],
 }
@@ -263,7 +273,45 @@ async def _fill(file: Path) -> SqliteCheckpointStore:
         )
     )
     assert await store.claim_execution("RUNNING, full") is not None
+    await _add_schedules(store)
     return store
+
+
+async def _add_schedules(store: SqliteCheckpointStore) -> None:
+    """One with as little as there can be, one with everything, and one that fires."""
+    await store.save_schedule(
+        Schedule(schedule_name="empty", workflow_type="order", every_seconds=60), seen=None
+    )
+    due = Schedule(schedule_name="due", workflow_type="order", cron="0 3 * * *", next_fire_at=NOON)
+    await store.save_schedule(due, seen=None)
+    full = Schedule(
+        schedule_name="full",
+        workflow_type="order",
+        cron="0 3 * * *",
+        within_seconds=60,
+        ends_at=NOON,
+        ttl_seconds=60,
+        next_fire_at=NOON,
+        last_fired_at=NOON,
+        last_execution_id="RUNNING, full",
+        last_skipped_at=NOON,
+        buffered_at=NOON,
+        paused_at=NOON,
+        paused_by="kim",
+        paused_reason="holidays",
+        ended_at=NOON,
+        trouble="no such zone",
+        declared="{}",
+    )
+    await store.save_schedule(full, seen=None)
+    awake = msgspec.structs.replace(
+        full, schedule_name="awake", paused_at=None, ended_at=None, trouble=None
+    )
+    new = NewExecution(
+        workflow=Workflow(workflow_id="order:1", workflow_type="order"),
+        execution=WorkflowExecution(workflow_execution_id="awake@1", workflow_id="order:1"),
+    )
+    await store.save_schedule(awake, seen=None, start=[new])
 
 
 def _empty_execution(status: ExecutionStatus) -> WorkflowExecution:

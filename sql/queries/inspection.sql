@@ -454,7 +454,6 @@ limit :row_limit;
 -- :step_name text null
 -- :error_text text null
 -- :inputs text
--- :tags text
 select execution.workflow_execution_id
 from workflow_executions as execution
 where

@@ -1172,3 +1172,19 @@ where
 delete from workflow_executions
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: name_schedule_of!
+-- Notes which schedule has started an execution, in the transaction of its start.
+-- @unfenced: nobody has it yet
+update workflow_executions
+set schedule_name = :schedule_name
+where workflow_execution_id = :workflow_execution_id;
+
+-- name: load_unfinished_of_schedule
+-- The unfinished executions that a schedule has started, in the order of their ids.
+select workflow_execution_id
+from workflow_executions
+where
+    schedule_name = :schedule_name
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+order by workflow_execution_id;

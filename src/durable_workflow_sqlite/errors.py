@@ -22,6 +22,7 @@ DurableWorkflowError
 ├── ExecutionConflictError     this id belongs to another workflow or input, or a worker has it
 ├── ExecutionFinishedError     the execution is over: it takes no signal and no cancel
 ├── QueueNotFoundError         no queue of this name is declared
+├── ScheduleNotFoundError      no schedule has this name
 ├── ExecutionBlockedError      an execution killed its workers too often; no worker claims it
 ├── ClaimLostError             another worker took the execution over
 ├── EngineStoppedError         the engine stopped before the execution finished
@@ -352,6 +353,10 @@ class ExecutionFinishedError(DurableWorkflowError):
 
 class QueueNotFoundError(DurableWorkflowError):
     """No queue of this name is declared: see `Client.declare`. Nothing was started."""
+
+
+class ScheduleNotFoundError(DurableWorkflowError):
+    """No schedule has this name."""
 
 
 class ExecutionBlockedError(DurableWorkflowError):

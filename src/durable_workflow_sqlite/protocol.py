@@ -15,11 +15,13 @@ from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
+    DueSchedules,
     ExecutionStatus,
     NewExecution,
     Pause,
     PauseScope,
     Record,
+    Schedule,
     SignalStatus,
     StepCheckpoint,
     StepKind,
@@ -557,6 +559,56 @@ class Mending(Protocol):
         ...
 
 
+class Schedules(Protocol):
+    """When executions are started by themselves, and which of them are not finished yet."""
+
+    async def save_schedule(
+        self,
+        schedule: Schedule,
+        *records: Record,
+        seen: Schedule | None,
+        start: Collection[NewExecution] = (),
+    ) -> bool:
+        """Save a schedule, and start executions of it, in one transaction.
+
+        seen: the schedule as it was read; None for a new one. If it is not as that any more, this
+        writes nothing and returns False. start: these are executions of this schedule; one whose id
+        is taken is left out. `records` are saved after them.
+        """
+        ...
+
+    async def delete_schedule(self, schedule_name: str) -> bool:
+        """Delete a schedule, and leave its executions; False if there was none."""
+        ...
+
+    async def load_schedule(self, schedule_name: str) -> Schedule | None:
+        """The schedule of that name; None if there is none.
+
+        Raises StoreCorruptError if it cannot be read.
+        """
+        ...
+
+    async def load_schedules(self) -> list[Schedule]:
+        """Every schedule, by name. Rows that cannot be read are left out."""
+        ...
+
+    async def load_due_schedules(self, now: datetime) -> DueSchedules:
+        """What a worker has to do about schedules now, and when it has to look again.
+
+        Schedules that are paused or in trouble are left out; of those that have ended, only what
+        is buffered is not. Rows that cannot be read are left out. The cost does not depend on the
+        number of schedules that are not due.
+        """
+        ...
+
+    async def load_unfinished_of_schedule(self, schedule_name: str) -> list[str]:
+        """The unfinished executions that `save_schedule` has started, in the order of their ids.
+
+        The cost does not depend on the number of finished executions.
+        """
+        ...
+
+
 class Pausing(Protocol):
     """What people pause and resume. A pause is no status: it says that no worker may go on.
 
@@ -635,7 +687,9 @@ class Maintenance(Protocol):
         ...
 
 
-class CheckpointStore(Records, Queue, Limits, Changes, Membership, Mending, Pausing, Protocol):
+class CheckpointStore(
+    Records, Queue, Limits, Changes, Membership, Mending, Pausing, Schedules, Protocol
+):
     """The methods that `DurableEngine` and `Client` need, by roles.
 
     A store only keeps records; the engine gives them their meaning. Problems of the database raise

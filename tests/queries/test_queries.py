@@ -301,6 +301,9 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
     assert queries.load_next_key(filled, queue="nobody", after="") is None
     values["load_next_key"] = {str, type(None)}
     values["insert_worker"] = values["load_worker_number"] = {int, type(None)}
+    assert type(queries.load_next_fire_at(filled, now="")) is str
+    assert queries.load_next_fire_at(filled, now="~") is None
+    values["load_next_fire_at"] = {str, type(None)}
     (cut_off, *_) = queries.load_steps_cut_off(filled, row_limit=1)
     for name in (
         "count_ids",

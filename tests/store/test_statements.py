@@ -20,10 +20,12 @@ from durable_workflow_sqlite import (
     ExecutionConflictError,
     ExecutionFinishedError,
     ExecutionStatus,
+    NewExecution,
     Pause,
     PauseScope,
     Queue,
     RetryPolicy,
+    Schedule,
     SignalStatus,
     SqliteCheckpointStore,
     StepStatus,
@@ -246,6 +248,14 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.save(AuditEntry(workflow_execution_id="t", act="retry", actor="kim"))
             await store.load_audit_log("t")
             store.change_counter()
+            nightly = Schedule(schedule_name="s", workflow_type="order", every_seconds=60)
+            new = NewExecution(workflow=WORKFLOW, execution=new_execution("s@1"))
+            assert await store.save_schedule(nightly, seen=None, start=[new])
+            await store.load_schedules()
+            await store.load_due_schedules(NOON)
+            await store.load_unfinished_of_schedule("s")
+            await store.delete_schedule("s")
+            await store.delete_execution("s@1")
             later = datetime.now(UTC) + timedelta(days=1)
             await store.delete_old_timers(later)
             await store.delete_old_signals(later)

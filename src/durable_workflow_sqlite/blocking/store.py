@@ -96,6 +96,12 @@ class CheckpointStore:
     acknowledge = blocking(Behind.acknowledge)
     load_tags = blocking(Behind.load_tags)
     load_audit_log = blocking(Behind.load_audit_log)
+    save_schedule = blocking(Behind.save_schedule)
+    delete_schedule = blocking(Behind.delete_schedule)
+    load_schedule = blocking(Behind.load_schedule)
+    load_schedules = blocking(Behind.load_schedules)
+    load_due_schedules = blocking(Behind.load_due_schedules)
+    load_unfinished_of_schedule = blocking(Behind.load_unfinished_of_schedule)
 
 
 class SqliteCheckpointStore(CheckpointStore):

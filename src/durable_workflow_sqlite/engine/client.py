@@ -25,6 +25,7 @@ from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.pausing_client import PausingClient
+from durable_workflow_sqlite.engine.scheduling_client import SchedulingClient
 from durable_workflow_sqlite.engine.startable import Startable
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry, check_workflow
@@ -41,7 +42,7 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class Client(PausingClient):
+class Client(PausingClient, SchedulingClient):
     """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
 
     Creating a client costs nothing: it reads and recovers nothing, and needs no closing. Use it in
@@ -174,6 +175,14 @@ class Client(PausingClient):
         """
         access = self._working()
         await access.store.declare_queues(queues, access.clock.now())
+
+    async def trigger(self, name: str, *, by: str | None = None) -> ExecutionHandle[Any]:
+        """Start an execution of a schedule now, also if it is paused, and whatever `overlap` says.
+
+        The times of the schedule stay as they are. by: who asks, for the audit log; by default the
+        user that this process runs as. Raises ScheduleNotFoundError.
+        """
+        return self.handle(await self._trigger(name, by))
 
     async def load(self, execution_id: str) -> WorkflowExecution:
         """The stored record of an execution. Raises ExecutionNotFoundError."""

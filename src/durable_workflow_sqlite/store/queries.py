@@ -731,6 +731,45 @@ class WorkflowPauseRow(Struct, frozen=True, gc=False):
     paused_reason: str | None
 
 
+class WorkflowScheduleRow(Struct, frozen=True, gc=False):
+    """A row of workflow_schedules."""
+
+    schedule_name: str
+    workflow_type: str
+    version: int
+    input_data: str
+    cron: str | None
+    tz: str
+    every_seconds: int | None
+    overlap: str
+    missed: str
+    within_seconds: int | None
+    jitter_seconds: int
+    ends_at: str | None
+    priority: int
+    ttl_seconds: int | None
+    tags: str
+    next_fire_at: str | None
+    last_fired_at: str | None
+    last_execution_id: str | None
+    last_skipped_at: str | None
+    buffered_at: str | None
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
+    ended_at: str | None
+    trouble: str | None
+    declared: str | None
+    created_at: str
+    updated_at: str
+
+
+class LoadBufferedSchedulesRow(Struct, frozen=True, gc=False):
+    """What load_buffered_schedules gives."""
+
+    schedule_name: str
+
+
 class LoadKeyedSignalRow(Struct, frozen=True, gc=False):
     """What load_keyed_signal gives."""
 
@@ -1928,6 +1967,22 @@ class Queries(Protocol):
         """Deletes a batch of executions (a JSON array of ids), after all that refers to them."""
         ...
 
+    def name_schedule_of(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        schedule_name: str | None,
+        workflow_execution_id: str,
+    ) -> int:
+        """Notes which schedule has started an execution, in the transaction of its start."""
+        ...
+
+    def load_unfinished_of_schedule(
+        self, connection: sqlite3.Connection, *, schedule_name: str | None
+    ) -> list[LoadUnregisteredRow]:
+        """The unfinished executions that a schedule has started, in the order of their ids."""
+        ...
+
     # workflow_limits.sql
 
     def load_limit(
@@ -1982,6 +2037,74 @@ class Queries(Protocol):
 
     def load_pauses(self, connection: sqlite3.Connection) -> list[WorkflowPauseRow]:
         """Everything that is paused as a whole."""
+        ...
+
+    # workflow_schedules.sql
+
+    def upsert_schedule(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        schedule_name: str,
+        workflow_type: str,
+        version: int,
+        input_data: str,
+        cron: str | None,
+        tz: str,
+        every_seconds: int | None,
+        overlap: str,
+        missed: str,
+        within_seconds: int | None,
+        jitter_seconds: int,
+        ends_at: str | None,
+        priority: int,
+        ttl_seconds: int | None,
+        tags: str,
+        next_fire_at: str | None,
+        last_fired_at: str | None,
+        last_execution_id: str | None,
+        last_skipped_at: str | None,
+        buffered_at: str | None,
+        paused_at: str | None,
+        paused_by: str | None,
+        paused_reason: str | None,
+        ended_at: str | None,
+        trouble: str | None,
+        declared: str | None,
+        created_at: str,
+        updated_at: str,
+    ) -> int:
+        """Saves a schedule. The caller has compared the row in the same transaction."""
+        ...
+
+    def delete_schedule(self, connection: sqlite3.Connection, *, schedule_name: str) -> int:
+        """Deletes a schedule. Its executions keep its name."""
+        ...
+
+    def load_schedule(
+        self, connection: sqlite3.Connection, *, schedule_name: str
+    ) -> WorkflowScheduleRow | None:
+        """One schedule by its name."""
+        ...
+
+    def load_schedules(self, connection: sqlite3.Connection) -> list[WorkflowScheduleRow]:
+        """Every schedule, by name."""
+        ...
+
+    def load_due_schedules(
+        self, connection: sqlite3.Connection, *, now: str
+    ) -> list[WorkflowScheduleRow]:
+        """The schedules with a time that has come, and those whose next time is to be computed."""
+        ...
+
+    def load_buffered_schedules(
+        self, connection: sqlite3.Connection
+    ) -> list[LoadBufferedSchedulesRow]:
+        """The schedules with a time to fire when the execution before it is finished."""
+        ...
+
+    def load_next_fire_at(self, connection: sqlite3.Connection, *, now: str) -> str | None:
+        """When the next of the schedules fires that are not due."""
         ...
 
     # workflow_signals.sql
@@ -2381,9 +2504,14 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_stopped": LoadUnregisteredRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
+    "load_unfinished_of_schedule": LoadUnregisteredRow,
     "load_limit": LoadLimitRow,
     "load_limits": LoadLimitRow,
     "load_pauses": WorkflowPauseRow,
+    "load_schedule": WorkflowScheduleRow,
+    "load_schedules": WorkflowScheduleRow,
+    "load_due_schedules": WorkflowScheduleRow,
+    "load_buffered_schedules": LoadBufferedSchedulesRow,
     "load_keyed_signal": LoadKeyedSignalRow,
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
@@ -2406,6 +2534,7 @@ TABLES: Final = frozenset(
         "workflow_executions",
         "workflow_limits",
         "workflow_pauses",
+        "workflow_schedules",
         "workflow_signals",
         "workflow_tags",
         "workflow_timers",

@@ -24,11 +24,13 @@ from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
+    DueSchedules,
     ExecutionStatus,
     NewExecution,
     Pause,
     PauseScope,
     Record,
+    Schedule,
     StepCheckpoint,
     StepStatus,
     TakenExecution,
@@ -85,6 +87,7 @@ from durable_workflow_sqlite.store.rows import (
     readable,
     time_to_text,
 )
+from durable_workflow_sqlite.store.schedules import Schedules
 from durable_workflow_sqlite.store.signals import Signals
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
@@ -181,6 +184,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         self._pauses = Pauses(*access, self._claims, put_into_queue=self._queue.put_now)
         self._signals = Signals(*access, self._claims, self._pauses)
         self._retention = Retention(*access)
+        self._schedules = Schedules(*access, self._insert)
         self._mending = Mending(
             *access,
             self._claims,
@@ -1069,6 +1073,34 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._mending.mend_execution(
             seen, becomes, lambda: self._save_all(records, None, []), forget, now
         )
+
+    # Schedules
+
+    async def save_schedule(
+        self,
+        schedule: Schedule,
+        *records: Record,
+        seen: Schedule | None,
+        start: Collection[NewExecution] = (),
+    ) -> bool:
+        return await self._schedules.save_schedule(
+            schedule, lambda: self._save_all(records, None, []), seen, start
+        )
+
+    async def delete_schedule(self, schedule_name: str) -> bool:
+        return await self._schedules.delete_schedule(schedule_name)
+
+    async def load_schedule(self, schedule_name: str) -> Schedule | None:
+        return await self._schedules.load_schedule(schedule_name)
+
+    async def load_schedules(self) -> list[Schedule]:
+        return await self._schedules.load_schedules()
+
+    async def load_due_schedules(self, now: datetime) -> DueSchedules:
+        return await self._schedules.load_due_schedules(now)
+
+    async def load_unfinished_of_schedule(self, schedule_name: str) -> list[str]:
+        return await self._schedules.load_unfinished_of_schedule(schedule_name)
 
     # Retention
 

@@ -19,6 +19,7 @@ from durable_workflow_sqlite.testing.contract_pausing import PausingContract
 from durable_workflow_sqlite.testing.contract_queue import QueueContract
 from durable_workflow_sqlite.testing.contract_queues import QueuesContract
 from durable_workflow_sqlite.testing.contract_records import RecordsContract
+from durable_workflow_sqlite.testing.contract_schedules import SchedulesContract
 from durable_workflow_sqlite.testing.contract_trees import TreesContract
 
 __all__ = ["CheckpointStoreContract", "MaintenanceContract"]
@@ -31,6 +32,7 @@ class CheckpointStoreContract(
     ChangesContract,
     MembershipContract,
     MendingContract,
+    SchedulesContract,
     PausingContract,
     TreesContract,
     LimitsContract,
