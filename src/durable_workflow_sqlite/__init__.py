@@ -27,6 +27,7 @@ from durable_workflow_sqlite.errors import (
     MigrationError,
     NonDeterminismError,
     NonDeterministicCallError,
+    QueueNotFoundError,
     ScheduleNotFoundError,
     SchemaTooNewError,
     SerializationError,
@@ -47,6 +48,7 @@ from durable_workflow_sqlite.errors import (
     WorkflowFailedError,
     WorkflowStuckError,
 )
+from durable_workflow_sqlite.limits import Queue
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
@@ -115,6 +117,8 @@ __all__ = [
     "OnParentEnd",
     "Pause",
     "PauseScope",
+    "Queue",
+    "QueueNotFoundError",
     "Reader",
     "Record",
     "RecoveryResult",
