@@ -639,6 +639,8 @@ select
     priority,
     queue,
     queue_key,
+    dedup_id,
+    debounced,
     available_at,
     last_event,
     started_at
@@ -973,6 +975,8 @@ select
     priority,
     queue,
     queue_key,
+    dedup_id,
+    debounced,
     recovery_count,
     blocked_reason,
     trouble,

@@ -17,6 +17,7 @@ from durable_workflow_sqlite.errors import (
     ChildFailedError,
     ClaimLostError,
     CompensationError,
+    DuplicateExecutionError,
     DurableWorkflowError,
     EngineStoppedError,
     ErrorClassNotFoundError,
@@ -24,6 +25,8 @@ from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
     ExecutionFinishedError,
     ExecutionNotFoundError,
+    LimitFullError,
+    LimitNotFoundError,
     MigrationError,
     NonDeterminismError,
     NonDeterministicCallError,
@@ -48,7 +51,7 @@ from durable_workflow_sqlite.errors import (
     WorkflowFailedError,
     WorkflowStuckError,
 )
-from durable_workflow_sqlite.limits import Queue
+from durable_workflow_sqlite.limits import Limit, Queue, Rate
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
@@ -57,6 +60,7 @@ from durable_workflow_sqlite.records import (
     AuditEntry,
     DueSchedules,
     ExecutionStatus,
+    LimitRoom,
     NewExecution,
     OnParentEnd,
     Pause,
@@ -66,6 +70,7 @@ from durable_workflow_sqlite.records import (
     SignalStatus,
     StepCheckpoint,
     StepKind,
+    StepSlot,
     StepStatus,
     TakenExecution,
     TimerStatus,
@@ -97,6 +102,7 @@ __all__ = [
     "Clock",
     "CompensationError",
     "DueSchedules",
+    "DuplicateExecutionError",
     "DurableEngine",
     "DurableEngineObserver",
     "DurableWorkflowError",
@@ -108,6 +114,10 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionNotFoundError",
     "ExecutionStatus",
+    "Limit",
+    "LimitFullError",
+    "LimitNotFoundError",
+    "LimitRoom",
     "Maintenance",
     "MigrationError",
     "NewExecution",
@@ -119,6 +129,7 @@ __all__ = [
     "PauseScope",
     "Queue",
     "QueueNotFoundError",
+    "Rate",
     "Reader",
     "Record",
     "RecoveryResult",
@@ -136,6 +147,7 @@ __all__ = [
     "StepFailedError",
     "StepKind",
     "StepNotAwaitedError",
+    "StepSlot",
     "StepStatus",
     "StepTimeoutError",
     "StoreBusyError",
