@@ -495,7 +495,6 @@ limit :row_limit;
 -- :step_name text null
 -- :error_text text null
 -- :inputs text
--- :tags text
 select execution.workflow_execution_id
 from workflow_executions as execution
 where
@@ -679,6 +678,8 @@ select
     guarantee,
     recovery_count,
     priority,
+    queue,
+    queue_key,
     available_at,
     last_event,
     started_at
@@ -1044,6 +1045,8 @@ select
     ttl_expires_at,
     guarantee,
     priority,
+    queue,
+    queue_key,
     recovery_count,
     blocked_reason,
     trouble,

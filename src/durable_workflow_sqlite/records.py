@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -26,6 +26,15 @@ TIMED_OUT: Final = "durable_workflow_sqlite.errors:StepTimeoutError"
 
 CANCEL_SIGNAL: Final = "$cancel"
 """Name of the signal that asks an execution to cancel; names with a `$` are the library's own."""
+
+SCHEDULE_TAG: Final = "schedule"
+"""The name of the tag that an execution has which a schedule started; its value is the schedule."""
+
+MAX_SCHEDULE_NAME_LENGTH: Final = 200
+"""So that the ids of its executions, NAME@TIME, are not too long."""
+
+MAX_SCHEDULE_SECONDS: Final = 100 * 366 * 86_400
+"""A hundred years: the longest interval, jitter or time to live of a schedule."""
 
 CHILD_SIGNAL: Final = "$child:"
 """How the name of a signal begins that tells a parent of the end of a child; its id follows."""
@@ -169,6 +178,7 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     itself; None when a worker has the execution again.
     `available_at` is the time from which any worker may claim the execution, a higher `priority`
     first; None while no worker may claim it.
+    `queue` is the named queue that it is in, and `queue_key` its key there; None if it is in none.
     `started_at` is when a worker first claimed the execution; None before that, and if an older
     version of the library did it.
     `last_event` is the last event that the workflow function got before it ended by a failure, a
@@ -193,6 +203,8 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ttl_expires_at: datetime | None = None
     guarantee: WorkflowGuarantee = WorkflowGuarantee.FOREGROUND_ONLY
     priority: int = 0
+    queue: str | None = None
+    queue_key: str | None = None
     recovery_count: int = 0
     blocked_reason: str | None = None
     trouble: str | None = None
@@ -221,6 +233,10 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_optional_time("ttl_expires_at", self.ttl_expires_at)
         check_member("guarantee", self.guarantee, WorkflowGuarantee)
         check_integer("priority", self.priority, minimum=-MAX_INTEGER - 1)
+        if self.queue is not None:
+            check_identifier("queue", self.queue)
+        if self.queue_key is not None:
+            check_queue_key(self.queue, self.queue_key)
         check_integer("recovery_count", self.recovery_count)
         check_text("blocked_reason", self.blocked_reason)
         check_text("trouble", self.trouble)
@@ -396,6 +412,113 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_identifier("actor", self.actor)
         check_text("details", self.details)
         check_time("created_at", self.created_at)
+
+
+Overlap = Literal["skip", "buffer_one", "cancel_other", "all"]
+"""What a schedule does at a time when an execution of an earlier time is not finished."""
+
+Missed = Literal["skip", "last", "all"]
+"""Which of the times a schedule fires that passed while no worker could fire them."""
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """When executions of a workflow are started, and with what.
+
+    Its times are those of `cron` in the zone `tz`, or every `every_seconds` from `created_at` on.
+    `input_data` is a JSON array of the arguments, `tags` a JSON object.
+    `next_fire_at` is the time that is fired next; None while it is paused, when it has ended, and
+    when a worker is to compute it.
+    `last_fired_at` is the last time that was fired, `last_execution_id` what was started last.
+    `last_skipped_at` is the last time that was not fired, by `overlap`, `missed` or `within`.
+    `buffered_at` is a time that is fired when the execution before it is finished.
+    `ended_at` is when it had no more times. `trouble` is why no worker can compute its times.
+    `declared` is what the program last declared, as JSON; None for a row written by hand.
+    """
+
+    schedule_name: str
+    workflow_type: str
+    version: int = 1
+    input_data: str = "[]"
+    cron: str | None = None
+    tz: str = "UTC"
+    every_seconds: int | None = None
+    overlap: Overlap = "skip"
+    missed: Missed = "last"
+    within_seconds: int | None = None
+    jitter_seconds: int = 0
+    ends_at: datetime | None = None
+    priority: int = 0
+    ttl_seconds: int | None = None
+    tags: str = "{}"
+    next_fire_at: datetime | None = None
+    last_fired_at: datetime | None = None
+    last_execution_id: str | None = None
+    last_skipped_at: datetime | None = None
+    buffered_at: datetime | None = None
+    paused_at: datetime | None = None
+    paused_by: str | None = None
+    paused_reason: str | None = None
+    ended_at: datetime | None = None
+    trouble: str | None = None
+    declared: str | None = None
+    created_at: datetime = msgspec.field(default_factory=utc_now)
+    updated_at: datetime = msgspec.field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        check_identifier("schedule_name", self.schedule_name)
+        if len(self.schedule_name) > MAX_SCHEDULE_NAME_LENGTH:
+            raise ValueError(
+                f"schedule_name must have at most {MAX_SCHEDULE_NAME_LENGTH} characters, not"
+                f" {len(self.schedule_name)}"
+            )
+        check_identifier("workflow_type", self.workflow_type)
+        check_integer("version", self.version, minimum=1)
+        check_text("input_data", self.input_data, required=True)
+        check_text("cron", self.cron)
+        check_text("tz", self.tz, required=True)
+        if (self.cron is None) == (self.every_seconds is None):
+            raise ValueError("a schedule has either cron or every")
+        for name in ("every_seconds", "within_seconds", "ttl_seconds"):
+            if (value := getattr(self, name)) is not None:
+                check_seconds(name, value, minimum=1)
+        check_seconds("jitter_seconds", self.jitter_seconds)
+        check_choice("overlap", self.overlap, get_args(Overlap))
+        check_choice("missed", self.missed, get_args(Missed))
+        check_integer("priority", self.priority, minimum=-MAX_INTEGER - 1)
+        check_text("tags", self.tags, required=True)
+        check_text("last_execution_id", self.last_execution_id)
+        check_text("paused_by", self.paused_by)
+        check_text("paused_reason", self.paused_reason)
+        check_text("trouble", self.trouble)
+        check_text("declared", self.declared)
+        for name in SCHEDULE_TIMES:
+            check_optional_time(name, getattr(self, name))
+        check_time("created_at", self.created_at)
+        check_time("updated_at", self.updated_at)
+
+
+SCHEDULE_TIMES: Final = (
+    "ends_at",
+    "next_fire_at",
+    "last_fired_at",
+    "last_skipped_at",
+    "buffered_at",
+    "paused_at",
+    "ended_at",
+)
+
+
+class DueSchedules(msgspec.Struct, frozen=True, kw_only=True):
+    """The schedules that a worker has something to do about.
+
+    `due` are the schedules with a time that has come, or that is to be computed. `buffered` are
+    those with a time that is to be fired when the execution before it is finished. `next_fire_at`
+    is when the next of all others fires.
+    """
+
+    due: list[Schedule]
+    buffered: list[Schedule]
+    next_fire_at: datetime | None
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -590,6 +713,13 @@ def check_step_name(value: object) -> None:
     check_identifier("step_name", value)
 
 
+def check_queue_key(queue: str | None, key: object) -> None:
+    """As `check_identifier`; a key is of a queue."""
+    if queue is None:
+        raise ValueError(f"key {key!r} is given without a queue; a key limits what a queue runs")
+    check_identifier("key", key)
+
+
 def check_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
     """Copy tags. Raises TypeError or ValueError for a name or value that is not valid."""
     if tags is None:
@@ -611,6 +741,18 @@ def check_integer(what: str, value: object, minimum: int = 0) -> None:
         raise ValueError(f"{what} must be at least {minimum}, not {value}")
     if value > MAX_INTEGER:
         raise ValueError(f"{what} must fit into 64 bits, not {value}")
+
+
+def check_seconds(what: str, value: object, minimum: int = 0) -> None:
+    check_integer(what, value, minimum)
+    if isinstance(value, int) and value > MAX_SCHEDULE_SECONDS:
+        raise ValueError(f"{what} must be at most {MAX_SCHEDULE_SECONDS}, not {value}")
+
+
+def check_choice(what: str, value: object, choices: Collection[str]) -> None:
+    if value not in choices:
+        names = ", ".join(repr(one) for one in choices)
+        raise ValueError(f"{what} must be one of {names}, not {value!r}")
 
 
 def check_text(what: str, value: object, *, required: bool = False) -> None:

@@ -114,6 +114,9 @@ WHATEVER: Mapping[str, Any] = {
     "priority": 0,
     "recovery_count": 0,
     "current_step": 0,
+    "queue": "mail",
+    "queue_key": "kim",
+    "after": "",
     "passed_over": "[]",
     "batch_size": 10,
     "row_limit": 10,
@@ -139,7 +142,19 @@ WHATEVER: Mapping[str, Any] = {
 CHANGED: Mapping[str, Mapping[str, Any]] = {
     "insert_claim": {"workflow_execution_id": "unfinished-6"},
     "insert_worker": {"worker_id": "a new one"},
+    "upsert_schedule": {
+        "schedule_name": "nightly",
+        "input_data": "[]",
+        "cron": "0 3 * * *",
+        "tz": "UTC",
+        "overlap": "skip",
+        "missed": "last",
+        "jitter_seconds": 0,
+        "tags": "{}",
+    },
     "delete_workers": {"worker_numbers": "[-1]"},
+    "load_limit": {"kind": "QUEUE"},
+    "upsert_limit": {"kind": "QUEUE"},
 }
 
 

@@ -20,9 +20,12 @@ from durable_workflow_sqlite import (
     ExecutionConflictError,
     ExecutionFinishedError,
     ExecutionStatus,
+    NewExecution,
     Pause,
     PauseScope,
+    Queue,
     RetryPolicy,
+    Schedule,
     SignalStatus,
     SqliteCheckpointStore,
     StepStatus,
@@ -32,6 +35,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.store.adapter import number_parameters
+from durable_workflow_sqlite.store.available import LOOKED_AT
 from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR, VIEWS_DIR
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
@@ -42,6 +46,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_execution,
     new_signal,
     new_timer,
+    queued,
     taken,
 )
 from tests.processes import an_engine
@@ -196,6 +201,24 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.enqueue_execution(WORKFLOW, new_execution("g", available_at=NOON))
             await store.load_next_available_at([("order", 1)])
             await store.claim_available([("order", 1)], 9)
+            mail = f"mail of {store.worker_id}"
+            await store.declare_queues([Queue(mail, per_worker=5, per_key=1)])
+            await store.save_queue(Queue(mail, concurrency=5, per_key=1))
+            await store.load_queues()
+            for number in range(LOOKED_AT + 1):
+                one = queued(f"{mail}, {number}", NOON, queue=mail, queue_key="kim")
+                await store.enqueue_execution(WORKFLOW, one)
+            (sending,) = await store.claim_available([("order", 1)], 9, queues=[mail])
+            suspended = queued(
+                sending.workflow_execution_id,
+                None,
+                status=ExecutionStatus.SUSPENDED,
+                queue=mail,
+                queue_key="kim",
+            )
+            await store.save(suspended, claim=sending)
+            assert await store.take_slot(sending, mail, "kim")
+            assert await store.claim_available([("order", 1)], 9, queues=[mail]) == []
             await store.put_into_queue(["f"])
             await store.release_claims_of_the_dead(9)
             await store.load_unqueued_executions()
@@ -225,6 +248,14 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.save(AuditEntry(workflow_execution_id="t", act="retry", actor="kim"))
             await store.load_audit_log("t")
             store.change_counter()
+            nightly = Schedule(schedule_name="s", workflow_type="order", every_seconds=60)
+            new = NewExecution(workflow=WORKFLOW, execution=new_execution("s@1"))
+            assert await store.save_schedule(nightly, seen=None, start=[new])
+            await store.load_schedules()
+            await store.load_due_schedules(NOON)
+            await store.load_unfinished_of_schedule("s")
+            await store.delete_schedule("s")
+            await store.delete_execution("s@1")
             later = datetime.now(UTC) + timedelta(days=1)
             await store.delete_old_timers(later)
             await store.delete_old_signals(later)

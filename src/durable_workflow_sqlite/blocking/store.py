@@ -72,6 +72,10 @@ class CheckpointStore:
     claim_available = blocking(Behind.claim_available)
     load_next_available_at = blocking(Behind.load_next_available_at)
     release_claims = blocking(Behind.release_claims)
+    take_slot = blocking(Behind.take_slot)
+    declare_queues = blocking(Behind.declare_queues)
+    save_queue = blocking(Behind.save_queue)
+    load_queues = blocking(Behind.load_queues)
     release_created = blocking(Behind.release_created)
     mark_as_stopping = blocking(Behind.mark_as_stopping)
     join = blocking(Behind.join)
@@ -92,6 +96,12 @@ class CheckpointStore:
     acknowledge = blocking(Behind.acknowledge)
     load_tags = blocking(Behind.load_tags)
     load_audit_log = blocking(Behind.load_audit_log)
+    save_schedule = blocking(Behind.save_schedule)
+    delete_schedule = blocking(Behind.delete_schedule)
+    load_schedule = blocking(Behind.load_schedule)
+    load_schedules = blocking(Behind.load_schedules)
+    load_due_schedules = blocking(Behind.load_due_schedules)
+    load_unfinished_of_schedule = blocking(Behind.load_unfinished_of_schedule)
 
 
 class SqliteCheckpointStore(CheckpointStore):

@@ -47,6 +47,13 @@ def start(
         list[str] | None,
         typer.Option("--tag", metavar="NAME=VALUE", help="a tag; repeat it for more tags"),
     ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", metavar="NAME", help="the named queue to put it into")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="KEY", help="its key, which the queue may limit"),
+    ] = None,
     signals: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,6 +84,8 @@ def start(
                 args,
                 version=version,
                 execution_id=execution_id,
+                queue=queue,
+                key=key,
                 delay=_seconds("--delay", delay),
                 priority=priority,
                 ttl=_seconds("--ttl", ttl),

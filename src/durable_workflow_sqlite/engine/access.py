@@ -51,6 +51,9 @@ class Access:
     def look(self) -> None:
         """There may be something to claim."""
 
+    def look_at_schedules(self) -> None:
+        """A schedule has changed."""
+
     async def resume(self, record: WorkflowExecution) -> None:
         """Claim one execution now, if that can be done here."""
 

@@ -25,6 +25,7 @@ class Claiming:
     suspect_at: an execution whose workers died so often in a row is a suspect. There is one at a
         time whose code runs, so that whichever it is that kills them is blocked alone.
     look: told when there may be something to claim, or room for it.
+    queues: the named queues that this worker serves; None: all, and what is in none.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class Claiming:
         max_concurrent: int,
         suspect_at: int,
         look: Callable[[], None],
+        queues: frozenset[str] | None,
     ) -> None:
+        self.queues = queues
         self._clock = environment.clock
         self._store = environment.store
         self._registry = registry
@@ -51,6 +54,8 @@ class Claiming:
         """Of these, what is paused and is just being released."""
         self._held_back: set[str] = set()
         """Of these, what is due and is paused."""
+        self._tried: dict[str, bool] = {}
+        """What is being claimed: whether it was perhaps resumed meanwhile."""
 
     # Before the claim
 
@@ -73,11 +78,14 @@ class Claiming:
         held_back, self._held_back = self._held_back, set()
         for execution_id in held_back:
             self._foreground[execution_id] = self._clock.now()
+        self._tried = dict.fromkeys(self._tried, True)
 
     def signalled(self, execution_id: str) -> bool:
         """A signal has come for an execution; whether it is claimed, and not launched yet."""
         if execution_id in self._foreground:
             self._foreground[execution_id] = self._clock.now()
+        if execution_id in self._tried:
+            self._tried[execution_id] = True
         return execution_id in self._held
 
     def foreground_times(self) -> list[datetime]:
@@ -92,6 +100,12 @@ class Claiming:
             for execution_id, due_at in self._foreground.items()
             if due_at is not None and due_at <= now
         ]
+
+    def serves(self, record: WorkflowExecution) -> bool:
+        """Whether this worker serves the queue of an execution, or is the only one for it."""
+        if self.queues is None or record.guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
+            return True
+        return record.queue in self.queues
 
     def must_wait(self, record: WorkflowExecution) -> bool:
         """Whether it is a suspect, and code of another one runs."""
@@ -113,6 +127,7 @@ class Claiming:
             return await self._store.claim_available(
                 self._registry.names_and_versions,
                 room,
+                queues=self.queues,
                 passed_over=passed_over,
                 suspect_at=self._suspect_at,
                 takes_suspect=not self._slots.has_suspect,
@@ -152,11 +167,22 @@ class Claiming:
     async def take_one(self, execution_id: str) -> list[WorkflowClaim]:
         """This one, room or not; nothing if others have it, or if it is paused."""
         self._held_back.discard(execution_id)
-        claims = await self._taken(lambda: self._claim_one(execution_id))
-        if claims or not await self._is_paused_here(execution_id):
-            return claims
-        self._foreground[execution_id] = None
-        self._held_back.add(execution_id)
+        self._tried[execution_id] = False
+        try:
+            for _ in range(2):
+                claims = await self._taken(lambda: self._claim_one(execution_id))
+                if claims:
+                    return claims
+                if await self._is_paused_here(execution_id):
+                    self._held_back.add(execution_id)
+                    self._foreground[execution_id] = None
+                    if self._tried.get(execution_id, True):
+                        self._foreground[execution_id] = self._clock.now()
+                        self._look()
+                    return []
+                # Others have it, or it was resumed since: then the second try claims it.
+        finally:
+            self._tried.pop(execution_id, None)
         return []
 
     async def _is_paused_here(self, execution_id: str) -> bool:

@@ -28,6 +28,9 @@ class Worker(Protocol):
     async def hasten(self, execution_id: str) -> None:
         """Somebody has perhaps ended pauses before their time."""
 
+    def others_wrote(self, change_counter: int) -> None:
+        """The counter of changes, every half second."""
+
     async def paused(self, execution_id: str) -> None:
         """Somebody has paused an execution."""
 
@@ -121,4 +124,5 @@ class WorkerChangePoller(ChangePoller):
         for execution_id in await self._dispatcher.release_the_dead():
             self.changed(execution_id)
         self._dispatcher.look()
+        self._worker.others_wrote(self._store.change_counter())
         await super()._look_around()
