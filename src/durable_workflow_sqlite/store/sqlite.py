@@ -536,23 +536,20 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         tags: Mapping[str, str] | None = None,
     ) -> WorkflowClaim | None:
         new = NewExecution(workflow=workflow, execution=execution, tags=tags)
-        served = (workflow.workflow_type, workflow.version)
+        serves = [(workflow.workflow_type, workflow.version)]
         self._claims.be_alive()
 
         def create() -> WorkflowClaim | None:
             if not self._insert(new):
                 return None
-            claim = self._claims.insert(
-                execution.workflow_execution_id, execution.status, execution.created_at
+            return self._claims.insert(
+                execution.workflow_execution_id, execution.status, execution.created_at, serves
             )
-            self._membership.tell([served], now=execution.created_at)
-            return claim
 
         claim = await self._commit.write(create)
         if claim is not None:
             self._known_workflows.add(workflow.workflow_id)
-            self._claims.took([claim])
-            self._membership.told([served])
+            self._claims.took([claim], serves)
         return claim
 
     async def enqueue_execution(
