@@ -68,6 +68,7 @@ class Body:
         "history",
         "is_ended",
         "is_open",
+        "is_over",
         "loop",
         "module",
         "new",
@@ -104,6 +105,8 @@ class Body:
         self.module = ""
         """Where the workflow function is defined."""
         self.steps_begun = 0
+        self.is_over = False
+        """Whether the workflow function has returned, or has raised."""
         self.is_ended = False
         self.trouble: BaseException | None = None
         self.asked: dict[str, int] = {}
@@ -209,11 +212,6 @@ class Body:
         self.calls.take_unawaited()
 
     @property
-    def is_over(self) -> bool:
-        """Whether the workflow function has returned, or has raised."""
-        return self._task is not None and self._task.done()
-
-    @property
     def is_stuck(self) -> bool:
         """Whether nothing is open that could bring it further."""
         return not self.open and self.loop.next_timer() is None
@@ -264,6 +262,7 @@ class Body:
                 self.loop.run()
             finally:
                 watchdog.body = None
+        self.is_over = self._task is not None and self._task.done()
         if self.loop.refused is not None:
             self._tell_of_refused(self.loop.refused)
 
