@@ -211,6 +211,10 @@ class Body:
         self.given_up.clear()
         self.calls.take_unawaited()
 
+    def let_go(self) -> None:
+        """It is not asked for its result any more: its task and its context refer to each other."""
+        self._task = None
+
     @property
     def is_stuck(self) -> bool:
         """Whether nothing is open that could bring it further."""

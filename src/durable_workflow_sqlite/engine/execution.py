@@ -247,9 +247,10 @@ class Execution(Driver):
         self.environment.parking.forget(self)
         if self._alarm is not None:
             self._alarm.cancel()
-        self._waits.close()
+        self._waits.let_go()
         if not self._body.is_ended:
             self._body.drop()
+        self._body.let_go()
         self.outcome.set_result(outcome)
         if self.when_left is not None:
             self.when_left(self, outcome)
