@@ -25,7 +25,7 @@ from pathlib import Path
 
 from durable_workflow_sqlite import (
     DurableEngine,
-    ExecutionConflictError,
+    ExecutionFinishedError,
     RetryPolicy,
     SignalTimeoutError,
     SqliteCheckpointStore,
@@ -132,7 +132,7 @@ async def main(folder: Path) -> None:
         question, log = "mail me how crowded Iceland is", str(folder / "calls.log")
         chat = await engine.start(agent, question, log, execution_id="chat-1")
         # In practice the approval comes days later, from a web page, in another process.
-        with suppress(ExecutionConflictError):  # the chat may have ended already
+        with suppress(ExecutionFinishedError):  # the chat may have ended already
             await chat.signal("approval", Approval("kim", True))
         print(await chat.result())
 

@@ -27,6 +27,7 @@ from pydantic import BaseModel
 from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     ExecutionStatus,
     SignalTimeoutError,
@@ -123,7 +124,7 @@ async def hear_of_payment(payment: Payment, engine: Engine) -> None:
         await engine.send_signal(payment.order, "paid", payment)
     except ExecutionNotFoundError as error:
         raise HTTPException(404, str(error)) from error
-    except ExecutionConflictError:
+    except ExecutionFinishedError:
         pass  # the order has ended: the payment was sent twice, or came too late
 
 

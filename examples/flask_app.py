@@ -24,6 +24,7 @@ from flask import Blueprint, Flask, Response, abort, current_app, jsonify, reque
 
 from durable_workflow_sqlite import (
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     SignalTimeoutError,
     WorkflowContext,
@@ -94,7 +95,7 @@ def decide(name: str) -> tuple[str, int]:
         engine().send_signal(name, "decision", body(Decision))
     except ExecutionNotFoundError as error:
         abort(404, str(error))
-    except ExecutionConflictError as error:
+    except ExecutionFinishedError as error:
         abort(409, str(error))
     return "", 204
 

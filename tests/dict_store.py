@@ -19,6 +19,7 @@ BACKGROUND = d.WorkflowGuarantee.BEST_EFFORT_BACKGROUND
 STATUS, PENDING, EXPIRED = d.ExecutionStatus, d.SignalStatus.PENDING, d.SignalStatus.EXPIRED
 PROGRESS = ("status", "current_step", "error_type", "error_message", "last_event", "updated_at")
 UNDER_A_CLAIM = (*PROGRESS, "output_data", "recovery_count", "blocked_reason")
+NOT_PAUSED = {"paused_at": None, "paused_by": None, "paused_reason": None}
 JSON = ("input_data", "output_data", "payload", "details")
 
 change = msgspec.structs.replace
@@ -44,6 +45,9 @@ class Tables(msgspec.Struct):
     audit_log: dict = {}
     claims: dict = {}
     acknowledged: dict = {}
+    schedules: dict = {}
+    of_schedule: dict = {}
+    pauses: dict = {}
 
     def copy(self):
         return Tables(*(table.copy() for table in msgspec.structs.astuple(self)))
@@ -107,21 +111,32 @@ class Tables(msgspec.Struct):
         of = self.workflows[execution.workflow_id]
         return (of.workflow_type, of.version) in workflows
 
-    def may_be_claimed(self, execution):
+    def is_free(self, execution):
         is_free = execution.workflow_execution_id not in self.claims
         return is_free and execution.blocked_reason is None and not execution.status.is_terminal
 
+    def is_held(self, execution):
+        of = self.workflows[execution.workflow_id].workflow_type
+        return any(pause.holds(of) for pause in self.pauses.values())
+
+    def may_be_claimed(self, execution):
+        is_paused = execution.paused_at is not None or self.is_held(execution)
+        return self.is_free(execution) and not is_paused
+
     def may_be_queued(self, execution):
-        return execution.guarantee == BACKGROUND and self.may_be_claimed(execution)
+        may_be = execution.guarantee == BACKGROUND and execution.paused_at is None
+        return may_be and self.is_free(execution)
 
     def queued(self, workflows):
-        free = [one for one in self.unfinished() if self.may_be_queued(one)]
-        return [one for one in free if one.available_at and self.is_of(one, workflows)]
+        found = [one for one in self.unfinished() if self.may_be_queued(one)]
+        found = [one for one in found if one.available_at and self.is_of(one, workflows)]
+        return [one for one in found if not self.is_held(one)]
 
     def is_for_it(self, signal):
         one, name = signal.workflow_execution_id, signal.signal_name
         waits = self.executions[one].status == "SUSPENDED"
-        return not waits or name[0] == "$" or bool(self.waits_for(one, name))
+        is_own = name[0] == "$" and not name.startswith(r.CHILD_SIGNAL)
+        return not waits or is_own or bool(self.waits_for(one, name))
 
     def wakes_at(self, one, otherwise=None):
         waits = [step for step in self.steps_of(one, status="INTENT") if step.kind != "STEP"]
@@ -160,7 +175,41 @@ class Tables(msgspec.Struct):
     # Changes
 
     def set(self, one, **values):
-        self.executions[one] = change(self.executions[one], **values)
+        self.put(change(self.executions[one], **values))
+
+    def put(self, execution):
+        """Store an execution; if it ends by that, its parent and its children hear of it."""
+        one = execution.workflow_execution_id
+        before, self.executions[one] = self.executions.get(one), execution
+        if before is None or before.status == execution.status:
+            return
+        if execution.status.is_terminal:
+            output = msgspec.Raw((execution.output_data or "null").encode())
+            end = {name: getattr(execution, name) for name in ("error_type", "error_message")}
+            self.tell_parent(execution, {"status": execution.status, "output": output, **end})
+        if execution.status.is_terminal or execution.status == "COMPENSATING":
+            self.cancel_children(one, execution.updated_at)
+
+    def tell_parent(self, child, end):
+        parent = self.executions.get(child.parent_execution_id)
+        if parent is not None:
+            signal = d.WorkflowSignal(
+                workflow_execution_id=parent.workflow_execution_id,
+                signal_name=r.CHILD_SIGNAL + child.workflow_execution_id,
+                payload=msgspec.json.encode(end).decode(),
+                status=EXPIRED if parent.status.is_terminal else PENDING,
+                created_at=child.updated_at,
+            )
+            self.receive(signal)
+
+    def cancel_children(self, one, at):
+        for child in list(self.executions.values()):
+            is_its = child.parent_execution_id == one and child.on_parent_end == "cancel"
+            name = child.workflow_execution_id
+            may_be = child.status in ("PENDING", "RUNNING", "SUSPENDED")
+            if is_its and may_be and not self.is_to_cancel(name):
+                ids = {"workflow_execution_id": name, "signal_name": r.CANCEL_SIGNAL}
+                self.receive(d.WorkflowSignal(**ids, created_at=at))
 
     def let_rest(self, one):
         self.claims.pop(one, None)
@@ -172,7 +221,7 @@ class Tables(msgspec.Struct):
 
     def expect_signals(self, one):
         for signal in select(self.signals, one, status=EXPIRED):
-            if signal.signal_name[0] != "$":
+            if signal.signal_name[0] != "$" or signal.signal_name.startswith(r.CHILD_SIGNAL):
                 self.signals[signal.workflow_signal_id] = change(signal, status=PENDING)
 
     def start(self, new):
@@ -184,7 +233,13 @@ class Tables(msgspec.Struct):
         self.executions[one], self.tags[one] = as_stored(new.execution), new.tags
         return True
 
+    def keyed(self, one, key):
+        """The signal with a key; None if there is none."""
+        return next(iter(select(self.signals, one, signal_key=key)), None) if key else None
+
     def receive(self, signal):
+        if self.keyed(signal.workflow_execution_id, signal.signal_key):
+            raise d.StoreError(f"there is a signal with the key {signal.signal_key!r} already")
         signal = change(as_stored(signal), workflow_signal_id=max(self.signals, default=0) + 1)
         self.signals[signal.workflow_signal_id] = signal
         one, at = self.executions[signal.workflow_execution_id], min(signal.created_at, r.utc_now())
@@ -202,11 +257,13 @@ class Tables(msgspec.Struct):
                     self.workflows[record.workflow_id] = record
                 case d.WorkflowExecution() if claim:
                     self.set(one, **{name: getattr(record, name) for name in UNDER_A_CLAIM})
+                    if record.status.is_terminal:
+                        self.set(one, **NOT_PAUSED)
                 case d.WorkflowExecution() if record.workflow_id in self.workflows:
                     before = self.executions.setdefault(one, record)
                     if before.status.is_terminal and before != record:
-                        raise conflict(one, "is finished")
-                    self.executions[one] = record
+                        raise finished(before)
+                    self.put(record)
                 case _ if one not in self.executions:
                     raise d.StoreError(f"{record} belongs to nothing known")
                 case d.StepCheckpoint():
@@ -253,6 +310,12 @@ def conflict(one, why):
     return d.ExecutionConflictError(f"execution {one!r} {why}", workflow_execution_id=one)
 
 
+def finished(execution):
+    one, status = execution.workflow_execution_id, execution.status
+    why = f"execution {one!r} is finished"
+    return d.ExecutionFinishedError(why, workflow_execution_id=one, status=status)
+
+
 def reads(method):
     """A method that is given the tables."""
 
@@ -282,6 +345,7 @@ class Dicts:
     def __init__(self):
         self.tables, self.commits = Tables(), 0
         self.living, self.served = set(), {}
+        self.pauses = 0
 
     def commit(self, tables):
         self.tables = tables
@@ -293,7 +357,7 @@ class DictStore(d.CheckpointStore):
 
     def __init__(self, dicts=None):
         self.dicts, self.worker_id = dicts or Dicts(), f"worker {next(numbers)}"
-        self.is_closed, self.own_commits = False, 0
+        self.is_closed, self.own_commits, self.schedules_saved = False, 0, 0
 
     async def __aenter__(self):
         return self
@@ -313,11 +377,16 @@ class DictStore(d.CheckpointStore):
     # Records
 
     @writes
-    def create_execution(self, t, workflow, execution, tags=None):
+    def create_execution(self, t, workflow, execution, tags=None, *records):
         new = d.NewExecution(workflow=workflow, execution=execution, tags=tags)
         is_new = t.start(new)
         one, at = execution.workflow_execution_id, execution.created_at
-        return self.claim(t, one, at) if is_new else None
+        claim = self.claim(t, one, at) if is_new else None
+        if is_new and not claim:
+            t.set(one, status=STATUS.PENDING, started_at=None)
+            t.put_into_queue(one, at)
+        t.save(records if is_new else ())
+        return claim
 
     @writes
     def enqueue_execution(self, t, workflow, execution, tags=None, *records):
@@ -340,14 +409,38 @@ class DictStore(d.CheckpointStore):
                 raise conflict(new.execution.workflow_execution_id, "is there already")
         for signal in send:
             to = t.executions.get(signal.workflow_execution_id)
-            if to and not to.status.is_terminal:
+            is_there = t.keyed(signal.workflow_execution_id, signal.signal_key)
+            if to and not to.status.is_terminal and not is_there:
                 t.receive(signal)
+
+    @writes
+    def continue_as_new(self, t, execution, *records, claim):
+        one = execution.workflow_execution_id
+        r.check_covered(claim, one)
+        r.check_records(records, claim)
+        if not holds(t, claim):
+            raise d.ClaimLostError(f"{claim} is lost", workflow_execution_id=one)
+        t.save(records, claim)
+        for table in ("steps", "timers"):
+            kept = getattr(t, table).items()
+            left = {key: x for key, x in kept if x.workflow_execution_id != one}
+            setattr(t, table, left)
+        input_data, run, at = execution.input_data, execution.run_number, execution.updated_at
+        t.set(one, input_data=input_data, run_number=run, updated_at=at, started_at=at)
+        t.set(one, status=STATUS.RUNNING, current_step=0, recovery_count=0, blocked_reason=None)
+        t.set(one, error_type=None, error_message=None, last_event=None)
+        for signal in select(t.signals, one, status=PENDING):
+            if signal.signal_name.startswith(r.CHILD_SIGNAL):
+                t.signals[signal.workflow_signal_id] = change(signal, status=EXPIRED)
+        t.cancel_children(one, at)
 
     @writes
     def send_signal(self, t, signal, *records):
         r.check_sent(signal)
-        if t.find(signal.workflow_execution_id).status.is_terminal:
-            raise conflict(signal.workflow_execution_id, "is finished")
+        if t.keyed(signal.workflow_execution_id, signal.signal_key):
+            return None
+        if (to := t.find(signal.workflow_execution_id)).status.is_terminal:
+            raise finished(to)
         sent = t.receive(signal)
         t.save(records)
         return sent
@@ -355,11 +448,16 @@ class DictStore(d.CheckpointStore):
     @writes
     def request_cancel(self, t, one, *records, now=None):
         status, at = t.find(one).status, now or r.utc_now()
-        if status.is_terminal or status == "COMPENSATING" or t.is_to_cancel(one):
+        if status.is_terminal:
+            raise finished(t.find(one))
+        if status == "COMPENSATING" or t.is_to_cancel(one):
             return None
         ids = {"workflow_execution_id": one, "signal_name": r.CANCEL_SIGNAL}
         sent = t.receive(d.WorkflowSignal(**ids, created_at=at))
         t.save(records)
+        if t.executions[one].paused_at:
+            t.set(one, **NOT_PAUSED)
+            t.put_into_queue(one, at)
         return sent
 
     take_execution = reads(lambda _, t, one: t.taken(one))
@@ -370,22 +468,6 @@ class DictStore(d.CheckpointStore):
     def load_workflow(self, t, workflow_id):
         r.check_identifier("workflow_id", workflow_id)
         return t.workflows.get(workflow_id)
-
-    @reads
-    def load_pending_signals(self, t, one, signal_name=None):
-        pending = select(t.signals, one, status=PENDING)
-        return [signal for signal in pending if signal_name in (None, signal.signal_name)]
-
-    @reads
-    def load_next_signals(self, t, one, signal_names):
-        pending = reversed(select(t.signals, one, status=PENDING))
-        first = {one.signal_name: one for one in pending if one.signal_name in signal_names}
-        return sorted(first.values(), key=lambda signal: signal.workflow_signal_id)
-
-    @reads
-    def load_open_waits(self, t, one, signal_name):
-        r.check_identifier("signal_name", signal_name)
-        return t.waits_for(one, signal_name)
 
     # Queue
 
@@ -461,7 +543,8 @@ class DictStore(d.CheckpointStore):
 
     @reads
     def load_unqueued_executions(self, t):
-        free = [one for one in t.unfinished() if t.may_be_claimed(one) and not one.available_at]
+        free = [one for one in t.unfinished() if t.is_free(one) and not one.available_at]
+        free = [one for one in free if t.may_be_queued(one) or one.guarantee != BACKGROUND]
         waits = [one for one in free if t.may_be_queued(one) and one.status == "SUSPENDED"]
         return [t.unqueued(one) for one in free if one not in waits]
 
@@ -480,9 +563,8 @@ class DictStore(d.CheckpointStore):
 
     def change_counter(self):
         t = self.dicts.tables
-        return self.dicts.commits - self.own_commits + len(t.signals) + len(t.executions)
-
-    load_last_signal_id = reads(lambda _, t: max(t.signals, default=0))
+        own = len(t.signals) + len(t.executions) + self.dicts.pauses + self.schedules_saved
+        return self.dicts.commits - self.own_commits + own
 
     @reads
     def load_signals_after(self, t, signal_id):
@@ -566,21 +648,6 @@ class DictStore(d.CheckpointStore):
         return len(due)
 
     @writes
-    def reopen_execution(self, t, one, *records, now=None):
-        at, status = now or r.utc_now(), t.find(one).status
-        undone = [step.status for step in t.steps_of(one, attempt=0)]
-        t.set(one, ttl_expires_at=None, recovery_count=0, updated_at=at)
-        if status == "FAILED" and not undone:
-            t.set(one, status=STATUS.PENDING, last_event=None, error_type=None, error_message=None)
-            t.expect_signals(one)
-        elif status in ("FAILED", "CANCELLED") and "FAILED" in undone:
-            t.set(one, status=STATUS.COMPENSATING)
-        else:
-            raise conflict(one, f"is {status}")
-        t.save(records)
-        t.put_into_queue(one, at)
-
-    @writes
     def mend_execution(self, t, seen, becomes, *records, forget=(), now=None):
         one = seen.execution.workflow_execution_id
         if becomes.workflow_execution_id != one:
@@ -590,7 +657,8 @@ class DictStore(d.CheckpointStore):
         if t.taken(one) != seen:
             return False
         t.claims.pop(one, None)
-        t.set(one, **{name: getattr(becomes, name) for name in (*PROGRESS, "ttl_expires_at")})
+        new = (*PROGRESS, "ttl_expires_at", *NOT_PAUSED)
+        t.set(one, **{name: getattr(becomes, name) for name in new})
         t.set(one, output_data=None, recovery_count=0, blocked_reason=None)
         t.set(one, trouble=None, available_at=None)
         gone = {step.id for step in forget}
@@ -618,7 +686,97 @@ class DictStore(d.CheckpointStore):
         t.save(records if changed else ())
         return changed
 
+    # Pausing
+
+    @writes
+    def pause_execution(self, t, one, *records, by, reason=None, now=None):
+        r.check_identifier("by", by)
+        before = t.find(one)
+        if before.status.is_terminal:
+            raise finished(before)
+        if not before.paused_at:
+            t.set(one, paused_at=now or r.utc_now(), paused_by=by)
+        t.set(one, paused_reason=reason or before.paused_reason, available_at=None)
+        t.save(records)
+        self.dicts.pauses += 1
+        return not before.paused_at
+
+    @writes
+    def resume_execution(self, t, one, *records, now=None):
+        if not t.find(one).paused_at:
+            return False
+        t.set(one, **NOT_PAUSED)
+        t.save(records)
+        t.put_into_queue(one, now or r.utc_now())
+        self.dicts.pauses += 1
+        return True
+
+    @writes
+    def begin_pause(self, t, pause):
+        before = t.pauses.get((pause.scope, pause.name))
+        reason = pause.paused_reason or (before and before.paused_reason)
+        t.pauses[pause.scope, pause.name] = change(before or pause, paused_reason=reason)
+        self.dicts.pauses += 1
+        return before is None
+
+    @writes
+    def end_pause(self, t, scope, name=""):
+        r.check_scope(scope, name)
+        self.dicts.pauses += 1
+        return t.pauses.pop((scope, name), None) is not None
+
+    load_pauses = reads(lambda _, t: [t.pauses[key] for key in sorted(t.pauses)])
+
     load_signals = reads(lambda _, t, one: select(t.signals, one))
+
+    # Schedules
+
+    @writes
+    def save_schedule(self, t, schedule, *records, seen, start=()):
+        name = schedule.schedule_name
+        if seen and seen.schedule_name != name:
+            raise ValueError(f"{name!r} is not {seen.schedule_name!r}")
+        if t.schedules.get(name) != seen:
+            return False
+        for new in start:
+            if t.start(new):
+                t.of_schedule[new.execution.workflow_execution_id] = name
+        self.schedules_saved += 1
+        before = seen or schedule
+        t.schedules[name] = change(as_stored(schedule), created_at=before.created_at)
+        t.save(records)
+        return True
+
+    @writes
+    def delete_schedule(self, t, name):
+        r.check_identifier("schedule_name", name)
+        return t.schedules.pop(name, None) is not None
+
+    @reads
+    def load_schedule(self, t, name):
+        r.check_identifier("schedule_name", name)
+        return t.schedules.get(name)
+
+    @reads
+    def load_schedules(self, t):
+        return [t.schedules[name] for name in sorted(t.schedules)]
+
+    @reads
+    def load_due_schedules(self, t, now):
+        awake = [x for x in t.schedules.values() if not x.paused_at and not x.trouble]
+        going = [one for one in awake if not one.ended_at]
+        later = [x.next_fire_at for x in going if x.next_fire_at and x.next_fire_at > now]
+        return d.DueSchedules(
+            due=[x for x in going if not x.next_fire_at or x.next_fire_at <= now],
+            buffered=[one for one in awake if one.buffered_at],
+            next_fire_at=min(later, default=None),
+        )
+
+    @reads
+    def load_unfinished_of_schedule(self, t, name):
+        r.check_identifier("schedule_name", name)
+        ids = [one for one, of in t.of_schedule.items() if of == name]
+        return sorted(x for x in ids if x in t.executions and not t.get(x).status.is_terminal)
 
     @reads
     def load_workflows(self, t):

@@ -120,7 +120,7 @@ def look_through(
     """The snapshot of an execution."""
     of_it = (execution_id,)
     tables = connection.execute("select count(*) from sqlite_schema").fetchone()[0]
-    if tables == 0 or connection.execute("pragma user_version").fetchone()[0] < 14:
+    if tables == 0 or connection.execute("pragma user_version").fetchone()[0] < 18:
         return Snapshot(None, None, None, (), (), 0, 0, ())
     execution = connection.execute(
         "select status, output_data, error_type from workflow_executions"
@@ -160,6 +160,14 @@ def look_through(
             " select 1 from workflow_audit_log as act"
             " where act.workflow_execution_id = step.workflow_execution_id"
             " and act.act = 'resolve'))",
+            of_it,
+        )
+    ]
+    damage += [
+        f"{count} signals with the key {key}"
+        for key, count in connection.execute(
+            "select signal_key, count(*) from workflow_signals where workflow_execution_id = ?"
+            " and signal_key is not null group by signal_key having count(*) > 1",
             of_it,
         )
     ]

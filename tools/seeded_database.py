@@ -14,8 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from durable_workflow_sqlite import (
     ExecutionStatus,
+    NewExecution,
+    Schedule,
     SignalStatus,
     SqliteCheckpointStore,
     StepCheckpoint,
@@ -96,7 +100,12 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         for status in ("COMPLETED", "FAILED", "CANCELLED")
     ],
     "load_pending_signals": [
-        {"workflow_execution_id": "RUNNING, full", "signal_name": name} for name in (None, "go")
+        {"workflow_execution_id": one, "signal_name": name}
+        for one, name in (("RUNNING, full", None), ("RUNNING, full", "go"), ("by hand", None))
+    ],
+    "load_keyed_signal": [
+        {"workflow_execution_id": "RUNNING, full", "signal_key": f"mail PENDING {payload}"}
+        for payload in (None, "17")
     ],
     "load_next_signals": [
         {"workflow_execution_id": one, "signal_names": '["go", "stop"]'}
@@ -195,6 +204,13 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_work_under_way": [{}],
     "load_queues": [{}],
     "count_unfinished": [{}],
+    "load_schedule": [{"schedule_name": "full"}, {"schedule_name": "empty"}],
+    "load_schedules": [{}],
+    "load_due_schedules": [{"now": "9999-12-31T00:00:00.000000Z"}],
+    "load_buffered_schedules": [{}],
+    "load_next_fire_at": [{"now": ""}],
+    "load_unfinished_of_schedule": [{"schedule_name": "awake"}],
+    "load_pauses": [{}],
     "load_attempt_workers": [{"workflow_execution_id": "undoing 7"}],
 }
 
@@ -209,6 +225,7 @@ def seeded_database(folder: Path) -> Generator[sqlite3.Connection]:
         with closing(sqlite3.connect(file, isolation_level=None)) as connection:
             _add_by_hand(connection)
             _add_workers(connection)
+            _add_pauses(connection)
             _write_otherwise(connection)
             yield connection
     finally:
@@ -233,7 +250,45 @@ async def _fill(file: Path) -> SqliteCheckpointStore:
         )
     )
     assert await store.claim_execution("RUNNING, full") is not None
+    await _add_schedules(store)
     return store
+
+
+async def _add_schedules(store: SqliteCheckpointStore) -> None:
+    """One with as little as there can be, one with everything, and one that fires."""
+    await store.save_schedule(
+        Schedule(schedule_name="empty", workflow_type="order", every_seconds=60), seen=None
+    )
+    due = Schedule(schedule_name="due", workflow_type="order", cron="0 3 * * *", next_fire_at=NOON)
+    await store.save_schedule(due, seen=None)
+    full = Schedule(
+        schedule_name="full",
+        workflow_type="order",
+        cron="0 3 * * *",
+        within_seconds=60,
+        ends_at=NOON,
+        ttl_seconds=60,
+        next_fire_at=NOON,
+        last_fired_at=NOON,
+        last_execution_id="RUNNING, full",
+        last_skipped_at=NOON,
+        buffered_at=NOON,
+        paused_at=NOON,
+        paused_by="kim",
+        paused_reason="holidays",
+        ended_at=NOON,
+        trouble="no such zone",
+        declared="{}",
+    )
+    await store.save_schedule(full, seen=None)
+    awake = msgspec.structs.replace(
+        full, schedule_name="awake", paused_at=None, ended_at=None, trouble=None
+    )
+    new = NewExecution(
+        workflow=Workflow(workflow_id="order:1", workflow_type="order"),
+        execution=WorkflowExecution(workflow_execution_id="awake@1", workflow_id="order:1"),
+    )
+    await store.save_schedule(awake, seen=None, start=[new])
 
 
 def _empty_execution(status: ExecutionStatus) -> WorkflowExecution:
@@ -243,6 +298,7 @@ def _empty_execution(status: ExecutionStatus) -> WorkflowExecution:
 
 
 def _full_execution(status: ExecutionStatus) -> WorkflowExecution:
+    is_paused = status is ExecutionStatus.SUSPENDED
     return WorkflowExecution(
         workflow_execution_id=f"{status}, full",
         workflow_id="order:1",
@@ -263,6 +319,9 @@ def _full_execution(status: ExecutionStatus) -> WorkflowExecution:
         started_at=NOON,
         created_at=NOON,
         updated_at=NOON,
+        paused_at=NOON if is_paused else None,
+        paused_by="kim" if is_paused else None,
+        paused_reason="the bank" if is_paused else None,
     )
 
 
@@ -314,6 +373,7 @@ def _signals(one: str) -> Iterator[WorkflowSignal]:
                 payload=payload,
                 status=status,
                 refused_reason=None if payload is None else "it is no string",
+                signal_key=None if status == "EXPIRED" else f"mail {status} {payload}",
             )
 
 
@@ -414,6 +474,20 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
         "insert into workflow_signals (workflow_execution_id, signal_name, status, refused_reason)"
         " values ('asleep', ?, 'REFUSED', ?)",
         (("go", "it is no integer"), ("stop", None)),
+    )
+
+
+def _add_pauses(connection: sqlite3.Connection) -> None:
+    """Two workflows that are paused, and an execution that somebody has paused by hand."""
+    for scope, name, reason in (("WORKFLOW", "other", "the bank"), ("WORKFLOW", "gone", None)):
+        connection.execute(
+            "insert into workflow_pauses (scope, name, paused_by, paused_reason)"
+            " values (?, ?, 'kim', ?)",
+            (scope, name, reason),
+        )
+    connection.execute(
+        "update workflow_executions set paused_at = ? where workflow_execution_id = 'asleep'",
+        (NOON_TEXT,),
     )
 
 

@@ -454,7 +454,6 @@ limit :row_limit;
 -- :step_name text null
 -- :error_text text null
 -- :inputs text
--- :tags text
 select execution.workflow_execution_id
 from workflow_executions as execution
 where
@@ -612,6 +611,10 @@ select
     blocked_reason,
     trouble,
     trouble_since,
+    paused_at,
+    paused_by,
+    paused_reason,
+    paused_scope,
     error_type,
     error_message,
     worker_id,
@@ -650,13 +653,14 @@ select
     payload,
     status,
     created_at,
-    refused_reason
+    refused_reason,
+    signal_key
 from workflow_signals
 where workflow_execution_id = :workflow_execution_id
 order by workflow_signal_id;
 
 -- name: load_next_timers
--- The deadlines that are due next.
+-- The deadlines that are due next, of what nobody has paused.
 -- :row_limit integer
 select
     workflow_execution_id,
@@ -664,6 +668,7 @@ select
     step_name,
     fire_at
 from workflow_due_timers
+where is_paused = 0
 order by fire_at
 limit :row_limit;
 
@@ -837,6 +842,7 @@ select
     version,
     status,
     trouble,
+    place,
     trouble_since,
     created_at,
     updated_at
@@ -969,8 +975,15 @@ select
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
-    updated_at
+    updated_at,
+    paused_at,
+    paused_by,
+    paused_reason
 from workflow_executions
 where
     status not in (
@@ -997,6 +1010,8 @@ where
     is not substr(available_at, 1, 19)
     or strftime('%Y-%m-%dT%H:%M:%S', started_at, '+0 days')
     is not substr(started_at, 1, 19)
+    or strftime('%Y-%m-%dT%H:%M:%S', paused_at, '+0 days')
+    is not substr(paused_at, 1, 19)
     or (
         status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
         and input_data is not null
@@ -1095,7 +1110,8 @@ select
     signal.payload,
     signal.status,
     signal.created_at,
-    signal.refused_reason
+    signal.refused_reason,
+    signal.signal_key
 from workflow_executions as execution
 cross join workflow_signals as signal
     on execution.workflow_execution_id = signal.workflow_execution_id
@@ -1202,6 +1218,7 @@ where
         execution.status in ('COMPLETED', 'FAILED', 'CANCELLED')
         or (
             signal.signal_name glob '$*'
+            and signal.signal_name not glob '$child:*'
             and signal.signal_name not in (:cancel_signal, :resolved_signal)
         )
     )
@@ -1228,6 +1245,7 @@ where
     and signal.created_at < :before
     and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
     and execution.blocked_reason is null
+    and execution.paused_at is null
     and (
         claim.worker_id is not null
         or (
@@ -1285,12 +1303,18 @@ from workflow_claims
 group by worker_id;
 
 -- name: load_claimed_by
--- Some of the executions that a worker has claimed.
+-- Some of the executions that a worker has claimed, the last changed first.
 -- @scan workflow_claims: a row for each claim
+-- @sort: of the claims of one worker
 -- :row_limit integer
-select workflow_execution_id
-from workflow_claims
-where worker_id = :worker_id
+select
+    claim.workflow_execution_id,
+    execution.updated_at
+from workflow_claims as claim
+inner join workflow_executions as execution
+    on claim.workflow_execution_id = execution.workflow_execution_id
+where claim.worker_id = :worker_id
+order by execution.updated_at desc
 limit :row_limit;
 
 -- name: load_work_under_way
@@ -1333,7 +1357,8 @@ select
     due_since,
     running,
     in_trouble,
-    blocked
+    blocked,
+    paused
 from workflow_queue
 order by workflow_type, version;
 

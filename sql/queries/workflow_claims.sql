@@ -4,7 +4,7 @@
 
 -- name: insert_claim$
 -- Claims an execution for a worker, and gives the token. No row means that it is
--- unknown, final or blocked, or that a worker has it.
+-- unknown, final, blocked or paused, or that a worker has it.
 insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)
 select
     workflow_execution_id,
@@ -15,6 +15,21 @@ where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
     and blocked_reason is null
+    and paused_at is null
+    and not exists (
+        select 1
+        from workflow_pauses
+        where
+            (
+                workflow_pauses.scope = 'WORKFLOW'
+                and workflow_pauses.name = (
+                    select workflows.workflow_type
+                    from workflows
+                    where workflows.workflow_id = workflow_executions.workflow_id
+                )
+            )
+            or workflow_pauses.scope = 'ALL'
+    )
 on conflict (workflow_execution_id) do nothing
 returning fencing_token;
 

@@ -1,6 +1,5 @@
 -- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are final: only
--- reopen_execution, reopen_compensations and mend_execution change the status of a row
--- that has one.
+-- mend_execution changes the status of a row that has one.
 --
 -- One that no worker has claimed is in a queue, that of its workflow and priority,
 -- from available_at on.
@@ -30,10 +29,17 @@ insert into workflow_executions (
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
     updated_at,
     status_since,
-    trouble_since
+    trouble_since,
+    paused_at,
+    paused_by,
+    paused_reason
 )
 select
     :workflow_execution_id,
@@ -53,10 +59,17 @@ select
     :available_at,
     :last_event,
     :started_at,
+    :parent_execution_id,
+    :root_execution_id,
+    :on_parent_end,
+    :run_number,
     :created_at,
     :updated_at,
     :updated_at,
-    iif(:trouble is null, null, :updated_at)
+    iif(:trouble is null, null, :updated_at),
+    :paused_at,
+    :paused_by,
+    :paused_reason
 where
     :fencing_token is null
     or exists (
@@ -83,6 +96,10 @@ on conflict (workflow_execution_id) do update set
     available_at = excluded.available_at,
     last_event = excluded.last_event,
     started_at = excluded.started_at,
+    parent_execution_id = excluded.parent_execution_id,
+    root_execution_id = excluded.root_execution_id,
+    on_parent_end = excluded.on_parent_end,
+    run_number = excluded.run_number,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
     status_since = iif(
@@ -94,7 +111,10 @@ on conflict (workflow_execution_id) do update set
         when excluded.trouble is null then null
         when excluded.trouble != workflow_executions.trouble then excluded.updated_at
         else coalesce(workflow_executions.trouble_since, excluded.updated_at)
-    end
+    end,
+    paused_at = excluded.paused_at,
+    paused_by = excluded.paused_by,
+    paused_reason = excluded.paused_reason
 where workflow_executions.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: insert_execution_if_absent!
@@ -117,6 +137,10 @@ insert into workflow_executions (
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
     updated_at,
     status_since
@@ -138,6 +162,10 @@ values (
     :available_at,
     :last_event,
     :started_at,
+    :parent_execution_id,
+    :root_execution_id,
+    :on_parent_end,
+    :run_number,
     :created_at,
     :updated_at,
     :updated_at
@@ -164,8 +192,15 @@ select
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
-    updated_at
+    updated_at,
+    paused_at,
+    paused_by,
+    paused_reason
 from workflow_executions
 where workflow_execution_id = :workflow_execution_id;
 
@@ -193,8 +228,15 @@ select
     execution.available_at,
     execution.last_event,
     execution.started_at,
+    execution.parent_execution_id,
+    execution.root_execution_id,
+    execution.on_parent_end,
+    execution.run_number,
     execution.created_at,
     execution.updated_at,
+    execution.paused_at,
+    execution.paused_by,
+    execution.paused_reason,
     exists(
         select 1
         from workflow_timers as timer
@@ -258,8 +300,15 @@ select
     available_at,
     last_event,
     started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     created_at,
-    updated_at
+    updated_at,
+    paused_at,
+    paused_by,
+    paused_reason
 from workflow_executions
 where status in (select value from json_each(:statuses))
 order by created_at, workflow_execution_id;
@@ -267,7 +316,8 @@ order by created_at, workflow_execution_id;
 -- name: update_execution!
 -- Saves how far an execution has come, for the worker that has claimed it. What it
 -- was started with stays: an input may be large, and is written once. So does why it is
--- blocked, until it is over: somebody has deleted a step of it meanwhile.
+-- blocked, until it is over: somebody has deleted a step of it meanwhile. And so does
+-- its pause, which somebody may have begun meanwhile.
 -- Changing no row means that it is final, or that the claim is lost.
 update workflow_executions
 set
@@ -285,10 +335,45 @@ set
     last_event = :last_event,
     updated_at = :updated_at,
     status_since = iif(status = :status, status_since, :updated_at),
-    trouble_since = null
+    trouble_since = null,
+    paused_at = iif(:status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, paused_at),
+    paused_by = iif(:status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, paused_by),
+    paused_reason = iif(
+        :status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, paused_reason
+    )
 where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and exists (
+        select 1
+        from workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
+    );
+
+-- name: begin_again!
+-- An execution begins again with another input, for the worker that has claimed it. Its
+-- signals stay, except the ends of children of the run before, which nobody awaits.
+-- Changing no row means that it is final, or that the claim is lost.
+update workflow_executions
+set
+    status = 'RUNNING',
+    current_step = 0,
+    input_data = :input_data,
+    error_type = null,
+    error_message = null,
+    recovery_count = 0,
+    blocked_reason = null,
+    last_event = null,
+    started_at = :updated_at,
+    run_number = :run_number,
+    updated_at = :updated_at,
+    status_since = iif(status = 'RUNNING', status_since, :updated_at),
+    trouble_since = null
+where
+    workflow_execution_id = :workflow_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED')
     and exists (
         select 1
         from workflow_claims
@@ -317,12 +402,13 @@ where
 
 -- name: put_into_queue!
 -- No worker has these executions any more (a JSON array of ids): says from when on each
--- may be claimed. One that only waits has nothing to do before its earliest timer, the
--- end of its time to live, or a signal: one that it waits for, or one of the library's
--- own. For a signal that comes later, trg_wf_signal_wakes does this. If neither a timer
--- nor a wait is there, somebody has deleted the timer, and a worker is to record it
--- again. The + keeps SQLite from two detours: to look for the earliest timer in the
--- index of all timers, and for the executions among all that are unfinished.
+-- may be claimed, unless it is paused. One that only waits has nothing to do before its
+-- earliest timer, the end of its time to live, or a signal: one that it waits for, or
+-- one of the library's own. For a signal that comes later, trg_wf_signal_wakes does
+-- this. If neither a timer nor a wait is there, somebody has deleted the timer, and a
+-- worker is to record it again. The + keeps SQLite from two detours: to look for the
+-- earliest timer in the index of all timers, and for the executions among all that are
+-- unfinished.
 -- @unfenced: no worker has them
 -- :workflow_execution_ids text
 -- :now text
@@ -356,6 +442,7 @@ set
                 = workflow_executions.workflow_execution_id
                 and workflow_signals.status = 'PENDING'
                 and workflow_signals.signal_name glob '$*'
+                and workflow_signals.signal_name not glob '$child:*'
         ),
         :now,
         (
@@ -407,7 +494,8 @@ where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids))
     and guarantee = 'BEST_EFFORT_BACKGROUND'
     and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-    and blocked_reason is null;
+    and blocked_reason is null
+    and paused_at is null;
 
 -- name: note_trouble!
 -- A worker leaves an execution as it is, and says why. trouble_since stays until the
@@ -432,7 +520,8 @@ where
 -- name: load_queue_heads
 -- Of each queue (a workflow and a priority) the time at which its first execution
 -- may be claimed, the highest priority of a workflow first. It hops from one queue
--- to the next, so it costs the same however many executions are in them.
+-- to the next, so it costs the same however many executions are in them. Those of a
+-- workflow that is paused are left out.
 -- =workflow_id text
 -- =workflow_type text
 -- =version integer
@@ -449,6 +538,17 @@ with recursive queues (workflow_id, priority) as (
                 and workflow_executions.available_at is not null
         ) as priority
     from workflows
+    where
+        not exists (
+            select 1
+            from workflow_pauses
+            where
+                (
+                    workflow_pauses.scope = 'WORKFLOW'
+                    and workflow_pauses.name = workflows.workflow_type
+                )
+                or workflow_pauses.scope = 'ALL'
+        )
     union all
     select
         queues.workflow_id,
@@ -502,6 +602,7 @@ where
     workflow_id = :workflow_id
     and priority = :priority
     and available_at <= :now
+    and paused_at is null
     and workflow_execution_id not in (select value from json_each(:passed_over))
     and (:with_suspects or recovery_count < :suspect_at)
 order by available_at
@@ -578,6 +679,7 @@ from workflow_executions
 where
     workflow_executions.status = 'PENDING'
     and workflow_executions.available_at is null
+    and workflow_executions.paused_at is null
     and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
     and workflow_executions.blocked_reason is null
     and not exists (
@@ -602,6 +704,7 @@ where
         where begun.status in ('RUNNING', 'COMPENSATING')
     )
     and workflow_executions.available_at is null
+    and workflow_executions.paused_at is null
     and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
     and workflow_executions.blocked_reason is null
     and not exists (
@@ -744,58 +847,6 @@ where
     and blocked_reason is not null
     and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
 
--- name: reopen_execution!
--- Makes a failed execution one that is to be run again, by an operator's wish. Its
--- time to live is over or may soon be, and counts no more.
--- Changing no row means that it is unknown, not failed, or was compensated.
--- @unfenced: it is over
-update workflow_executions
-set
-    status = 'PENDING',
-    error_type = null,
-    error_message = null,
-    ttl_expires_at = null,
-    last_event = null,
-    recovery_count = 0,
-    updated_at = :updated_at,
-    status_since = :updated_at
-where
-    workflow_execution_id = :workflow_execution_id
-    and status = 'FAILED'
-    and not exists (
-        select 1
-        from step_checkpoints
-        where
-            step_checkpoints.workflow_execution_id
-            = workflow_executions.workflow_execution_id
-            and step_checkpoints.attempt = 0
-    );
-
--- name: reopen_compensations!
--- Opens an execution again whose compensations have failed, by an operator's wish, so
--- that these can run again. Its error and its last event stay: it ends as before.
--- Changing no row means that it is unknown, not ended, or that no compensation failed.
--- @unfenced: it is over
-update workflow_executions
-set
-    status = 'COMPENSATING',
-    ttl_expires_at = null,
-    recovery_count = 0,
-    updated_at = :updated_at,
-    status_since = :updated_at
-where
-    workflow_execution_id = :workflow_execution_id
-    and status in ('FAILED', 'CANCELLED')
-    and exists (
-        select 1
-        from step_checkpoints
-        where
-            step_checkpoints.workflow_execution_id
-            = workflow_executions.workflow_execution_id
-            and step_checkpoints.attempt = 0
-            and step_checkpoints.status = 'FAILED'
-    );
-
 -- name: mend_execution!
 -- Opens an execution again, or ends it, by an operator's wish. It is not blocked any
 -- more, nor in trouble, nor in the queue.
@@ -815,7 +866,48 @@ set
     trouble_since = null,
     available_at = null,
     updated_at = :updated_at,
-    status_since = iif(status = :status, status_since, :updated_at)
+    status_since = iif(status = :status, status_since, :updated_at),
+    paused_at = :paused_at,
+    paused_by = :paused_by,
+    paused_reason = :paused_reason
+where workflow_execution_id = :workflow_execution_id;
+
+-- name: pause_execution!
+-- No worker claims an execution from now on, until it is resumed. If it is paused
+-- already, it only gets another reason, unless that is null.
+-- Changing no row means that it is unknown or final.
+-- @unfenced: a person pauses it, also while a worker has it
+-- :paused_at text
+-- :paused_by text
+update workflow_executions
+set
+    paused_by = iif(paused_at is null, :paused_by, paused_by),
+    paused_reason = coalesce(:paused_reason, paused_reason),
+    paused_at = coalesce(paused_at, :paused_at),
+    available_at = null
+where
+    workflow_execution_id = :workflow_execution_id
+    and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+
+-- name: resume_execution!
+-- Ends the pause of an execution; changing no row means that it is not paused.
+-- @unfenced: a person resumes it, also while a worker still has it
+update workflow_executions
+set
+    paused_at = null,
+    paused_by = null,
+    paused_reason = null
+where
+    workflow_execution_id = :workflow_execution_id
+    and paused_at is not null;
+
+-- name: hold_new_execution!
+-- An execution that was about to run here has not begun: its workflow is paused.
+-- @unfenced: in the transaction that starts it
+update workflow_executions
+set
+    status = 'PENDING',
+    started_at = null
 where workflow_execution_id = :workflow_execution_id;
 
 -- name: load_statuses
@@ -889,3 +981,19 @@ where
 delete from workflow_executions
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: name_schedule_of!
+-- Notes which schedule has started an execution, in the transaction of its start.
+-- @unfenced: nobody has it yet
+update workflow_executions
+set schedule_name = :schedule_name
+where workflow_execution_id = :workflow_execution_id;
+
+-- name: load_unfinished_of_schedule
+-- The unfinished executions that a schedule has started, in the order of their ids.
+select workflow_execution_id
+from workflow_executions
+where
+    schedule_name = :schedule_name
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+order by workflow_execution_id;

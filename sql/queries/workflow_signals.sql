@@ -2,7 +2,9 @@
 -- wait consumes it; the ids are the order of arrival. One whose payload the wait cannot
 -- read is REFUSED, and refused_reason says why. A name that begins with $ is the
 -- library's own: `$cancel` asks the execution to cancel. `$mended` is DELIVERED from its
--- beginning: it tells a worker that left the execution as it is to look at it again.
+-- beginning: it tells a worker that left the execution as it is to look at it again. So
+-- is `$paused`: it tells the worker that has the execution to leave it.
+-- An execution has at most one signal of a signal_key.
 --
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
@@ -16,7 +18,8 @@ insert into workflow_signals (
     payload,
     status,
     created_at,
-    refused_reason
+    refused_reason,
+    signal_key
 )
 values (
     :workflow_execution_id,
@@ -24,25 +27,57 @@ values (
     :payload,
     :status,
     :created_at,
-    :refused_reason
+    :refused_reason,
+    :signal_key
 )
 returning workflow_signal_id;
 
 -- name: send_signal$
 -- Keeps a signal for an execution that can still receive it, and gives its id.
--- No row means that the execution is unknown or final.
+-- No row means that the execution is unknown or final, or has a signal of this key.
 -- @unfenced: anybody may send one
-insert into workflow_signals (workflow_execution_id, signal_name, payload, created_at)
+insert into workflow_signals (
+    workflow_execution_id,
+    signal_name,
+    payload,
+    created_at,
+    signal_key
+)
 select
     workflow_execution_id,
     :signal_name,
     :payload,
-    :created_at
+    :created_at,
+    :signal_key
 from workflow_executions
 where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and (
+        :signal_key is null
+        or not exists (
+            select 1
+            from workflow_signals as sent
+            where
+                sent.workflow_execution_id = :workflow_execution_id
+                and sent.signal_key = :signal_key
+        )
+    )
 returning workflow_signal_id;
+
+-- name: load_keyed_signal^
+-- The signal of an execution with a key, whatever has become of it.
+select
+    workflow_signal_id,
+    signal_name,
+    payload,
+    status,
+    created_at,
+    refused_reason
+from workflow_signals
+where
+    workflow_execution_id = :workflow_execution_id
+    and signal_key = :signal_key;
 
 -- name: request_cancel$
 -- Keeps a request to cancel, and gives its id. No row means that the execution is
@@ -79,7 +114,8 @@ insert into workflow_signals (
     payload,
     status,
     created_at,
-    refused_reason
+    refused_reason,
+    signal_key
 )
 select
     :workflow_signal_id,
@@ -88,7 +124,8 @@ select
     :payload,
     :status,
     :created_at,
-    :refused_reason
+    :refused_reason,
+    :signal_key
 where
     :fencing_token is null
     or exists (
@@ -104,7 +141,8 @@ on conflict (workflow_signal_id) do update set
     payload = excluded.payload,
     status = excluded.status,
     created_at = excluded.created_at,
-    refused_reason = excluded.refused_reason;
+    refused_reason = excluded.refused_reason,
+    signal_key = excluded.signal_key;
 
 -- name: refuse_signal!
 -- A wait cannot read a signal. Its payload stays as it is, and need not be JSON: a row
@@ -142,7 +180,8 @@ select
     payload,
     status,
     created_at,
-    refused_reason
+    refused_reason,
+    signal_key
 from workflow_signals
 where
     workflow_execution_id = :workflow_execution_id
@@ -161,7 +200,8 @@ select
     payload,
     status,
     created_at,
-    refused_reason
+    refused_reason,
+    signal_key
 from workflow_signals
 where
     workflow_signal_id in (
@@ -194,6 +234,39 @@ from workflow_signals
 where workflow_signal_id > :workflow_signal_id
 order by workflow_signal_id;
 
+-- name: cancel_children!
+-- Asks the children of an execution to cancel that are to end with it, if they have not
+-- been asked yet; trg_wf_exec_ends_children does the same for one that ends.
+-- @unfenced: in the transaction in which the parent begins again
+insert into workflow_signals (workflow_execution_id, signal_name, created_at)
+select
+    child.workflow_execution_id,
+    '$cancel',
+    :created_at
+from workflow_executions as child
+where
+    child.parent_execution_id = :parent_execution_id
+    and child.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+    and child.on_parent_end = 'cancel'
+    and not exists (
+        select 1
+        from workflow_signals as asked
+        where
+            asked.workflow_execution_id = child.workflow_execution_id
+            and asked.signal_name = '$cancel'
+            and asked.status = 'PENDING'
+    );
+
+-- name: expire_ends_of_children!
+-- Nobody waits any more for the children of an earlier run of an execution.
+-- @unfenced: in the transaction in which it begins again
+update workflow_signals
+set status = 'EXPIRED'
+where
+    workflow_execution_id = :workflow_execution_id
+    and status = 'PENDING'
+    and signal_name glob '$child:*';
+
 -- name: expire_pending_signals!
 -- Nobody will wait any more for the signals of an execution that is final.
 -- @unfenced: in the transaction in which the execution ends
@@ -203,14 +276,14 @@ where workflow_execution_id = :workflow_execution_id and status = 'PENDING';
 
 -- name: expect_signals_again!
 -- An execution that was final runs again, and may wait for the signals that it had not
--- taken; except those of the library.
+-- taken; except those of the library, of which only the ends of children count.
 -- @unfenced: in the transaction that opens the execution again
 update workflow_signals
 set status = 'PENDING'
 where
     workflow_execution_id = :workflow_execution_id
     and status = 'EXPIRED'
-    and signal_name not glob '$*';
+    and (signal_name not glob '$*' or signal_name glob '$child:*');
 
 -- name: delete_signals!
 -- Deletes the signals of a batch of executions (a JSON array of ids).

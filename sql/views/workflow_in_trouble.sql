@@ -7,7 +7,8 @@
 -- status                 text          as in workflow_executions
 -- trouble                text          the reason
 -- place                  text null     of a mistake in the code: the line, its file and
---                                      its function, as they stand in trouble
+--                                      its function, as they stand in trouble; or the
+--                                      class of its error, if no line is known
 -- trouble_since          text null     when the first worker left it so
 -- created_at             text          when it was started
 -- updated_at             text          when its last worker left it
@@ -30,6 +31,27 @@ select
                     substr(execution.trouble, instr(execution.trouble, ' at line ')),
                     '. '
                 ) - 1 - length(' at ')
+            )
+        when execution.trouble glob 'WorkflowCodeError: * raised *. *'
+            then substr(
+                execution.trouble,
+                instr(execution.trouble, ' raised ') + length(' raised '),
+                min(
+                    instr(
+                        substr(
+                            execution.trouble,
+                            instr(execution.trouble, ' raised ') + length(' raised ')
+                        ) || ':',
+                        ':'
+                    ),
+                    instr(
+                        substr(
+                            execution.trouble,
+                            instr(execution.trouble, ' raised ') + length(' raised ')
+                        ) || '. ',
+                        '. '
+                    )
+                ) - 1
             )
     end as place,
     execution.trouble_since,

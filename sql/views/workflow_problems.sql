@@ -9,7 +9,8 @@
 --                               what is in trouble
 -- error_type         text null  the class of the error
 -- place              text null  of a mistake in the code: the line, its file and its
---                               function
+--                               function; or the class of its error, if no line is
+--                               known
 -- executions         integer    how many executions have it
 -- first_at           text       when the first of them failed, or got into trouble
 -- last_at            text       when the last one did

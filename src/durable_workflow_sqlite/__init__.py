@@ -2,15 +2,19 @@
 
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
+from durable_workflow_sqlite.engine.composing import ChildHandle
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
+from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
-from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
 from durable_workflow_sqlite.errors import (
+    ChildCancelledError,
+    ChildFailedError,
     ClaimLostError,
     CompensationError,
     DurableWorkflowError,
@@ -18,10 +22,12 @@ from durable_workflow_sqlite.errors import (
     ErrorClassNotFoundError,
     ExecutionBlockedError,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     MigrationError,
     NonDeterminismError,
     NonDeterministicCallError,
+    ScheduleNotFoundError,
     SchemaTooNewError,
     SerializationError,
     SignalTimeoutError,
@@ -47,9 +53,14 @@ from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
+    DueSchedules,
     ExecutionStatus,
     NewExecution,
+    OnParentEnd,
+    Pause,
+    PauseScope,
     Record,
+    Schedule,
     SignalStatus,
     StepCheckpoint,
     StepKind,
@@ -76,10 +87,14 @@ __all__ = [
     "AuditEntry",
     "Cancellation",
     "CheckpointStore",
+    "ChildCancelledError",
+    "ChildFailedError",
+    "ChildHandle",
     "ClaimLostError",
     "Client",
     "Clock",
     "CompensationError",
+    "DueSchedules",
     "DurableEngine",
     "DurableEngineObserver",
     "DurableWorkflowError",
@@ -87,20 +102,28 @@ __all__ = [
     "ErrorClassNotFoundError",
     "ExecutionBlockedError",
     "ExecutionConflictError",
+    "ExecutionFinishedError",
     "ExecutionHandle",
     "ExecutionNotFoundError",
     "ExecutionStatus",
     "Maintenance",
     "MigrationError",
     "NewExecution",
+    "NewSignal",
     "NonDeterminismError",
     "NonDeterministicCallError",
+    "OnParentEnd",
+    "Pause",
+    "PauseScope",
     "Reader",
     "Record",
     "RecoveryResult",
     "RetryPolicy",
+    "Schedule",
+    "ScheduleNotFoundError",
     "SchemaTooNewError",
     "SerializationError",
+    "SignalResult",
     "SignalStatus",
     "SignalTimeoutError",
     "SqliteCheckpointStore",

@@ -11,6 +11,7 @@ from durable_workflow_sqlite.bulk import Command
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.audit import details_of
 from durable_workflow_sqlite.engine.client import Client
+from durable_workflow_sqlite.engine.deleted_rows import follow_a_step
 from durable_workflow_sqlite.engine.enqueuing import RERUN
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.step_names import StepName
@@ -51,16 +52,26 @@ def how_to_undo(file: Path, execution_id: str) -> str:
     )
 
 
-def signal(file: Path, name: str, value: msgspec.Raw | None, *, has_payload: bool) -> Command:
+def signal(
+    file: Path,
+    name: str,
+    value: msgspec.Raw | None,
+    *,
+    has_payload: bool,
+    key: str | None = None,
+) -> Command:
     """Send a signal. has_payload: whether somebody gave `value`, or it stands for nothing.
 
-    Raises ValueError for text that is not a name.
+    key: as for `Client.send_signal`. Raises ValueError for text that is not a name, or not a key.
     """
     check_identifier("a signal's name", name)
+    if key is not None:
+        check_identifier("the key of a signal", key)
 
     async def send(client: Client, execution_id: str) -> str:
         try:
-            await client.send_signal(execution_id, name, value)
+            if not await client.send_signal(execution_id, name, value, key=key):
+                return f"{name} was sent to {execution_id} before, with the key {key}: not again"
         except SerializationError as error:
             if has_payload:
                 raise
@@ -93,10 +104,9 @@ def cancel(file: Path, *, by: str | None = None) -> Command:
             case Cancellation.REFUSED:
                 pass
         found = await client.load(execution_id)
-        status = found.status
-        if status.is_terminal:
-            why = f"it is {status} already"
-        elif status is ExecutionStatus.COMPENSATING:
+        if found.status.is_terminal:
+            why = f"it has just ended {found.status}"
+        elif found.status is ExecutionStatus.COMPENSATING:
             why = "it is already being undone"
             if was_blocked:
                 why += f", and is blocked; `{command('unblock', file, execution_id)}` continues it"
@@ -160,14 +170,19 @@ def notes_on_rerun(found: ExecutionDetails) -> list[str]:
     return notes
 
 
-def how_to_unblock(file: Path, execution_id: str, reason: str) -> str:
+def how_to_unblock(file: Path, details: ExecutionDetails) -> str:
     """What lets a blocked execution go on."""
+    execution_id, reason = details.summary.id, details.summary.blocked_reason or ""
     unblock = command("unblock", file, execution_id)
     if reason.startswith(DELETED_ROWS):
+        over = [(one.branch, one.step_index) for one in details.steps if one.status != "INTENT"]
         retry = command("retry", file, execution_id, "--from")
+        again = f"; or run it again from a step before them: {retry} STEP"
+        without = command("unblock", file, execution_id, "--without-rows")
         return (
-            f"restore the rows, or a backup, and then {unblock}; or run it again from a step before"
-            f" them: {retry} STEP"
+            f"restore the rows, or a backup, and then {unblock}"
+            f"{again if follow_a_step(reason, over) else ''}; or let it go on without them, and"
+            f" perhaps do again what they did: {without}"
         )
     return f"find out why and correct that, then {unblock}"
 
@@ -176,8 +191,13 @@ def unblock(file: Path, *, without_rows: bool = False, by: str | None = None) ->
     """Let workers claim blocked executions again. without_rows: also where some are missing."""
 
     async def ask(client: Client, execution_id: str) -> str:
+        before = await client.load(execution_id)
         if await client.unblock(execution_id, without_rows=without_rows, by=by):
-            return f"{execution_id} is unblocked, and continues when a worker claims it"
+            then = ""
+            if (before.blocked_reason or "").startswith(DELETED_ROWS) and without_rows:
+                show = command("show", file, execution_id)
+                then = f". If the rows that are left do not fit its code, `{show}` says what to do"
+            return f"{execution_id} is unblocked, and continues when a worker claims it{then}"
         raise ExecutionConflictError(
             f"execution {execution_id!r} is not blocked; see"
             f" `{command('show', file, execution_id)}`",

@@ -9,6 +9,8 @@ DurableWorkflowError
 ├── StepAmbiguousError         a step may or may not have run
 ├── SignalTimeoutError         no signal came before the deadline
 ├── CompensationError          compensations that failed
+├── ChildFailedError           a child of a workflow ended FAILED, or was deleted
+├── ChildCancelledError        a child of a workflow ended CANCELLED
 ├── SerializationError         a value that JSON cannot hold, or JSON of another type
 ├── NonDeterminismError        a replay that does not match its history
 ├── StepNotAwaitedError        a workflow called a step, and never awaited it
@@ -17,7 +19,9 @@ DurableWorkflowError
 ├── WorkflowStuckError         a workflow function waits for something that cannot come
 ├── ErrorClassNotFoundError    the class of a recorded error cannot be found any more
 ├── ExecutionNotFoundError     no execution has this id
-├── ExecutionConflictError     this id belongs to another workflow or input, or is finished
+├── ExecutionConflictError     this id belongs to another workflow or input, or a worker has it
+├── ExecutionFinishedError     the execution is over: it takes no signal and no cancel
+├── ScheduleNotFoundError      no schedule has this name
 ├── ExecutionBlockedError      an execution killed its workers too often; no worker claims it
 ├── ClaimLostError             another worker took the execution over
 ├── EngineStoppedError         the engine stopped before the execution finished
@@ -158,6 +162,45 @@ class SignalTimeoutError(DurableWorkflowError, TimeoutError):
         self.deadline = deadline
 
 
+class ChildFailedError(DurableWorkflowError):
+    """A child ended FAILED, or was deleted before its end: `ctx.child` and its handle raise it.
+
+    `child_execution_id` is its id. `error_type` is `module:name` of the error that ended it, and
+    `error_message` what that error said; both are None for a child that was deleted.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        child_execution_id: str | None = None,
+        error_type: str | None = None,
+        error_message: str | None = None,
+    ) -> None:
+        super().__init__(message, workflow_execution_id=workflow_execution_id)
+        self.child_execution_id = child_execution_id
+        self.error_type = error_type
+        self.error_message = error_message
+
+
+class ChildCancelledError(DurableWorkflowError):
+    """A child ended CANCELLED; its parent is not cancelled by that.
+
+    `child_execution_id` is the id of the child.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        child_execution_id: str | None = None,
+    ) -> None:
+        super().__init__(message, workflow_execution_id=workflow_execution_id)
+        self.child_execution_id = child_execution_id
+
+
 class CompensationError(DurableWorkflowError):
     """Compensations failed; `failures` has their errors."""
 
@@ -284,7 +327,31 @@ class ExecutionNotFoundError(DurableWorkflowError):
 
 
 class ExecutionConflictError(DurableWorkflowError):
-    """The id belongs to an execution of another workflow or input, or to one that is finished."""
+    """What was asked for does not fit an execution as it is; nothing was written.
+
+    For example, its id belongs to another workflow or input, or a worker has it.
+    """
+
+
+class ExecutionFinishedError(DurableWorkflowError):
+    """The execution is COMPLETED, FAILED or CANCELLED: it takes no signal and no cancel any more.
+
+    `status` is the final status. The execution stays as it is.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        status: str | None = None,
+    ) -> None:
+        super().__init__(message, workflow_execution_id=workflow_execution_id)
+        self.status = status
+
+
+class ScheduleNotFoundError(DurableWorkflowError):
+    """No schedule has this name."""
 
 
 class ExecutionBlockedError(DurableWorkflowError):

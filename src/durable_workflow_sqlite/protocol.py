@@ -1,5 +1,8 @@
 """The methods of a store, by roles. `durable_workflow_sqlite.testing` has the contract: the tests
-that every store must pass. The contract defines each method more exactly than types can."""
+that every store must pass. The contract defines each method more exactly than types can.
+
+Some methods have a body, which calls other methods. A store that inherits from the roles has them
+already; it defines them only to be faster."""
 
 from __future__ import annotations
 
@@ -11,16 +14,24 @@ from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
+    DueSchedules,
     ExecutionStatus,
     NewExecution,
+    Pause,
+    PauseScope,
     Record,
+    Schedule,
+    SignalStatus,
     StepCheckpoint,
+    StepKind,
+    StepStatus,
     TakenExecution,
     UnqueuedExecution,
     Workflow,
     WorkflowClaim,
     WorkflowExecution,
     WorkflowSignal,
+    check_identifier,
 )
 
 
@@ -36,12 +47,17 @@ class Records(Protocol):
         workflow: Workflow,
         execution: WorkflowExecution,
         tags: Mapping[str, str] | None = None,
+        *records: Record,
     ) -> WorkflowClaim | None:
         """Start an execution and claim it, in one transaction; make sure its workflow is there.
 
+        It saves records beside, in the same transaction.
+
         tags: names and values to find it by; they do not change any more.
-        None, and nothing written, if the id is taken. Raises ValueError for one that is final,
-        blocked or in trouble.
+        None, and nothing written, if the id is taken. None, too, if its workflow or everything is
+        paused: then it is stored as PENDING, has no `started_at`, and may be claimed from
+        `created_at` on once that is resumed. Raises ValueError for one that is final, blocked, in
+        trouble or paused.
         """
         ...
 
@@ -54,8 +70,7 @@ class Records(Protocol):
     ) -> bool:
         """As `create_execution`, for any worker to claim from `execution.available_at` on.
 
-        It saves records beside, in one transaction. False, and nothing written, if the id is
-        taken.
+        False, and nothing written, if the id is taken.
         """
         ...
 
@@ -79,13 +94,20 @@ class Records(Protocol):
         in the same transaction, after the records. A claim does not cover these, but nothing is
         written if it is lost. Raises ExecutionConflictError for an id that is taken, and ValueError
         for the name of a signal as `send_signal` does. A signal for an execution that is unknown or
-        final is left out.
+        final is left out, and so is one whose `signal_key` is taken there.
 
-        An execution whose stored status is final is not changed: `ExecutionConflictError`,
+        An execution whose stored status is final is not changed: `ExecutionFinishedError`,
         unless what is saved equals what is stored. One that becomes final loses its claim; its
         pending timers are CANCELLED then, and its pending signals EXPIRED. Under a claim, what an
-        execution was started with (workflow, input, time to live, guarantee, priority, creation)
-        stays as it is, and so do `started_at` and `available_at`.
+        execution was started with (workflow, input, time to live, guarantee, priority, parent,
+        creation) stays as it is. So do `started_at`, `available_at`, `run_number` and its pause.
+        One that becomes final is not paused any more.
+
+        Whatever makes a child final, also `mend_execution`, sends its parent the signal
+        `$child:ID`, in the same transaction. The payload says how it ended, as an object: `status`,
+        `output`, `error_type`, `error_message`. The signal is EXPIRED at once if the parent is
+        final. Whatever makes a parent COMPENSATING or final sends $cancel to those of its children
+        that are to end with it. The end of a child that is deleted has the status DELETED.
         """
         ...
 
@@ -94,8 +116,7 @@ class Records(Protocol):
     ) -> None:
         """Save that an attempt of a step, or of its compensation, is about to begin.
 
-        As `save(intent, *beside, claim=claim)`, which it is unless a store has a faster way. It is
-        asked for before every attempt.
+        As `save(intent, *beside, claim=claim)`. The engine calls it before every attempt.
         """
         await self.save(intent, *beside, claim=claim)
 
@@ -109,14 +130,28 @@ class Records(Protocol):
         """
         await self.save(outcome, *beside, claim=claim)
 
-    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
+    async def continue_as_new(
+        self, execution: WorkflowExecution, *records: Record, claim: WorkflowClaim
+    ) -> None:
+        """Begin an execution again, under its claim, with no checkpoints, timers and steps begun.
+
+        Its `input_data`, `run_number` and `updated_at` become those of `execution`; `started_at`
+        becomes `updated_at`. It saves records first, in one transaction. Pending signals stay,
+        except those about children of the run before. Those of its children that are to end with
+        it are asked to cancel.
+        """
+        ...
+
+    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal | None:
         """Keep a signal for an execution that can still receive it; return it with its id.
 
-        It saves records beside, in one transaction. Raises ValueError for a name that begins
-        with $, unless it is $cancel; to cancel, there is `request_cancel`.
+        It saves records beside, in one transaction. None, and nothing written, if the execution has
+        a signal with this `signal_key` already, whatever has become of it; also if it is finished.
+        Raises ValueError for a name that begins with $, unless it is $cancel; to cancel, there is
+        `request_cancel`.
 
         One that nobody has may be claimed then, if the signal may be for it: see `release_claims`.
-        Raises ExecutionNotFoundError or, for a finished execution, ExecutionConflictError.
+        Raises ExecutionNotFoundError or ExecutionFinishedError; it is decided in the transaction.
         """
         ...
 
@@ -125,9 +160,9 @@ class Records(Protocol):
     ) -> WorkflowSignal | None:
         """Send the signal that asks an execution to cancel, and return the signal.
 
-        It saves `records` in the same transaction. If the execution is final or COMPENSATING, or
-        has such a signal already, it writes nothing and returns None. Raises
-        ExecutionNotFoundError.
+        It saves `records` in the same transaction. If the execution is paused itself, that ends.
+        If it is COMPENSATING, or has such a signal already, it writes nothing and returns None.
+        Raises ExecutionNotFoundError or ExecutionFinishedError; it is decided in the transaction.
         """
         ...
 
@@ -150,11 +185,27 @@ class Records(Protocol):
         """
         ...
 
+    async def load_keyed_signal(
+        self, workflow_execution_id: str, signal_key: str
+    ) -> WorkflowSignal | None:
+        """The signal of an execution that has this `signal_key`, of any status; None if none."""
+        check_identifier("the key of a signal", signal_key)
+        signals = await self.load_signals(workflow_execution_id)
+        return next((one for one in signals if one.signal_key == signal_key), None)
+
+    async def load_signals(self, workflow_execution_id: str) -> list[WorkflowSignal]:
+        """All signals of one execution, of any status, in order of arrival."""
+        ...
+
     async def load_pending_signals(
         self, workflow_execution_id: str, signal_name: str | None = None
     ) -> list[WorkflowSignal]:
         """The pending signals of one name, or of all names, in order of arrival."""
-        ...
+        return [
+            one
+            for one in await self.load_signals(workflow_execution_id)
+            if one.status is SignalStatus.PENDING and signal_name in (None, one.signal_name)
+        ]
 
     async def load_next_signals(
         self, workflow_execution_id: str, signal_names: Collection[str]
@@ -163,20 +214,32 @@ class Records(Protocol):
 
         The cost does not depend on the number of pending signals.
         """
-        ...
+        first: dict[str, WorkflowSignal] = {}
+        for one in await self.load_pending_signals(workflow_execution_id):
+            if one.signal_name in signal_names:
+                first.setdefault(one.signal_name, one)
+        return list(first.values())
 
     async def load_open_waits(
         self, workflow_execution_id: str, signal_name: str
     ) -> list[StepCheckpoint]:
         """The SIGNAL checkpoints of a name at INTENT, in step order. As fast as `send_signal`."""
-        ...
+        check_identifier("signal_name", signal_name)
+        return [
+            one
+            for one in await self.load_checkpoints(workflow_execution_id)
+            if one.kind is StepKind.SIGNAL
+            and one.status is StepStatus.INTENT
+            and one.step_name == signal_name
+        ]
 
 
 class Queue(Protocol):
     """Which worker has which execution, and which executions wait for a worker.
 
     An execution is claimed by one worker, or is in the queue from its `available_at` on. It is
-    neither if it is blocked, only waits for a signal, is FOREGROUND_ONLY, or is final.
+    neither if it is blocked, is paused itself, only waits for a signal, is FOREGROUND_ONLY, or is
+    final. What a pause of its workflow or of everything holds stays in the queue.
     """
 
     async def claim_execution(
@@ -184,9 +247,9 @@ class Queue(Protocol):
     ) -> WorkflowClaim | None:
         """Claim an unfinished execution that no worker has; its status becomes RUNNING.
 
-        None if a worker has it (this one included), or if it is blocked, unknown or final. The
-        status COMPENSATING does not change. The claim clears its `trouble`. The first claim sets
-        its `started_at`.
+        None if a worker has it (this one included), or if it is blocked, paused, unknown or final;
+        it is paused, too, if its workflow or everything is. The status COMPENSATING does not
+        change. The claim clears its `trouble`. The first claim sets its `started_at`.
         """
         ...
 
@@ -205,7 +268,7 @@ class Queue(Protocol):
         workflows: their types and versions.
         limit: the highest number of claims. If other live workers could claim their share, fewer
             are claimed.
-        passed_over: the ids of executions that are not claimed.
+        passed_over: the ids of executions that are not claimed. Nor is what is paused.
         suspect_at: of executions with this `recovery_count` or more, at most one is claimed; none
             unless `takes_suspect`.
 
@@ -218,7 +281,8 @@ class Queue(Protocol):
     ) -> datetime | None:
         """The time from which the next execution of some workflows may be claimed; None if none.
 
-        It may be past or future. The cost does not depend on the number of executions.
+        It may be past or future. Workflows that are paused are left out. The cost does not depend
+        on the number of executions.
         """
         ...
 
@@ -261,7 +325,10 @@ class Queue(Protocol):
         ...
 
     async def load_unqueued_executions(self) -> list[UnqueuedExecution]:
-        """The unfinished executions that no worker has, and that only a recovery claims."""
+        """The unfinished executions that no worker has, and that only a recovery claims.
+
+        Of those that are paused, only FOREGROUND_ONLY ones.
+        """
         ...
 
     async def load_unregistered(
@@ -285,13 +352,15 @@ class Changes(Protocol):
         """A number that changes when there may be something new.
 
         It changes when another worker has written. It also changes when a signal or a new
-        execution for the queue came through this store, which several engines may use. It is fast.
+        execution for the queue came through this store, which several engines may use. So it does
+        when a pause began or ended through it. It is fast.
         """
         ...
 
     async def load_last_signal_id(self) -> int:
         """The id of the newest signal; 0 if there is none."""
-        ...
+        arrived = await self.load_signals_after(0)
+        return arrived[-1].workflow_signal_id if arrived else 0
 
     async def load_signals_after(self, signal_id: int) -> list[ArrivedSignal]:
         """The signals that came after the signal with that id, in order of arrival."""
@@ -395,21 +464,6 @@ class Mending(Protocol):
         """
         ...
 
-    async def reopen_execution(
-        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
-    ) -> None:
-        """Make a FAILED execution PENDING, and save `records`, in one transaction.
-
-        Its error, its time to live and its `last_event` are removed. Its EXPIRED signals
-        are PENDING again, except those whose names begin with $. If a FAILED or CANCELLED
-        execution has a compensation that FAILED, it becomes COMPENSATING instead, and keeps its
-        error and `last_event`.
-
-        Raises ExecutionNotFoundError. Raises ExecutionConflictError for an execution that did not
-        fail or that is completely undone. Nothing is written then.
-        """
-        ...
-
     async def mend_execution(
         self,
         seen: TakenExecution,
@@ -422,8 +476,8 @@ class Mending(Protocol):
 
         seen: what `take_execution` returned.
         becomes: the new record. Its input, other arguments of its start and `started_at` do not
-            change, but its time to live may. The execution is not blocked or in trouble any more,
-            has no output, and its `recovery_count` is 0.
+            change, but its time to live and its pause may. The execution is not blocked or in
+            trouble any more, has no output, and its `recovery_count` is 0.
         forget: checkpoints that are deleted.
 
         If the execution becomes final, the result is the same as with `save`. If not, it may be
@@ -447,10 +501,6 @@ class Mending(Protocol):
         """
         ...
 
-    async def load_signals(self, workflow_execution_id: str) -> list[WorkflowSignal]:
-        """All signals of one execution, of any status, in order of arrival."""
-        ...
-
     async def load_workflows(self) -> list[Workflow]:
         """Every definition, by type and version. Rows that cannot be read are left out."""
         ...
@@ -461,6 +511,104 @@ class Mending(Protocol):
 
     async def load_audit_log(self, workflow_execution_id: str) -> list[AuditEntry]:
         """What people did to an execution, in order."""
+        ...
+
+
+class Schedules(Protocol):
+    """When executions are started by themselves, and which of them are not finished yet."""
+
+    async def save_schedule(
+        self,
+        schedule: Schedule,
+        *records: Record,
+        seen: Schedule | None,
+        start: Collection[NewExecution] = (),
+    ) -> bool:
+        """Save a schedule, and start executions of it, in one transaction.
+
+        seen: the schedule as it was read; None for a new one. If it is not as that any more, this
+        writes nothing and returns False. start: these are executions of this schedule; one whose id
+        is taken is left out. `records` are saved after them.
+        """
+        ...
+
+    async def delete_schedule(self, schedule_name: str) -> bool:
+        """Delete a schedule, and leave its executions; False if there was none."""
+        ...
+
+    async def load_schedule(self, schedule_name: str) -> Schedule | None:
+        """The schedule of that name; None if there is none.
+
+        Raises StoreCorruptError if it cannot be read.
+        """
+        ...
+
+    async def load_schedules(self) -> list[Schedule]:
+        """Every schedule, by name. Rows that cannot be read are left out."""
+        ...
+
+    async def load_due_schedules(self, now: datetime) -> DueSchedules:
+        """What a worker has to do about schedules now, and when it has to look again.
+
+        Schedules that are paused or in trouble are left out; of those that have ended, only what
+        is buffered is not. Rows that cannot be read are left out. The cost does not depend on the
+        number of schedules that are not due.
+        """
+        ...
+
+    async def load_unfinished_of_schedule(self, schedule_name: str) -> list[str]:
+        """The unfinished executions that `save_schedule` has started, in the order of their ids.
+
+        The cost does not depend on the number of finished executions.
+        """
+        ...
+
+
+class Pausing(Protocol):
+    """What people pause and resume. A pause is no status: it says that no worker may go on.
+
+    The worker that has a paused execution leaves it; the store does not take away its claim.
+    """
+
+    async def pause_execution(
+        self,
+        workflow_execution_id: str,
+        *records: Record,
+        by: str,
+        reason: str | None = None,
+        now: datetime | None = None,
+    ) -> bool:
+        """Pause one execution, from `now` on, and save `records` in the same transaction.
+
+        No worker claims it until it is resumed; its `available_at` is None until then. Returns
+        whether it was not paused before. If it was, only its reason changes, and only if one is
+        given. Raises ExecutionNotFoundError or ExecutionFinishedError.
+        """
+        ...
+
+    async def resume_execution(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> bool:
+        """End the pause of one execution, and save `records` in the same transaction.
+
+        If no worker has it, it may be claimed as after `release_claims`. If it is not paused, this
+        writes nothing and returns False. Raises ExecutionNotFoundError.
+        """
+        ...
+
+    async def begin_pause(self, pause: Pause) -> bool:
+        """Pause a workflow, or everything; returns whether it was not paused before.
+
+        If it was, only its reason changes, and only if one is given.
+        """
+        ...
+
+    async def end_pause(self, scope: PauseScope, name: str = "") -> bool:
+        """Resume a workflow, or everything; False if it was not paused."""
+        ...
+
+    async def load_pauses(self) -> list[Pause]:
+        """What is paused as a whole, by scope and name. Rows that cannot be read are left out."""
         ...
 
 
@@ -494,7 +642,7 @@ class Maintenance(Protocol):
         ...
 
 
-class CheckpointStore(Records, Queue, Changes, Membership, Mending, Protocol):
+class CheckpointStore(Records, Queue, Changes, Membership, Mending, Pausing, Schedules, Protocol):
     """The methods that `DurableEngine` and `Client` need, by roles.
 
     A store only keeps records; the engine gives them their meaning. Problems of the database raise

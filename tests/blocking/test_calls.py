@@ -24,6 +24,7 @@ from durable_workflow_sqlite import (
     CheckpointStore,
     EngineStoppedError,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     ExecutionStatus,
     NonDeterministicCallError,
@@ -130,9 +131,22 @@ def test_an_observation_may_be_left_before_its_end(engine: DurableEngine) -> Non
 def test_an_execution_is_cancelled(engine: DurableEngine) -> None:
     handle = engine.start(approval, "A-1")
     assert handle.cancel()
-    assert not handle.cancel()
     with pytest.raises(WorkflowCancelledError):
         handle.result(SOON)
+    for act in (handle.cancel, lambda: handle.signal("approved", "kim")):
+        with pytest.raises(ExecutionFinishedError):
+            act()
+
+
+def test_an_execution_begins_with_signals_or_by_one(engine: DurableEngine) -> None:
+    kim = async_api.NewSignal("approved", "kim", key="mail-88")
+    assert engine.run(approval, "A-1", signals=[kim]) == engine.run(approval, "A-1", signals=[kim])
+    handle, result = engine.signal_or_start(approval, "A-2", execution_id="two", signal=kim)
+    assert result is async_api.SignalResult.STARTED
+    assert isinstance(handle, ExecutionHandle)
+    assert "kim" in str(handle.result(SOON))
+    assert handle.signal("approved", "kim", key="mail-88") is async_api.SignalResult.DUPLICATE
+    assert not engine.send_signal("two", "approved", "kim", key="mail-88")
 
 
 def test_an_execution_is_enqueued_for_whoever_has_room(engine: DurableEngine) -> None:

@@ -27,6 +27,21 @@ def test_a_signal_lets_a_stuck_order_go_on(file: Path) -> None:
     ]
 
 
+def test_a_signal_with_a_key_is_sent_once_and_the_command_may_be_repeated(file: Path) -> None:
+    words = ("signal", file, "order-WAIT-1", "approved", '{"by": "kim"}', "--key", "mail-88")
+    assert run(*words).stdout == "sent approved to order-WAIT-1\n"
+    again = run(*words[:4], '{"by":"kim"}', *words[5:])
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "was sent to order-WAIT-1 before, with the key mail-88" in again.stdout
+    assert "mail-88" in refusal(*words[:4], '{"by": "lee"}', *words[5:])
+    assert "mail-88" in refusal(*words[:3], "other", *words[4:])
+    sent = [line for line in lines("show", file, "order-WAIT-1") if line[0] == "signal"]
+    assert [(line[1], line[4], line[-1]) for line in sent] == [
+        ("approved", '{"by": "kim"}', "mail-88")
+    ]
+    assert '"key":"mail-88"' in run("show", file, "order-WAIT-1", "--json").stdout
+
+
 def test_a_signal_of_another_name_is_remarked_on(file: Path) -> None:
     done = run("signal", file, "order-WAIT-1", "aproved")
     assert done.returncode == 0
@@ -47,8 +62,8 @@ def test_cancel_is_heard_by_the_worker_that_comes_next(file: Path) -> None:
 
 
 def test_what_is_finished_cannot_be_cancelled_or_signalled(file: Path) -> None:
-    assert "it is COMPLETED already" in refusal("cancel", file, "order-A-1")
-    assert "finished" in refusal("signal", file, "order-A-1", "approved")
+    for words in (["cancel", "order-A-1"], ["signal", "order-A-1", "approved"]):
+        assert "is finished (COMPLETED)" in refusal(words[0], file, *words[1:])
 
 
 def test_nobody_s_id_is_refused_with_a_way_to_find_the_right_one(file: Path) -> None:

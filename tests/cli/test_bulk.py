@@ -232,7 +232,7 @@ def test_those_that_refuse_are_named_and_the_others_done(stocks: Path) -> None:
 def test_on_a_terminal_ten_that_refuse_are_named_and_all_are_counted(stocks: Path) -> None:
     code, text = on_terminal("cancel", stocks, "--status", "failed", "--yes", columns=400)
     assert code == 1
-    assert text.count("it is FAILED already") == 10
+    assert text.count("is finished (FAILED)") == 10
     assert f"asked to cancel: 0, refused {FAILED}" in text
 
 

@@ -205,6 +205,33 @@ def test_a_group_of_trouble_is_one_line_of_code(tmp_path: Path) -> None:
         if "--in-trouble" in one and f"line {first + 4} " in one
     ]
     assert run(*shlex.split(words)[1:], "-o", "id").stdout.split() == ["order-2", "order-1"]
+    assert f"order-0 (WorkflowCodeError at line {first + 3} of test_problems.py, in" in doubted(
+        file
+    )
+
+
+def test_mistakes_whose_line_is_not_known_are_grouped_by_their_class(tmp_path: Path) -> None:
+    file = tmp_path / "shop.db"
+    asyncio.run(make_mistakes(file))
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for one, raised in enumerate(("StopIteration", "KeyError: 'a: b. c'", "KeyError: 1")):
+            text = f"WorkflowCodeError: the workflow function of execution 'order-{one}' raised"
+            connection.execute(
+                "update workflow_executions set trouble = ? where workflow_execution_id = ?",
+                (f"{text} {raised}. No step raised it", f"order-{one}"),
+            )
+    with open_reader(file) as reader:
+        found = [(one.executions, one.place) for one in reader.problems()]
+    assert found == [(2, "KeyError"), (1, "StopIteration")]
+    test_the_view_says_the_same(file)
+    assert "order-0 (WorkflowCodeError: StopIteration, since" in doubted(file)
+
+
+def doubted(file: Path) -> str:
+    """What doctor says of what is in trouble."""
+    with open_reader(file) as reader:
+        (one,) = [one for one in reader.check_up(datetime.now(UTC)) if one.check == "trouble"]
+    return one.message
 
 
 LATER = "2099-01-01T00:00:00.000000Z"

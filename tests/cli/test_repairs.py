@@ -29,12 +29,26 @@ def test_an_order_is_started_by_the_name_of_its_workflow(file: Path) -> None:
     assert "with other input" in refusal("start", file, "order", '["A-8"]', "--id", "new")
 
 
+def test_an_order_begins_with_signals(file: Path) -> None:
+    words = ("start", file, "order", '"WAIT-9"', "--id", "new")
+    given = ("--signal", 'approved={"by": "a=b", "sum": 1.10}', "--signal", "note")
+    for _ in range(2):  # the second time, it is there
+        assert lines(*words, *given) == [["new"]]
+    sent = [line for line in lines("show", file, "new") if line[0] == "signal"]
+    assert [(line[1], line[4]) for line in sent] == [
+        ("approved", '{"by": "a=b", "sum": 1.10}'),
+        ("note", "null"),
+    ]
+
+
 def test_what_cannot_be_started_is_refused_and_nothing_is_there(file: Path) -> None:
     before = lines("list", file, "--all")
     assert "did you mean 'order'?" in refusal("start", file, "ordr", '["A-1"]')
     assert "has no version 9; there are 1" in refusal("start", file, "order", "--version", "9")
     assert """'"A-1"'""" in refusal("start", file, "order", "A-1")
     assert "is not NAME=VALUE" in refusal("start", file, "order", "--tag", "x")
+    assert "is not JSON" in refusal("start", file, "order", "--signal", "go=kim")
+    assert "begin with $" in refusal("start", file, "order", "--signal", "$cancel")
     assert "--delay must be a possible number" in refusal("start", file, "order", "--delay", "inf")
     assert "ttl must not be" in refusal("start", file, "order", "--ttl", "-1")
     assert lines("list", file, "--all") == before

@@ -117,6 +117,7 @@ def test_a_stopped_worker_is_shown_as_stopped_with_what_it_holds(file: Path) -> 
         assert f"kill -CONT {process} lets it go on; kill -9 {process} lets another" in text
         (found,) = [line for line in lines_of_doctor(file, "--quick") if line[1] == "stopped"]
         assert found[2].startswith(f"worker {name} is stopped (SIGSTOP): nobody goes on with")
+        assert "; the last change of these was at 2" in found[2]
         assert "order-SLOW-1" in found[2]
         os.kill(process, signal.SIGCONT)
         wait_until(lambda: lines("workers", file)[0][3] == "alive")

@@ -37,6 +37,17 @@ async def test_a_signal_is_stored_as_it_was_written_and_reaches_the_workflow(
         assert await engine.handle("waiting").result() == "plan.pdf approved"
 
 
+def test_a_signal_with_a_key_is_sent_once(file: Path, visit: Open) -> None:
+    assert 'name="key"' in visit().get("/signal?id=waiting").text
+    for word in ("signalled", "not_signalled"):
+        answer = send(visit(), "signal", id="waiting", name="approved", payload="1", key="mail")
+        assert answer.headers["location"] == f"/execution?id=waiting&done={word}"
+    answer = send(visit(), "signal", id="waiting", name="approved", payload="2", key="mail")
+    assert answer.status_code == 409
+    assert 'value="mail"' in answer.text
+    assert signals(file) == [("waiting", "approved", "1")]
+
+
 def test_no_payload_is_null(file: Path, visit: Open) -> None:
     send(visit(), "signal", id="waiting", name="approved", payload="  ")
     assert signals(file) == [("waiting", "approved", "null")]
@@ -70,7 +81,10 @@ def test_cancelling_stores_the_request(file: Path, visit: Open) -> None:
     assert answer.headers["location"].endswith("done=cancelling")
     assert signals(file) == [("waiting", "$cancel", None)]
     assert send(client, "cancel", id="waiting").headers["location"].endswith("not_cancelled")
-    assert send(client, "cancel", id="done").headers["location"].endswith("not_cancelled")
+    for action in ("cancel", "signal"):
+        answer = send(client, action, id="done", name="go")
+        assert answer.status_code == 409
+        assert "is finished (COMPLETED)" in answer.text
 
 
 def test_a_failed_execution_is_opened_again(file: Path, visit: Open) -> None:

@@ -14,6 +14,7 @@ from durable_workflow_sqlite import (
     CheckpointStore,
     Client,
     DurableEngine,
+    ExecutionFinishedError,
     ExecutionStatus,
     NonDeterministicCallError,
     SqliteCheckpointStore,
@@ -77,7 +78,8 @@ async def test_it_acts_on_what_a_worker_elsewhere_runs(file: Path) -> None:
             assert await third.cancel()
             with pytest.raises(WorkflowCancelledError):
                 await third.result()
-            assert await third.cancel() is Cancellation.REFUSED
+            with pytest.raises(ExecutionFinishedError):
+                await third.cancel()
         assert not client._working().executions
 
 

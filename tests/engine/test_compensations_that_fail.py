@@ -24,7 +24,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from durable_workflow_sqlite.engine.context import COMPENSATION_RETRY
+from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY
 from durable_workflow_sqlite.testing import Sandbox
 
 TWICE = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=5))

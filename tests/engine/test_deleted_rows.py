@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Generator, Iterator
@@ -27,8 +28,10 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.cli import timeline
 from durable_workflow_sqlite.stores import open_reader
 from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.commands import run_command
 from tests.databases import delete_unnoticed
 from tests.processes import Journal, an_engine, die, run_until_killed, until
 
@@ -361,6 +364,59 @@ def test_who_lets_it_go_on_without_the_rows_is_kept_and_told(file: Path, journal
     with closing(sqlite3.connect(file, isolation_level=None)) as dba:
         dba.execute("update workflow_executions set status = 'CANCELLED'")
     assert "unblocked" not in check_up(file)
+
+
+@pytest.mark.parametrize("cancel", [False, True], ids=["goes on", "is cancelled"])
+def test_without_a_row_before_an_open_wait_it_goes_on_from_that_wait(
+    file: Path, journal: Journal, cancel: bool
+) -> None:
+    """What a person is told at each point can be done."""
+    asyncio.run(begin(file))
+    with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+        dba.execute("delete from step_checkpoints where step_name = 'ship'")
+
+    async def let_it_go_on() -> None:
+        async with an_engine(file) as (store, client):
+            # Nobody has agreed yet that the step runs again.
+            with pytest.raises(ExecutionConflictError, match=r"missing: step 'ship'.*without-rows"):
+                await client.retry("one", from_step="go")
+            assert await client.unblock("one", without_rows=True)
+        async with an_engine(file, workflows=[order]) as (_, engine):
+            # It is replayed at once, and not when a signal comes.
+            with pytest.raises(NonDeterminismError, match=r"'ship'.*deleted.*retry --from.*first"):
+                await asyncio.wait_for(engine.handle("one").result(), 30)
+        async with an_engine(file) as (store, client):
+            with pytest.raises(ExecutionConflictError, match=r"not undone.*restore missing rows"):
+                await client.retry("one", from_step="charge")
+            await client.retry("one", from_step="go")
+            assert await store.load_open_waits("one", "go") == []
+            if cancel:
+                await client.cancel("one")
+            else:
+                await client.send_signal("one", "go", "went")
+
+    asyncio.run(let_it_go_on())
+    if cancel:
+        with pytest.raises(WorkflowCancelledError):
+            asyncio.run(go_on(file))
+        assert sorted(journal.lines) == sorted([*DONE, *UNDONE[:3]])
+    else:
+        assert asyncio.run(go_on(file)) == "went"
+        assert sorted(journal.lines) == sorted([*DONE, "ship"])
+
+
+def test_no_step_before_the_first_one_is_offered(file: Path, journal: Journal) -> None:
+    asyncio.run(begin(file))
+    with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+        for name, is_offered in (("ship", True), ("reserve", False)):
+            dba.execute("delete from step_checkpoints where step_name = ?", (name,))
+            refusal = run_command("unblock", "--yes", file, "one", env=dict(os.environ)).stderr
+            with open_reader(file) as reader:
+                details = reader.execution("one")
+            assert details is not None
+            for text in (refusal, timeline.hint(details, file) or ""):
+                assert ("a step before them" in text) == is_offered, text
+                assert "--without-rows" in text
 
 
 def check_up(file: Path) -> dict[str, str]:

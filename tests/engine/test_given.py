@@ -44,7 +44,7 @@ class GivenMeanwhile(SqliteCheckpointStore):
     dies = False
     is_given = False
 
-    async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+    async def save(self, *records: Record, claim: WorkflowClaim | None = None, **more: Any) -> None:
         for one in records:
             if (
                 isinstance(one, StepCheckpoint)
@@ -54,7 +54,7 @@ class GivenMeanwhile(SqliteCheckpointStore):
             ):
                 self.is_given = True
                 await self._given()
-        await super().save(*records, claim=claim)
+        await super().save(*records, claim=claim, **more)
 
     async def _given(self) -> None:
         (_, _, file), *_ = self._connection.execute("pragma database_list").fetchall()

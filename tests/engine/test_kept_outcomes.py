@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,13 +52,13 @@ class RefusingOutcomes(SavesAll):
     error: type[StoreError] = StoreBusyError
     refuses_status = StepStatus.COMPLETED
 
-    async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+    async def save(self, *records: Record, claim: WorkflowClaim | None = None, **more: Any) -> None:
         first = records[0] if records else None
         if isinstance(first, StepCheckpoint) and first.status is self.refuses_status:
             self.refuses -= 1
             if self.refuses >= 0:
                 raise self.error("refused by a test")
-        await super().save(*records, claim=claim)
+        await super().save(*records, claim=claim, **more)
 
 
 @asynccontextmanager
@@ -229,14 +230,16 @@ async def test_what_another_branch_is_refused_does_not_lose_what_a_step_did(file
 
         until: float | None = None
 
-        async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+        async def save(
+            self, *records: Record, claim: WorkflowClaim | None = None, **more: Any
+        ) -> None:
             first = records[0]
             if isinstance(first, StepCheckpoint):
                 if self.until is None and first.status is StepStatus.COMPLETED:
                     self.until = time.monotonic() + 0.3
                 if self.until is not None and time.monotonic() < self.until:
                     raise StoreBusyError("refused by a test")
-            await super().save(*records, claim=claim)
+            await super().save(*records, claim=claim, **more)
 
     async with RefusingLater.file(file) as store, DurableEngine(store) as engine:
         await engine.start(branching, execution_id="one")
@@ -282,7 +285,9 @@ def test_a_number_that_was_refused_is_not_taken_for_a_row_that_was_deleted(
 
         refuses = 0
 
-        async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+        async def save(
+            self, *records: Record, claim: WorkflowClaim | None = None, **more: Any
+        ) -> None:
             one = records[0]
             if (
                 self.refuses
@@ -292,7 +297,7 @@ def test_a_number_that_was_refused_is_not_taken_for_a_row_that_was_deleted(
                 self.refuses -= 1
                 await asyncio.sleep(after_s)
                 raise StoreBusyError("refused by a test")
-            await super().save(*records, claim=claim)
+            await super().save(*records, claim=claim, **more)
 
     async def die_or_end(dies: bool) -> None:
         async with RefusingCharge.file(file) as store:

@@ -19,6 +19,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     DurableEngineObserver,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionStatus,
     NonDeterminismError,
     Record,
@@ -487,12 +488,17 @@ async def test_one_in_trouble_goes_back_to_where_the_new_code_fits(
             while (await engine.load("one")).status is not ExecutionStatus.SUSPENDED:
                 await asyncio.sleep(0.005)
     async with opened(file) as (client, store), opened(file, after):
+        await refused(store, lambda: client.retry("one", from_step="never"), "goes on by itself")
         await client.send_signal("one", "never")  # it is taken on, and does not fit
         async with asyncio.timeout(30):
             while (await client.load("one")).trouble is None:
                 await asyncio.sleep(0.005)
-        await refused(store, lambda: client.retry("one", from_step="never"), "has no outcome yet")
-        # The worker that has left it as it is hears of that.
+        # The worker that has left it as it is hears of that. From an open wait is not enough.
+        await client.retry("one", from_step="never")
+        async with asyncio.timeout(30):
+            while (await client.load("one")).trouble is None:
+                await asyncio.sleep(0.005)
+        assert await store.load_open_waits("one", "never") == []
         await client.retry("one", from_step="second")
         assert await client.handle("one").result() == "new"
     assert journal.lines == ["first", "second"]
@@ -864,7 +870,9 @@ async def test_a_worker_whose_next_attempt_has_begun_meanwhile_takes_the_value_a
     class Late(SqliteCheckpointStore):
         is_resolved = False
 
-        async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+        async def save(
+            self, *records: Record, claim: WorkflowClaim | None = None, **more: Any
+        ) -> None:
             step = records[0]
             is_next = isinstance(step, StepCheckpoint) and step.attempt == 2
             if is_next and not self.is_resolved:
@@ -872,7 +880,7 @@ async def test_a_worker_whose_next_attempt_has_begun_meanwhile_takes_the_value_a
                 async with SqliteCheckpointStore.file(file) as others:
                     await Client(others).resolve("one", "pay", 4)
                     await Client(others).resolve("one", "pay", 5)  # the last one counts
-            await super().save(*records, claim=claim)
+            await super().save(*records, claim=claim, **more)
 
     async with (
         Late.file(file) as store,
@@ -977,7 +985,8 @@ def test_one_that_is_blocked_with_nothing_to_undo_is_cancelled_at_once(file: Pat
             assert [one.status for one in await store.load_timers("one")] == [TimerStatus.CANCELLED]
             (signal,) = await store.load_signals("one")
             assert signal.status is SignalStatus.EXPIRED
-            assert not await engine.cancel("one")
+            with pytest.raises(ExecutionFinishedError):
+                await engine.cancel("one")
             assert await engine.acknowledge("one") == 1
 
     run_until_killed(first_process)
@@ -1033,7 +1042,8 @@ async def test_one_that_nobody_has_begun_is_cancelled_at_once(file: Path) -> Non
         assert await details(store) == {"ended": "at once"}
         assert ends.seen == [("PENDING", "CANCELLED"), ("complete", "CANCELLED")]
         async with DurableEngine(store, workflows=[job]) as worker:
-            assert await worker.cancel("one") is Cancellation.REFUSED
+            with pytest.raises(ExecutionFinishedError):
+                await worker.cancel("one")
             assert (await worker.recover()).resumed == ()
 
 

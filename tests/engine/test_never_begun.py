@@ -8,6 +8,7 @@ import threading
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,8 +176,10 @@ def test_what_a_killed_worker_left_running_and_nobody_awaits_is_recorded_as_cut_
         return "done"
 
     class KillableStore(SqliteCheckpointStore):
-        async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
-            await super().save(*records, claim=claim)
+        async def save(
+            self, *records: Record, claim: WorkflowClaim | None = None, **more: Any
+        ) -> None:
+            await super().save(*records, claim=claim, **more)
             is_go = any(isinstance(one, StepCheckpoint) and one.event == 1 for one in records)
             if processes["one"] == 1 and is_go:
                 die()

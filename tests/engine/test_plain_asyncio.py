@@ -352,8 +352,8 @@ class Deadly(SavesAll):
     events = 0
     dies_after = 0
 
-    async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
-        await super().save(*records, claim=claim)
+    async def save(self, *records: Record, claim: WorkflowClaim | None = None, **more: Any) -> None:
+        await super().save(*records, claim=claim, **more)
         self.events += sum(
             isinstance(one, StepCheckpoint) and one.event is not None for one in records
         )

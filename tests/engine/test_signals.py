@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sqlite3
 import time
+from collections.abc import Callable, Coroutine
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,13 @@ from typing import Any
 import pytest
 
 from durable_workflow_sqlite import (
+    Client,
     DurableEngine,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionStatus,
     SerializationError,
+    SignalResult,
     SignalStatus,
     SignalTimeoutError,
     SqliteCheckpointStore,
@@ -27,7 +33,16 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
-from tests.processes import Journal, an_engine, die, run_until_killed
+from tests.processes import (
+    Child,
+    Harm,
+    Journal,
+    an_engine,
+    die,
+    open_harmed,
+    run_process,
+    run_until_killed,
+)
 
 
 @dataclasses.dataclass
@@ -158,14 +173,28 @@ async def test_a_payload_that_is_no_json_is_refused_with_nothing_written() -> No
         assert await store.load_pending_signals("one") == []
 
 
-async def test_a_signal_to_a_finished_execution_is_an_error() -> None:
+async def test_a_signal_to_a_finished_execution_is_an_error_and_so_is_a_cancel() -> None:
     @workflow
     async def quick(ctx: WorkflowContext) -> None: ...
 
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
         await engine.run(quick, execution_id="one")
-        with pytest.raises(ExecutionConflictError, match="finished"):
-            await engine.send_signal("one", "go")
+        handle = engine.handle("one")
+        for act in (
+            lambda: engine.send_signal("one", "go"),
+            lambda: handle.signal("go"),
+            lambda: engine.cancel("one"),
+            lambda: handle.cancel(),
+            lambda: Client(store).send_signal("one", "go"),
+            lambda: Client(store).cancel("one"),
+        ):
+            with pytest.raises(ExecutionFinishedError, match="is finished") as raised:
+                await act()
+            assert raised.value.workflow_execution_id == "one"
+            assert raised.value.status == ExecutionStatus.COMPLETED
+            assert not isinstance(raised.value, ExecutionConflictError)
+        assert await store.load_signals("one") == []
+        assert await store.load_audit_log("one") == []
 
 
 @workflow
@@ -354,3 +383,108 @@ async def test_engines_over_one_store_do_not_take_each_others_news(file: Path) -
                     WorkflowSignal(workflow_execution_id=str(number), signal_name="go", payload="7")
                 )
                 assert await asyncio.wait_for(handle.result(), 30) == 7
+
+
+# Keys
+
+
+@workflow
+async def takes_two(ctx: WorkflowContext) -> list[object]:
+    return [await ctx.wait_signal("go") for _ in range(2)]
+
+
+async def test_a_second_signal_with_the_same_key_is_not_sent_and_says_so() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(takes_two, execution_id="one")
+        assert await handle.signal("go", {"a": 1, "b": 2}, key="mail-88") is SignalResult.SENT
+        again = await engine.send_signal("one", "go", {"b": 2, "a": 1}, key="mail-88")
+        assert again is SignalResult.DUPLICATE
+        assert not again
+        assert f"{again} {SignalResult.SENT}" == "duplicate sent"
+        for name, payload in (("on", {"a": 1, "b": 2}), ("go", {"a": 1, "b": 2.0}), ("go", None)):
+            with pytest.raises(ExecutionConflictError, match="mail-88") as raised:
+                await handle.signal(name, payload, key="mail-88")
+            assert raised.value.workflow_execution_id == "one"
+        for key in ("", " a", "a" * 257):
+            with pytest.raises(ValueError, match="key of a signal"):
+                await handle.signal("go", key=key)
+        assert len(await store.load_signals("one")) == 1
+        assert await handle.signal("go", "second", key="mail-89")
+        assert await handle.result() == [{"a": 1, "b": 2}, "second"]
+        # It was sent, and that is what a sender wants to know that asks again.
+        assert not await handle.signal("go", "second", key="mail-89")
+        with pytest.raises(ExecutionConflictError):
+            await handle.signal("go", "third", key="mail-89")
+        with pytest.raises(ExecutionFinishedError):
+            await handle.signal("go", "third", key="mail-90")
+        # A key is kept as long as its row is.
+        await store.delete_old_signals(datetime.now(UTC) + timedelta(days=1))
+        with pytest.raises(ExecutionFinishedError):
+            await handle.signal("go", "second", key="mail-89")
+
+
+async def test_a_null_is_the_same_as_no_payload() -> None:
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(two_waits, execution_id="one")
+        await store.send_signal(
+            WorkflowSignal(workflow_execution_id="one", signal_name="no", signal_key="by hand")
+        )
+        assert await handle.signal("no", None, key="by hand") is SignalResult.DUPLICATE
+        assert await handle.cancel()
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_eight_processes_that_send_one_key_store_one_signal(
+    file: Path, journal: Journal, same: bool
+) -> None:
+    processes, rounds = 8, 10
+
+    async def start() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await Client(store).enqueue(two_waits, execution_id="one")
+
+    def send(number: int) -> Callable[[Callable[[str], None]], None]:
+        async def main() -> None:
+            async with SqliteCheckpointStore.file(file) as store:
+                client = Client(store)
+                for one in range(rounds):
+                    payload = None if same else number
+                    try:
+                        sent = await client.send_signal("one", "go", payload, key=f"mail-{one}")
+                        journal.note(f"{one} {sent}")
+                    except ExecutionConflictError:
+                        journal.note(f"{one} conflict")
+
+        return lambda _: asyncio.run(main())
+
+    asyncio.run(start())
+    for child in [Child(send(number)) for number in range(processes)]:
+        assert not child.is_killed_in_the_end()
+    others = "duplicate" if same else "conflict"
+    assert sorted(journal.lines) == sorted(
+        line for one in range(rounds) for line in [f"{one} sent"] + [f"{one} {others}"] * 7
+    )
+    with closing(sqlite3.connect(file)) as connection:
+        sql = "select count(*), count(distinct signal_key) from workflow_signals"
+        assert connection.execute(sql).fetchone() == (rounds, rounds)
+
+
+def test_a_sender_that_dies_over_it_may_send_again(file: Path) -> None:
+    async def start() -> None:
+        async with an_engine(file) as (_, engine):
+            await engine.enqueue(two_waits, execution_id="one")
+
+    def send(harm: Harm | None) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def main() -> None:
+            async with open_harmed(file, harm) as store:
+                assert await Client(store).send_signal("one", "go", 7, key="mail") in ("sent", "")
+
+        return main
+
+    asyncio.run(start())
+    run_until_killed(send(Harm(1, is_before=True)))
+    run_until_killed(send(Harm(1, is_before=False)))
+    assert not run_process(send(None))
+    with closing(sqlite3.connect(file)) as connection:
+        sql = "select signal_name, payload, signal_key, status from workflow_signals"
+        assert connection.execute(sql).fetchall() == [("go", "7", "mail", "PENDING")]

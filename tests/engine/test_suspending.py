@@ -84,8 +84,8 @@ class Checking(SavesAll):
 
     replayed = 0
 
-    async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
-        await super().save(*records, claim=claim)
+    async def save(self, *records: Record, claim: WorkflowClaim | None = None, **more: Any) -> None:
+        await super().save(*records, claim=claim, **more)
         for one in records:
             if isinstance(one, WorkflowExecution) and one.status is ExecutionStatus.SUSPENDED:
                 record = await loaded(self, one.workflow_execution_id)

@@ -21,7 +21,7 @@ from durable_workflow_sqlite import (
     Clock,
     DurableEngine,
     DurableWorkflowError,
-    ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionHandle,
     ExecutionNotFoundError,
     SqliteCheckpointStore,
@@ -286,7 +286,7 @@ async def _send_signals(handle: ExecutionHandle[Any], journal: Any) -> None:
         if f"sent {number}" not in journal.lines:
             try:
                 await handle.signal("go", number)
-            except ExecutionConflictError:
+            except ExecutionFinishedError:
                 return  # it has finished without
             journal.note(f"sent {number}")
 

@@ -73,7 +73,8 @@ class World(worlds.World):
             await self._give(engine)
         elif event.what != "cancel":
             number = len(self.acknowledged)
-            await engine.send_signal(EXECUTION, event.what, number)
+            # If a process died over it before, it is there, or it is not.
+            await engine.send_signal(EXECUTION, event.what, number, key=f"{event.what} {number}")
             self.acknowledged.append(f"signal {number}")
         elif await engine.cancel(EXECUTION):
             self.acknowledged.append("cancel")
@@ -106,7 +107,10 @@ def of_this_world(world: World) -> list[str]:
     found: list[str] = []
     if any(process.after.status is None for process in world.processes[world.started_in :]):
         found.append("it was started, and is gone")
-    payloads = {signal[2] for signal in end.signals if not signal[1].startswith("$")}
+    sent = [signal[1:3] for signal in end.signals if not signal[1].startswith("$")]
+    payloads = {payload for _, payload in sent}
+    if len(set(sent)) < len(sent):  # each has a key
+        found.append(f"a signal came twice: {sent}")
     found.extend(
         f"{one} was acknowledged, and is gone"
         for one in world.acknowledged

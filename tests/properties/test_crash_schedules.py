@@ -109,7 +109,7 @@ def _forgets_what_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _undoes_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("durable_workflow_sqlite.engine.saga._completed_at", lambda one: 0)
+    monkeypatch.setattr("durable_workflow_sqlite.engine.saga.completed_at", lambda one: 0)
 
 
 def _forgets_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

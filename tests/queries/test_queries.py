@@ -258,7 +258,12 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
             filled, workflow_execution_id=one, worker_id="w", claimed_at=NOON_TEXT
         )
         sent = queries.send_signal(
-            filled, workflow_execution_id=one, signal_name="go", payload=None, created_at=NOON_TEXT
+            filled,
+            workflow_execution_id=one,
+            signal_name="go",
+            payload=None,
+            created_at=NOON_TEXT,
+            signal_key=None,
         )
         asked = queries.request_cancel(
             filled, workflow_execution_id=one, cancel_signal="$stop", created_at=NOON_TEXT
@@ -276,6 +281,7 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         status="PENDING",
         created_at=NOON_TEXT,
         refused_reason=None,
+        signal_key=None,
     )
     assert type(inserted) is int, "an insert without a condition always gives its row"
     values["insert_signal"] = {int, type(None)}
@@ -292,6 +298,9 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
     assert number == queries.load_worker_number(filled, worker_id="w")
     assert queries.load_worker_number(filled, worker_id="nobody") is None
     values["insert_worker"] = values["load_worker_number"] = {int, type(None)}
+    assert type(queries.load_next_fire_at(filled, now="")) is str
+    assert queries.load_next_fire_at(filled, now="~") is None
+    values["load_next_fire_at"] = {str, type(None)}
     (cut_off, *_) = queries.load_steps_cut_off(filled, row_limit=1)
     for name in (
         "count_ids",
@@ -386,9 +395,9 @@ def test_no_query_of_an_engine_reads_a_whole_table(empty: sqlite3.Connection) ->
         r"SCAN (TABLE )?(?!workflow_in_doubt)(workflow\w*|step_\w+)\b(?! USING)"
     )
     found = {query.name for query in QUERIES if any(map(whole_table.match, plan(query, empty)))}
-    # Definitions are few, and four ask for all. The other is a question of an operator's.
-    definitions = {"load_workflows", "load_queues", "count_unfinished"}
-    definitions.add("load_workflows_of_workers")
+    # Definitions and pauses are few, and six ask for all. The other is a question of an operator's.
+    definitions = {"load_workflows", "load_queues", "count_unfinished", "load_queue_heads"}
+    definitions |= {"load_workflows_of_workers", "load_pauses"}
     assert found == {*definitions, "load_suspect_executions"}
 
 

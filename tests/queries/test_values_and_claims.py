@@ -59,15 +59,15 @@ def change(file: Path, name: str, right: str, wrong: str) -> int:
         # Each status is one of another table's.
         (
             "queries/workflow_executions.sql",
-            "reopen_execution!",
-            "status = 'FAILED'",
-            "status = 'INTENT'",
+            "unblock_execution!",
+            "status in ('PENDING'",
+            "status in ('INTENT'",
             "'INTENT' is no status of workflow_executions",
         ),
         (
             "queries/workflow_executions.sql",
-            "reopen_execution!",
-            "status = 'PENDING'",
+            "take_from_queue!",
+            "status = 'COMPENSATING'",
             "status = 'DELIVERED'",
             "'DELIVERED' is no status of workflow_executions",
         ),

@@ -19,8 +19,11 @@ from benchmarks import big_file, sleepers
 
 from durable_workflow_sqlite import (
     ExecutionStatus,
+    Pause,
+    PauseScope,
     SignalStatus,
     SqliteCheckpointStore,
+    Workflow,
     WorkflowGuarantee,
 )
 from durable_workflow_sqlite.testing.contract_base import (
@@ -28,6 +31,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     WORKFLOW,
     new_execution,
     new_signal,
+    queued,
 )
 from query_files import read_queries
 from query_plans import QUERIES, ROOT, add_unfinished
@@ -73,9 +77,11 @@ WHATEVER: Mapping[str, Any] = {
     "workflow_execution_id": "unfinished-1",  # it is claimed, with the first token
     "workflow_execution_ids": '["unfinished-4", "unfinished-8"]',
     "workflow_id": "order@1",
+    "parent_execution_id": "unfinished-1",
     "workflow_ids": '["order@1"]',
     "workflow_type": "order",
     "version": 1,
+    "run_number": 1,
     "workflow_timer_id": "a timer",
     "workflow_signal_id": 10**9,
     "cancel_signal": "$cancel",
@@ -87,6 +93,9 @@ WHATEVER: Mapping[str, Any] = {
     "tags": '{"customer": "7"}',
     "acknowledged_at": "2026-02-01T00:00:00.000000Z",
     "statuses": '["PENDING", "RUNNING", "SUSPENDED", "COMPENSATING"]',
+    "scope": "WORKFLOW",
+    "name": "order",
+    "paused_by": "kim",
     "kind": "STEP",
     "branch": "",
     "step_index": 0,
@@ -130,6 +139,16 @@ WHATEVER: Mapping[str, Any] = {
 CHANGED: Mapping[str, Mapping[str, Any]] = {
     "insert_claim": {"workflow_execution_id": "unfinished-6"},
     "insert_worker": {"worker_id": "a new one"},
+    "upsert_schedule": {
+        "schedule_name": "nightly",
+        "input_data": "[]",
+        "cron": "0 3 * * *",
+        "tz": "UTC",
+        "overlap": "skip",
+        "missed": "last",
+        "jitter_seconds": 0,
+        "tags": "{}",
+    },
     "delete_workers": {"worker_numbers": "[-1]"},
 }
 
@@ -247,6 +266,33 @@ def test_the_next_signals_cost_the_same_however_many_are_pending(file: Path) -> 
     assert 0 < many <= few + 10
 
 
+def test_a_signal_with_a_key_costs_the_same_however_many_keys_there_are(file: Path) -> None:
+    sent = {
+        "workflow_execution_id": "e",
+        "signal_name": "go",
+        "payload": None,
+        "created_at": "2030-01-01T12:00:00.000000Z",
+        "signal_key": "new",
+    }
+    asyncio.run(_begin(file))
+    costs: list[int] = []
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for count in (1, 50_000):
+            connection.execute(
+                "with recursive numbers (n) as (select 1 union all select n + 1 from numbers"
+                " where n < :count) insert into workflow_signals (workflow_execution_id,"
+                " signal_name, signal_key) select 'e', 'go', :count || ' ' || n from numbers",
+                {"count": count},
+            )
+            found = {"workflow_execution_id": "e", "signal_key": "new"}
+            costs.append(
+                cost(connection, "send_signal", {**sent, "signal_key": f"new {count}"})
+                + cost(connection, "load_keyed_signal", found)
+            )
+    few, many = costs
+    assert 0 < many <= few + 10
+
+
 async def _begin(file: Path) -> None:
     async with SqliteCheckpointStore.file(file) as store:
         await store.save(WORKFLOW, new_execution("e"))
@@ -280,6 +326,48 @@ def test_an_engine_that_starts_costs_the_same_however_much_is_queued_or_waits(
                 {
                     name: cost(connection, name, {"workflow_ids": '["retired@1"]'})
                     for name in ("load_unqueued", "load_blocked", "load_unregistered")
+                }
+            )
+    for name, before in costs[0].items():
+        assert costs[1][name] < before + 50
+
+
+async def test_claims_cost_the_same_however_many_are_paused(file: Path) -> None:
+    queries = ("load_queue_heads", "load_available", "insert_claim", "load_unqueued")
+    costs: list[dict[str, int]] = []
+    for first, end in ((0, 10), (10, 500)):
+        async with SqliteCheckpointStore.file(file) as store:
+            for number in range(first, end):
+                status = (ExecutionStatus.PENDING, ExecutionStatus.SUSPENDED)[number % 2]
+                await store.save(
+                    WORKFLOW, queued(f"paused-{number}", BEGIN, status=status, priority=number)
+                )
+                await store.pause_execution(f"paused-{number}", by="kim")
+            await store.save(queued("free", BEGIN))
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            changed = {"workflow_id": "order:1", "workflow_execution_id": "free"}
+            costs.append({name: cost(connection, name, changed) for name in queries})
+    for name, before in costs[0].items():
+        assert costs[1][name] < before + 50
+
+
+async def test_claims_cost_the_same_however_many_wait_for_a_paused_workflow(file: Path) -> None:
+    other = Workflow(workflow_id="other:1", workflow_type="other")
+    costs: list[dict[str, int]] = []
+    for first, end in ((0, 10), (10, 500)):
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.begin_pause(
+                Pause(scope=PauseScope.WORKFLOW, name="order", paused_at=BEGIN, paused_by="kim")
+            )
+            for number in range(first, end):
+                await store.save(WORKFLOW, queued(f"held-{number}", BEGIN, priority=number))
+            await store.save(other, queued("free", BEGIN, workflow_id="other:1"))
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            changed = {"workflow_id": "other:1", "workflow_execution_id": "free"}
+            costs.append(
+                {
+                    name: cost(connection, name, changed)
+                    for name in ("load_queue_heads", "load_available", "insert_claim")
                 }
             )
     for name, before in costs[0].items():

@@ -18,8 +18,13 @@ import pytest
 from durable_workflow_sqlite import (
     AuditEntry,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionStatus,
+    NewExecution,
+    Pause,
+    PauseScope,
     RetryPolicy,
+    Schedule,
     SignalStatus,
     SqliteCheckpointStore,
     StepStatus,
@@ -142,6 +147,8 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
                 claim=claim,
             )
             signal = await store.send_signal(new_signal("e", "go"))
+            anew = await created(store, new_execution("anew"))
+            await store.continue_as_new(new_execution("anew", run_number=2), claim=anew)
             await store.save_signal(signal)
             refused = await store.send_signal(new_signal("e", "no"))
             await store.save(
@@ -179,7 +186,9 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_pending_signals("e")
             await store.load_next_signals("e", ["go"])
             await store.load_open_waits("e", "go")
-            await store.request_cancel("e")
+            await store.load_keyed_signal("e", "mail")
+            with pytest.raises(ExecutionFinishedError):
+                await store.request_cancel("e")
             await store.hasten_attempts("e")
             await store.load_served()
             await store.load_last_signal_id()
@@ -195,31 +204,47 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_unregistered([], 9)
             await store.load_blocked()
             await store.unblock_execution("f")
-            await store.reopen_execution("e")
+            await store.pause_execution("f", by="kim", reason="why")
+            await store.resume_execution("f")
+            pause = Pause(scope=PauseScope.ALL, paused_at=NOON, paused_by="kim", paused_reason="?")
+            await store.begin_pause(pause)
+            await store.begin_pause(pause)
+            await store.load_pauses()
+            await store.create_execution(WORKFLOW, new_execution("p"))
+            await store.end_pause(PauseScope.ALL)
             await store.save(
                 new_execution("n", status=ExecutionStatus.FAILED),
                 new_checkpoint("n", 0, attempt=0, status=StepStatus.FAILED),
             )
-            await store.reopen_execution("n")
             await store.acknowledge("n")
             seen = await taken(store, "e")
             await store.mend_execution(seen, seen.execution, forget=seen.checkpoints)
+            seen = await taken(store, "n")
+            await store.mend_execution(seen, new_execution("n"))
             await store.load_signals("e")
             await store.enqueue_execution(WORKFLOW, new_execution("t"), {"customer": "7"})
             await store.load_tags("t")
             await store.save(AuditEntry(workflow_execution_id="t", act="retry", actor="kim"))
             await store.load_audit_log("t")
             store.change_counter()
+            nightly = Schedule(schedule_name="s", workflow_type="order", every_seconds=60)
+            new = NewExecution(workflow=WORKFLOW, execution=new_execution("s@1"))
+            assert await store.save_schedule(nightly, seen=None, start=[new])
+            await store.load_schedules()
+            await store.load_due_schedules(NOON)
+            await store.load_unfinished_of_schedule("s")
+            await store.delete_schedule("s")
+            await store.delete_execution("s@1")
             later = datetime.now(UTC) + timedelta(days=1)
             await store.delete_old_timers(later)
             await store.delete_old_signals(later)
-            await store.delete_finished(["e", "n"], later)
+            await store.delete_finished(["e"], later)
             await store.join([("order", 2)], 5)
             await store.delete_completed_before(later, FINAL)  # finds the others dead
             await store.delete_completed_before(later, FINAL)
             with closing(sqlite3.Connection(file)) as shell:  # as one that may have restored it
                 shell.execute("create table if not exists of_mine (name text)")
-            for one in ("e", "f", "g", "h", "i", "t"):
+            for one in ("anew", "e", "f", "g", "h", "i", "n", "p", "t"):
                 await store.delete_execution(one)
 
     for opened in (

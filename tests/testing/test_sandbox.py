@@ -10,9 +10,12 @@ from datetime import UTC, datetime
 import pytest
 
 from durable_workflow_sqlite import (
+    ExecutionFinishedError,
     ExecutionStatus,
+    NewSignal,
     NonDeterminismError,
     RetryPolicy,
+    SignalResult,
     SignalTimeoutError,
     WorkflowCancelledError,
     WorkflowContext,
@@ -293,6 +296,22 @@ def test_two_sandboxes_know_nothing_of_each_other() -> None:
     with Sandbox() as one, Sandbox(start_at=datetime(2020, 1, 1, tzinfo=UTC)) as other:
         assert one.run(monthly, 1) == other.run(monthly, 1) == 1
         assert (one.now.year, other.now.year) == (2030, 2020)
+
+
+def test_signals_are_given_as_to_an_engine() -> None:
+    @workflow
+    async def takes(ctx: WorkflowContext) -> object:
+        return await ctx.wait_signal("go")
+
+    with Sandbox() as durable:
+        sent = [NewSignal("go", 7, key="mail")]
+        assert durable.run(takes, signals=sent) == 7
+        started = durable.start(takes, signals=sent)
+        queued = durable.enqueue(takes, signals=sent)
+        assert started.signal("go", 7, key="mail") is SignalResult.DUPLICATE
+        assert (started.result(), queued.result()) == (7, 7)
+        with pytest.raises(ExecutionFinishedError):
+            queued.signal("go", 8, key="other")
 
 
 def test_tags_are_given_as_to_an_engine() -> None:

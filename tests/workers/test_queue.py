@@ -13,6 +13,7 @@ import pytest
 from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionStatus,
     SerializationError,
     SqliteCheckpointStore,
@@ -132,7 +133,8 @@ async def test_what_is_enqueued_can_be_cancelled_before_it_runs(file: Path) -> N
         async with DurableEngine(one) as client:
             handle = await client.enqueue(job, "a", delay=timedelta(days=1))
             assert await handle.cancel()
-            assert not await handle.cancel()
+            with pytest.raises(ExecutionFinishedError):
+                await handle.cancel()
             async with DurableEngine(two, workflows=[job]):
                 with pytest.raises(WorkflowCancelledError):
                     await handle.result()

@@ -11,21 +11,32 @@ from typing import Any
 import pytest
 
 from durable_workflow_sqlite import (
+    Client,
     DurableEngine,
     ExecutionConflictError,
     ExecutionNotFoundError,
     ExecutionStatus,
     RetryPolicy,
+    SignalStatus,
     SignalTimeoutError,
     SqliteCheckpointStore,
+    StepStatus,
     TakenExecution,
     WorkflowContext,
     WorkflowDefinition,
     WorkflowFailedError,
+    WorkflowGuarantee,
     workflow,
 )
 from durable_workflow_sqlite.cli import timeline
 from durable_workflow_sqlite.stores import open_reader
+from durable_workflow_sqlite.testing.contract_base import (
+    WORKFLOW,
+    new_checkpoint,
+    new_execution,
+    new_signal,
+    taken,
+)
 from tests.commands import run_command
 from tests.processes import Journal, until
 
@@ -172,6 +183,58 @@ async def test_what_was_compensated_or_did_not_fail_is_refused(file: Path) -> No
         with pytest.raises(ExecutionNotFoundError):
             await engine.retry("unknown")
         assert (await engine.load("undone")).status is ExecutionStatus.FAILED
+
+
+RAN = timedelta(minutes=1)
+
+
+async def test_only_what_failed_and_was_not_undone_is_run_again(file: Path) -> None:
+    noon = datetime(2024, 2, 29, 12, tzinfo=UTC)
+    ended: dict[str, Any] = {
+        "guarantee": WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        "error_type": "builtins:ValueError",
+        "error_message": "it broke",
+        "ttl_expires_at": noon,
+        "recovery_count": 3,
+        "last_event": 2,
+        "started_at": noon - RAN,
+    }
+    async with SqliteCheckpointStore.file(file) as store:
+        client = Client(store)
+        await store.save(WORKFLOW)
+        for status in ExecutionStatus:
+            for undone in (None, StepStatus.FAILED, StepStatus.COMPENSATED):
+                one = f"{status} {undone}"
+                await store.save(new_execution(one, status=status, **ended))
+                await store.save(new_signal(one, "ok", status=SignalStatus.EXPIRED))
+                if undone is not None:
+                    await store.save(new_checkpoint(one, 0, attempt=0, status=undone))
+                before = await store.take_execution(one)
+                failed, cancelled = status == "FAILED", status == "CANCELLED"
+                if not (failed and undone is None) and not (
+                    (failed or cancelled) and undone is StepStatus.FAILED
+                ):
+                    with pytest.raises(ExecutionConflictError):
+                        await client.retry(one)
+                    assert await store.take_execution(one) == before
+                    assert await store.load_audit_log(one) == []
+                    continue
+                await client.retry(one)
+                again = await taken(store, one)
+                execution = again.execution
+                assert (execution.ttl_expires_at, execution.recovery_count) == (None, 0)
+                assert (execution.started_at, execution.blocked_reason) == (noon - RAN, None)
+                assert execution.available_at is not None
+                assert [one.act for one in await store.load_audit_log(one)] == ["retry"]
+                assert len(await store.load_pending_signals(one)) == 1
+                # What could not be undone is undone first, and the execution ends as before.
+                if undone is None:
+                    assert execution.status is ExecutionStatus.PENDING
+                    assert (execution.error_type, execution.last_event) == (None, None)
+                else:
+                    assert execution.status is ExecutionStatus.COMPENSATING
+                    assert (execution.error_type, execution.last_event) == (ended["error_type"], 2)
+                    assert [one.status for one in again.checkpoints] == [StepStatus.INTENT]
 
 
 # The next attempt, at once

@@ -13,6 +13,7 @@ from durable_workflow_sqlite.blocking.store import CheckpointStore
 from durable_workflow_sqlite.engine import handle
 from durable_workflow_sqlite.engine.client import Client as Behind
 from durable_workflow_sqlite.engine.clock import Clock
+from durable_workflow_sqlite.engine.outcome import SignalResult
 from durable_workflow_sqlite.records import WorkflowExecution
 
 P = ParamSpec("P")
@@ -71,6 +72,22 @@ def starting(
     return start
 
 
+def signalling(
+    method: Callable[
+        Concatenate[B, P], Coroutine[Any, Any, tuple[handle.ExecutionHandle[R], SignalResult]]
+    ],
+) -> Callable[Concatenate[Any, P], tuple[ExecutionHandle[R], SignalResult]]:
+    """As `starting`, for a method that also returns what became of a signal."""
+
+    @functools.wraps(method)
+    def signal(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        loop: LoopThread = self.loop
+        behind, result = loop.call(method, self.behind, *args, **kwargs)
+        return ExecutionHandle(behind, loop), result
+
+    return signal
+
+
 class Client:
     """`durable_workflow_sqlite.Client` without `await`; its arguments are the same.
 
@@ -113,6 +130,7 @@ class Client:
     enqueue_named = starting(Behind.enqueue_named)
     load = blocking(Behind.load)
     send_signal = blocking(Behind.send_signal)
+    signal_or_start = signalling(Behind.signal_or_start)
     cancel = blocking(Behind.cancel)
     result_of = blocking(Behind.result_of)
     unblock = blocking(Behind.unblock)
@@ -120,6 +138,22 @@ class Client:
     acknowledge = blocking(Behind.acknowledge)
     resolve = blocking(Behind.resolve)
     rerun = starting(Behind.rerun)
+    schedule = blocking(Behind.schedule)
+    unschedule = blocking(Behind.unschedule)
+    load_schedule = blocking(Behind.load_schedule)
+    load_schedules = blocking(Behind.load_schedules)
+    pause_schedule = blocking(Behind.pause_schedule)
+    resume_schedule = blocking(Behind.resume_schedule)
+    trigger = starting(Behind.trigger)
+    backfill = blocking(Behind.backfill)
+    next_times = blocking(Behind.next_times)
+    pause = blocking(Behind.pause)
+    resume = blocking(Behind.resume)
+    pause_workflow = blocking(Behind.pause_workflow)
+    resume_workflow = blocking(Behind.resume_workflow)
+    pause_all = blocking(Behind.pause_all)
+    resume_all = blocking(Behind.resume_all)
+    pauses = blocking(Behind.pauses)
 
 
 def check_store(store: object) -> None:

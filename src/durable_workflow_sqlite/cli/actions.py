@@ -38,6 +38,15 @@ def signal(
     ],
     chosen: Chosen,
     how: How,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            metavar="KEY",
+            help="a name for this message: if the execution has a signal with this key, nothing"
+            " is sent. So you can repeat the command",
+        ),
+    ] = None,
 ) -> None:
     """Send a signal to an execution, or to all that the options choose (then without ID). It is
     stored until a wait takes it."""
@@ -49,7 +58,7 @@ def signal(
         )
     value = None if payload is None else json_of(payload, "the payload")
 
-    wanted = commands.signal(file, name, value, has_payload=payload is not None)
+    wanted = commands.signal(file, name, value, has_payload=payload is not None, key=key)
     perform(file, wanted, ids, chosen, how)
     if not ids or ids[0] == FROM_PIPE or how.dry_run:
         return

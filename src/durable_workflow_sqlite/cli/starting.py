@@ -15,6 +15,7 @@ from durable_workflow_sqlite.cli.arguments import on_database
 from durable_workflow_sqlite.cli.output import say
 from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.engine.client import Client
+from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.stores import open_store
 
 app = typer.Typer(rich_markup_mode=None)
@@ -46,6 +47,14 @@ def start(
         list[str] | None,
         typer.Option("--tag", metavar="NAME=VALUE", help="a tag; repeat it for more tags"),
     ] = None,
+    signals: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--signal",
+            metavar="NAME[=JSON]",
+            help="a signal to store with it, unless the id is taken; repeat it for more",
+        ),
+    ] = None,
     priority: Annotated[int, typer.Option(help="a higher number is claimed first")] = 0,
     delay: Annotated[
         float | None,
@@ -59,6 +68,7 @@ def start(
     """Enqueue an execution of a workflow by its name, for a worker that has its code. The file must
     know the workflow. Prints the id."""
     args = [] if text is None else _arguments(text)
+    sent = [_signal(one) for one in signals or ()]
 
     async def enqueue() -> str:
         async with open_store(file) as store:
@@ -71,6 +81,7 @@ def start(
                 priority=priority,
                 ttl=_seconds("--ttl", ttl),
                 tags=tags_of(tags or ()),
+                signals=sent,
             )
             return handle.execution_id
 
@@ -90,6 +101,12 @@ def _arguments(text: str) -> list[object]:
     if value is not None and text.lstrip().startswith("["):
         return list(msgspec.json.decode(text, type=list[msgspec.Raw]))
     return [value]
+
+
+def _signal(text: str) -> NewSignal:
+    name, is_given, payload = text.partition("=")
+    what = f"the payload of signal {name!r}"
+    return NewSignal(name, json_of(payload, what) if is_given else None)
 
 
 def json_of(text: str, what: str) -> msgspec.Raw | None:

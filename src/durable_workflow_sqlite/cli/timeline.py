@@ -84,13 +84,14 @@ def page(details: ExecutionDetails, file: Path, workers: Workers, now: datetime)
             "",
             tables.make_table(
                 "signals",
-                ["name", "status", "came", "payload", "refused, because"],
+                ["name", "status", "came", "payload", "key", "refused, because"],
                 [
                     [
                         one.signal_name,
                         tables.status(one.status),
                         output.ago(one.created_at, now),
                         _cut(one.payload),
+                        _cut(one.key),
                         _cut(one.refused_reason),
                     ]
                     for one in details.signals
@@ -173,7 +174,7 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
             if name is None or any(one.kind == "SIGNAL" for one in _named(details, name)):
                 return again
             return f"{again}; {_if_it_took_effect(details, file, name)}"
-        go_on = commands.how_to_unblock(file, summary.id, summary.blocked_reason)
+        go_on = commands.how_to_unblock(file, details)
         if summary.blocked_reason.startswith(DELETED_ROWS):
             return f"to let it go on: {go_on}"
         resolve = command("resolve", file, summary.id)
@@ -285,6 +286,7 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
             signal.created_at,
             signal.payload,
             signal.refused_reason,
+            signal.key,
         ]
 
 

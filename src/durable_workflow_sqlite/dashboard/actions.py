@@ -21,6 +21,7 @@ from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.errors import (
     DurableWorkflowError,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     StoreError,
 )
@@ -48,8 +49,9 @@ class Action(NamedTuple):
 
 SAYS: Final = {
     "signalled": "The signal is stored until a wait takes it.",
+    "not_signalled": "A signal with this key was sent before: nothing was sent now.",
     "cancelling": "The request to cancel is stored; the worker of the execution ends it.",
-    "not_cancelled": "There was nothing to cancel: it is finished, or already being undone.",
+    "not_cancelled": "It is being undone already, or somebody has asked before.",
     "acknowledged": "The note is stored, with your name.",
     "not_acknowledged": "There was nothing to deal with: somebody has already done it.",
     "cancelled": "It is cancelled: there was nothing to undo.",
@@ -113,7 +115,8 @@ def _doing(
         except StoreError:
             raise
         except (DurableWorkflowError, ValueError) as error:
-            status = 409 if isinstance(error, ExecutionConflictError) else 422
+            is_about_it = isinstance(error, ExecutionConflictError | ExecutionFinishedError)
+            status = 409 if is_about_it else 422
             return await _confirmation(
                 pages,
                 request,
@@ -154,6 +157,7 @@ async def _confirmation(
         branch=given.get("branch", ""),
         index=given.get("index", ""),
         payload=given.get("payload", ""),
+        key=given.get("key", ""),
         notes=notes,
         wrong=wrong,
     )
@@ -165,8 +169,9 @@ def who(request: Request) -> str:
 
 
 async def _signal(client: Client, form: dict[str, str], _: str) -> Done:
-    await client.send_signal(form["id"], form.get("name", ""), json_in(form, "payload"))
-    return Done("signalled", form["id"])
+    name, key = form.get("name", ""), form.get("key") or None
+    is_sent = await client.send_signal(form["id"], name, json_in(form, "payload"), key=key)
+    return Done("signalled" if is_sent else "not_signalled", form["id"])
 
 
 def json_in(form: dict[str, str], what: str) -> msgspec.Raw | None:

@@ -62,7 +62,9 @@ async def acknowledge_step(
     async def plan(seen: TakenExecution, now: datetime) -> Change:
         record = seen.execution
         if missing := deleted_rows.still_missing(record, seen.checkpoints):
-            raise refused(execution_id, deleted_rows.why_refused("was not changed", missing))
+            raise refused(
+                execution_id, deleted_rows.why_refused("was not changed", missing, seen.checkpoints)
+            )
         history = RecordedHistory(seen.checkpoints, seen.pending_timers)
         _, found = find_step(execution_id, history, step)
         undoing = _to_be_undone(execution_id, record.status, found)

@@ -13,6 +13,8 @@ from contextvars import Context
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from durable_workflow_sqlite.engine.body_errors import (
     OutcomeErrors,
     cancelled_by_itself,
@@ -27,6 +29,7 @@ from durable_workflow_sqlite.records import StepCheckpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from durable_workflow_sqlite.engine.child_calls import ChildCall
     from durable_workflow_sqlite.engine.operations import Operation, StepCall
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
@@ -44,6 +47,12 @@ MOST_REFUSALS: Final = 1000
 loop that catches what is raised would never end."""
 
 
+class ContinueAsNew(msgspec.Struct, frozen=True):
+    """What a workflow function returns to begin again, with this input."""
+
+    input_data: str
+
+
 class Body:
     """One run of a workflow function. All of it happens on the program's own thread.
 
@@ -51,6 +60,8 @@ class Body:
     new: what it has asked for since this was last emptied, in order.
     given_up: what it no longer waits for since then, in order.
     undoable: the steps with a compensation that it has asked for.
+    children: those that are to end with it, by their ids, until it has got their ends.
+    following: how it is to continue as new, once it has asked for that.
     heard: the number of the last event that it has got.
     """
 
@@ -62,7 +73,10 @@ class Body:
         "_watchdog",
         "asked",
         "calls",
+        "children",
+        "encode_input",
         "execution_id",
+        "following",
         "given_up",
         "heard",
         "history",
@@ -74,6 +88,7 @@ class Body:
         "new",
         "open",
         "outcome_errors",
+        "run_number",
         "started_at",
         "steps_begun",
         "trouble",
@@ -100,6 +115,10 @@ class Body:
         self.given_up: list[Operation] = []
         self.open: dict[Place, Operation] = {}
         self.undoable: dict[Place, StepCall] = {}
+        self.children: dict[str, ChildCall] = {}
+        self.following: ContinueAsNew | None = None
+        self.encode_input: Callable[[tuple[Any, ...]], str] | None = None
+        self.run_number = 1
         self.heard = 0
         self.outcome_errors = OutcomeErrors(Body.ask.__code__)
         self.module = ""

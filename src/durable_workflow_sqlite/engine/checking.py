@@ -88,6 +88,8 @@ def check_replay(
         record.started_at or record.created_at,
         history,
     )
+    body.run_number = record.run_number
+    body.encode_input = definition.encode_input
     own = WorkflowContext(body)
     variables = (context or definition.variables).copy()
     variables.run(current_context.set, own)

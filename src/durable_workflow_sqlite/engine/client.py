@@ -16,18 +16,19 @@ from durable_workflow_sqlite.engine import (
     enqueuing,
     observing,
     resolving,
+    signalling,
     starting,
 )
 from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_function
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
-from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.new_signals import NewSignal
+from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
+from durable_workflow_sqlite.engine.pausing_client import PausingClient
+from durable_workflow_sqlite.engine.scheduling_client import SchedulingClient
+from durable_workflow_sqlite.engine.startable import Startable
 from durable_workflow_sqlite.engine.step_names import StepName
-from durable_workflow_sqlite.engine.workflow import (
-    Startable,
-    WorkflowRegistry,
-    check_workflow,
-)
+from durable_workflow_sqlite.engine.workflow import WorkflowRegistry, check_workflow
 from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
@@ -40,7 +41,7 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class Client:
+class Client(PausingClient, SchedulingClient):
     """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
 
     Creating a client costs nothing: it reads and recovers nothing, and needs no closing. Use it in
@@ -81,6 +82,7 @@ class Client:
         priority: int = 0,
         ttl: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> ExecutionHandle[R]:
         """Store an execution for any worker that has the workflow registered.
 
@@ -91,6 +93,8 @@ class Client:
         ttl: how long the execution may take; then it is compensated and FAILED.
         tags: names and values to find it by, as `{"customer": "7"}`; they do not change later.
             An execution that has this id already keeps its old tags.
+        signals: stored in the same transaction. An execution that has this id already gets none of
+            them: `signal_or_start` sends a signal to it.
 
         Raises ExecutionConflictError if the id belongs to another workflow or input. Raises
         SerializationError for input, or a type of result, that would not come back as it is.
@@ -106,7 +110,7 @@ class Client:
         handle: ExecutionHandle[R] = ExecutionHandle(
             self, record.workflow_execution_id, definition.result_type
         )
-        await starting.enqueue(access, definition.record, record, tags)
+        await starting.enqueue(access, definition.record, record, tags, signals)
         return handle
 
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
@@ -125,6 +129,7 @@ class Client:
         priority: int = 0,
         ttl: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> ExecutionHandle[Any]:
         """Store an execution for the workers, as `enqueue`, without the code of its workflow.
 
@@ -142,21 +147,79 @@ class Client:
         timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
         tags = check_tags(tags)
         stored = await enqueuing.enqueue_named(
-            access, type, args, version, execution_id, timing, tags
+            access, type, args, version, execution_id, timing, tags, signals
         )
         return self.handle(stored)
+
+    async def trigger(self, name: str, *, by: str | None = None) -> ExecutionHandle[Any]:
+        """Start an execution of a schedule now, also if it is paused, and whatever `overlap` says.
+
+        The times of the schedule stay as they are. by: who asks, for the audit log; by default the
+        user that this process runs as. Raises ScheduleNotFoundError.
+        """
+        return self.handle(await self._trigger(name, by))
 
     async def load(self, execution_id: str) -> WorkflowExecution:
         """The stored record of an execution. Raises ExecutionNotFoundError."""
         return await self._working().load(execution_id)
 
-    async def send_signal(self, execution_id: str, name: str, payload: object = None) -> None:
+    async def send_signal(
+        self, execution_id: str, name: str, payload: object = None, *, key: str | None = None
+    ) -> SignalResult:
         """Send a message to an execution; it is kept until the workflow waits for it.
 
-        payload: stored as JSON. Raises ExecutionNotFoundError, ExecutionConflictError for a
-        finished execution, SerializationError for a payload that cannot be written as JSON.
+        payload: stored as JSON.
+        key: a name for this one message, for example the id that its sender gave it. So you can
+            repeat a send until it has worked: if the execution has a signal with this key already,
+            nothing is written. This is so until the row of the signal is deleted, also if the
+            execution is finished by then.
+
+        Returns SENT, or DUPLICATE because of the key; only DUPLICATE is false.
+
+        Raises ExecutionNotFoundError; ExecutionFinishedError; SerializationError for a payload that
+        cannot be written as JSON, or that the open wait cannot read; ExecutionConflictError if the
+        key belongs to a signal with another name or payload. Nothing is written then.
         """
-        await commands.send_signal(self._working(), execution_id, name, payload)
+        new = NewSignal(name, payload, key=key)
+        return await signalling.send_signal(self._working(), execution_id, new)
+
+    async def signal_or_start(
+        self,
+        workflow: Startable[*Ts, R],
+        *args: *Ts,
+        execution_id: str,
+        signal: NewSignal,
+        delay: timedelta | None = None,
+        priority: int = 0,
+        ttl: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> tuple[ExecutionHandle[R], SignalResult]:
+        """Send a signal to an execution; if there is none with this id, enqueue it with the signal.
+
+        The execution and the signal are stored in one transaction. So several processes may call
+        this at once: one of them starts the execution, and each signal is stored once.
+
+        execution_id: required, since the id says which execution gets the signal. If it is there,
+            the arguments of the workflow, `delay`, `priority`, `ttl` and `tags` are not used: also
+            other arguments are no conflict.
+        signal: with a key, you can repeat this until it has worked.
+
+        Returns the handle, and what became of the signal: SENT, STARTED or DUPLICATE. Raises
+        ExecutionFinishedError for a finished execution, and ExecutionConflictError for one of
+        another workflow. The other errors are those of `enqueue` and `send_signal`. Nothing is
+        written then.
+        """
+        access = self._working()
+        check_identifier("execution_id", execution_id)
+        timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
+        tags = check_tags(tags)
+        definition = check_workflow(workflow)
+        record = starting.queued_record(
+            definition.record, definition.encode_input(args), execution_id, timing
+        )
+        handle: ExecutionHandle[R] = ExecutionHandle(self, execution_id, definition.result_type)
+        result = await signalling.signal_or_start(access, definition.record, record, signal, tags)
+        return handle, result
 
     async def cancel(self, execution_id: str, *, by: str | None = None) -> Cancellation:
         """Ask an execution to stop, undo what it did, and end CANCELLED.
@@ -164,17 +227,18 @@ class Client:
         by: who asks, for the audit log; by default the user that this process runs as.
 
         Returns the result; it is false only for REFUSED. ASKED: a worker undoes and ends it.
-        ENDED: it is CANCELLED already. REFUSED: it is finished, failing, or being cancelled
-        already.
+        ENDED: it is CANCELLED already. REFUSED: it is failing, or being cancelled already.
 
-        An execution ends at once if no worker has it and it has not begun. A blocked execution, or
+        An execution ends at once if no worker has it and it has not begun. A cancel ends the pause
+        of an execution that is paused itself. A blocked execution, or
         one in trouble, also ends at once if its records have nothing to undo. If a blocked
         execution has something to undo, it is unblocked, and a worker undoes it; its function does
         not continue. To undo an execution in trouble, a worker needs code that fits its history:
         use the old code, or `retry` from the first step that differs.
 
         The request is stored, so it is kept if this process ends. An execution that runs in another
-        process may still end before it gets the request. Raises ExecutionNotFoundError.
+        process may still end before it gets the request. Raises ExecutionNotFoundError, and
+        ExecutionFinishedError for an execution that is finished, also if it is CANCELLED.
         """
         return await cancelling.cancel(self._working(), execution_id, by)
 
@@ -236,7 +300,8 @@ class Client:
             deadline. The signals of deleted waits can be taken again. `retry` refuses if a step
             would stay that was undone, or if a step would take effect twice.
             If the execution is final, you can also name a sleep or wait that was open at its end:
-            it is open again, and all records stay.
+            it is open again, and all records stay. If it is in trouble, you can also name a step
+            or wait without an outcome: its records are deleted, and all outcomes since it began.
 
         by: as for `cancel`.
 

@@ -1,12 +1,13 @@
-"""What others may have done with an execution: a signal, an unblock, a retry, a note."""
+"""What others may have done with an execution: an unblock, a retry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 
-from durable_workflow_sqlite.engine import audit, deleted_rows, payloads, serialization
+from durable_workflow_sqlite.engine import audit, deleted_rows
 from durable_workflow_sqlite.engine.access import Access
+from durable_workflow_sqlite.engine.child_calls import child_of_wait, end_of_record
 from durable_workflow_sqlite.engine.forgetting import can_run_again, forget_from
 from durable_workflow_sqlite.engine.given import given
 from durable_workflow_sqlite.engine.history import RecordedHistory
@@ -17,62 +18,21 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
-from durable_workflow_sqlite.engine.reopening import reopened
-from durable_workflow_sqlite.engine.step_names import StepName, check_step, names_of
-from durable_workflow_sqlite.errors import (
-    SerializationError,
-    StoreCorruptError,
+from durable_workflow_sqlite.engine.reopening import (
+    reopened,
+    waits_for_children,
+    why_not_reopened,
 )
+from durable_workflow_sqlite.engine.step_names import StepName, check_step, names_of
+from durable_workflow_sqlite.errors import ExecutionConflictError, StoreCorruptError
 from durable_workflow_sqlite.records import (
+    AuditEntry,
     ExecutionStatus,
     StepCheckpoint,
     TakenExecution,
     WorkflowExecution,
     WorkflowSignal,
-    check_identifier,
 )
-
-
-async def send_signal(access: Access, execution_id: str, name: str, payload: object) -> None:
-    """See `DurableEngine.send_signal`."""
-    check_identifier("a signal's name", name)
-    if name.startswith("$"):
-        raise ValueError(
-            f"signal names that begin with $ are reserved for the library: {name!r}; to cancel an"
-            " execution, call cancel()"
-        )
-    text = serialization.to_json(payload, f"the payload of signal {name!r}")
-    await _refuse_misfit(access, execution_id, name, text)
-    signal = WorkflowSignal(
-        workflow_execution_id=execution_id,
-        signal_name=name,
-        payload=text,
-        created_at=access.clock.now(),
-    )
-    access.on_signal_sent(await access.store.send_signal(signal))
-
-
-async def _refuse_misfit(access: Access, execution_id: str, name: str, payload: str) -> None:
-    """Raise SerializationError for a payload that what waits for it cannot read."""
-
-    async def misfit() -> str | None:
-        execution = access.executions.get(execution_id)
-        if execution is not None:
-            return execution.misfit(name, payload)
-        waits = await access.store.load_open_waits(execution_id, name)
-        return payloads.misfit(waits, payload)
-
-    # What was sent before comes first, so it is perhaps for another wait than is open now.
-    if (
-        await misfit() is not None
-        and not await access.store.load_pending_signals(execution_id, name)
-        and (reason := await misfit()) is not None
-    ):
-        raise SerializationError(
-            f"signal {name!r} was not sent to execution {execution_id!r}: {reason}",
-            workflow_execution_id=execution_id,
-            step_name=name,
-        )
 
 
 async def unblock(
@@ -93,12 +53,36 @@ async def unblock(
         if missing is not None:
             if not without_rows:
                 word = "unblocked" if act == "unblock" else "retried"
-                raise refused(execution_id, deleted_rows.why_refused(f"was not {word}", missing))
+                raise refused(
+                    execution_id, deleted_rows.why_refused(f"was not {word}", missing, checkpoints)
+                )
             details["missing"] = missing
     entry = audit.entry(execution_id, act, by, now, details)
-    if not await access.store.unblock_execution(execution_id, entry, now=now):
+    is_tried = "missing" in details and await _try_without_rows(access, execution_id, entry)
+    if not is_tried and not await access.store.unblock_execution(execution_id, entry, now=now):
         return False
     await access.resume(await access.load(execution_id))
+    return True
+
+
+async def _try_without_rows(access: Access, execution_id: str, entry: AuditEntry) -> bool:
+    """Let a worker replay what is left at once: if that does not fit, people see it now.
+
+    False if a worker has the execution: it knows what was deleted.
+    """
+
+    async def plan(seen: TakenExecution, now: datetime) -> Change:
+        record, status = seen.execution, seen.execution.status
+        if not deleted_rows.are_why(record):
+            raise refused(execution_id, "is not blocked any more")
+        if status is ExecutionStatus.SUSPENDED:
+            status = ExecutionStatus.RUNNING
+        return Change(as_open(record, now, status=status), [entry])
+
+    try:
+        await mend(access, execution_id, plan)
+    except ExecutionConflictError:
+        return False
     return True
 
 
@@ -107,24 +91,52 @@ async def retry(access: Access, execution_id: str, by: str | None) -> None:
     if await unblock(access, execution_id, by, "retry"):
         return
     found = await access.load(execution_id)
+    if not found.status.is_terminal:
+        if await _try_now(access, execution_id, by):
+            return
+        raise refused(execution_id, why_not_reopened(found, []))
+
+    async def plan(seen: TakenExecution, now: datetime) -> Change:
+        if why := why_not_reopened(seen.execution, seen.checkpoints):
+            raise refused(execution_id, why)
+        change = reopened(seen, now)
+        ends = [await _end_again(access, one, by, now) for one in waits_for_children(change)]
+        entry = audit.entry(execution_id, "retry", by, now, _what_ended(seen.execution))
+        told = [one for one in ends if one is not None]
+        return Change(change.becomes, [*change.records, *told, entry])
+
+    _, after = await mend(access, execution_id, plan)
+    await access.resume(after)
+
+
+async def _end_again(
+    access: Access, wait: StepCheckpoint, by: str | None, now: datetime
+) -> WorkflowSignal | None:
+    """What a parent that is retried is told of the child that failed it; None: it will be told.
+
+    The child is retried, too, if that can be.
+    """
+    child_id = child_of_wait(wait)
+    assert child_id is not None
+    child = await access.store.load_execution(child_id)
+    if child is not None and child.status is ExecutionStatus.FAILED:
+        with suppress(ExecutionConflictError):  # what it did is undone
+            await retry(access, child_id, by)
+            return None
+    if child is not None and not child.status.is_terminal:
+        return None
+    return WorkflowSignal(
+        workflow_execution_id=wait.workflow_execution_id,
+        signal_name=wait.step_name,
+        payload=end_of_record(child),
+        created_at=now,
+    )
+
+
+async def _try_now(access: Access, execution_id: str, by: str | None) -> bool:
+    """Do not wait for the next attempt, whether or not a worker has it; False if nothing waits."""
     now = access.clock.now()
     checkpoints = await access.store.load_checkpoints(execution_id)
-    if not found.status.is_terminal and await _try_now(access, execution_id, checkpoints, by, now):
-        return
-    records = reopened(found, checkpoints, now)
-    entry = audit.entry(execution_id, "retry", by, now, _what_ended(found))
-    await access.store.reopen_execution(execution_id, *records, entry, now=now)
-    await access.resume(await access.load(execution_id))
-
-
-async def _try_now(
-    access: Access,
-    execution_id: str,
-    checkpoints: Iterable[StepCheckpoint],
-    by: str | None,
-    now: datetime,
-) -> bool:
-    """Do not wait for the next attempt, whether or not a worker has it; False if nothing waits."""
     try:
         paused = list(RecordedHistory(checkpoints).paused())
     except StoreCorruptError:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from durable_workflow_sqlite.engine.claiming import Claiming
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.execution import Execution
+from durable_workflow_sqlite.engine.holds import Holds
 from durable_workflow_sqlite.engine.launching import Launch, Launching
 from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.recovery import Recovery, RecoveryResult
@@ -24,6 +25,7 @@ from durable_workflow_sqlite.engine.releasing import Releases
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import (
+    Pause,
     WorkflowClaim,
     WorkflowExecution,
     WorkflowGuarantee,
@@ -75,12 +77,14 @@ class Dispatcher:
         self._releases = Releases(
             environment, self._spawn, look=self.look, is_released=self._claims.is_released
         )
+        self.holds = Holds()
         self._launching = Launching(
             environment,
             registry,
             launch,
             self._claims,
             self._releases,
+            self.holds,
             changed=changed,
         )
         self._recovery = Recovery(
@@ -170,8 +174,23 @@ class Dispatcher:
         self._launching.release(execution.claim, execution.record.guarantee, trouble)
 
     def parked(self, execution: Execution) -> None:
-        """An execution only waits: any worker may have it when its time or signal comes."""
+        """An execution only waits: any worker may have it when its time or signal comes.
+
+        Or it is paused, and they may have it once it is resumed.
+        """
+        self._claims.is_left(execution.record)
         self._releases.parked(execution.claim)
+
+    def pauses_changed(self, pauses: Sequence[Pause]) -> None:
+        """These are the pauses of workflows and of everything now."""
+        if self.holds.change(pauses):
+            self._claims.pauses_ended()
+            self.look()
+
+    def continues(self, execution: Execution) -> None:
+        """An execution continues as new: this worker, which has its claim, launches it again."""
+        self._claims.keep(execution.claim)
+        self._spawn(self._launching.load_and_launch(execution.claim))
 
     def trouble_of(self, execution_id: str) -> BaseException | None:
         """Why this worker does not claim an execution again by itself; None if it does."""

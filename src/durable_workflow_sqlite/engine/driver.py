@@ -13,6 +13,8 @@ from contextvars import Context, copy_context
 from typing import Any, Final
 
 from durable_workflow_sqlite.engine.body import Body
+from durable_workflow_sqlite.engine.child_calls import SendCall
+from durable_workflow_sqlite.engine.children import record_sent
 from durable_workflow_sqlite.engine.context import WorkflowContext, current_context
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import RecordedHistory
@@ -73,6 +75,8 @@ class Driver(Run):
             history,
             environment.watchdog,
         )
+        self._body.run_number = record.run_number
+        self._body.encode_input = definition.encode_input
         self._context = WorkflowContext(self._body)
         self._variables.run(current_context.set, self._context)
         self._waits = Waits(self, self._ring)
@@ -116,7 +120,10 @@ class Driver(Run):
                 if call is not None:
                     call.task = task
                     try:
-                        await perform_step(self, call)
+                        await (record_sent if isinstance(call, SendCall) else perform_step)(
+                            self,
+                            call,  # type: ignore[arg-type]
+                        )
                     except CutOff:
                         pass
                     finally:

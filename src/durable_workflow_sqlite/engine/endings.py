@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
 from durable_workflow_sqlite.engine import failures, serialization
+from durable_workflow_sqlite.engine.children import not_over
 from durable_workflow_sqlite.engine.clock import later
+from durable_workflow_sqlite.engine.mistakes import (
+    is_failure,
+    is_of_this_library,
+    mistake_in,
+    where,
+)
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.engine.saga import Saga
@@ -32,14 +39,9 @@ from durable_workflow_sqlite.records import (
 )
 
 if TYPE_CHECKING:
-    from types import FrameType
-
-    from durable_workflow_sqlite.engine.body import Body
-    from durable_workflow_sqlite.engine.body_errors import OutcomeErrors
+    from durable_workflow_sqlite.engine.body import Body, ContinueAsNew
     from durable_workflow_sqlite.engine.run import Run
     from durable_workflow_sqlite.engine.workflow import AnyWorkflow
-
-_LIBRARY: Final = __name__.partition(".")[0] + "."
 
 CANCELLED_TYPE: Final = f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"
 
@@ -96,6 +98,8 @@ class Ending:
             await self._until_nothing_is_under_way()
             self._check_all_was_awaited()
             try:
+                if self._body.following is not None:
+                    return await self._continue(result, self._body.following)
                 return await self._complete(result)
             except SerializationError as unfit:
                 error = unfit
@@ -107,7 +111,7 @@ class Ending:
             raise LeftAsItIs(error)
         if self._body.is_refused(error):
             await self._leave(error)
-        if not _is_failure(error):
+        if not is_failure(error):
             await self._leave(self._in_trouble(error))
         outcomes = self._body.outcome_errors
         if (mistake := mistake_in(error, self._definition.stops_on, outcomes)) is not None:
@@ -144,10 +148,10 @@ class Ending:
             f" {name}, or leave {name} out of `@workflow(stops_on=...)`"
         )
         trouble = WorkflowCodeError(
-            f"the workflow function of execution {execution_id!r} raised {text}{_where(mistake)}"
+            f"the workflow function of execution {execution_id!r} raised {text}{where(mistake)}"
             f"{forgotten}. No step raised it, so it tells of a mistake in the code: the execution"
             " was left as it is, nothing was undone, and with corrected code it continues"
-            + ("" if _is_of_this_library(mistake) or not _is_failure(mistake) else otherwise),
+            + ("" if is_of_this_library(mistake) or not is_failure(mistake) else otherwise),
             workflow_execution_id=execution_id,
             error_type=failures.error_type(mistake),
         )
@@ -161,6 +165,33 @@ class Ending:
         )
         await self._give_up(self._left_by_an_earlier_run)
         return await self._finish(ExecutionStatus.COMPLETED, *self._marks, output_data=output)
+
+    async def _continue(self, result: object, following: ContinueAsNew) -> Outcome:
+        """Begin again, with another input and no history."""
+        run = self._run
+        if result is not following:
+            raise LeftAsItIs(
+                WorkflowCodeError(
+                    f"the workflow function of execution {run.id!r} called continue_as_new, and did"
+                    " not return what that gave. Write `return ctx.continue_as_new(...)`. The"
+                    " execution was left as it is; with corrected code it continues",
+                    workflow_execution_id=run.id,
+                )
+            )
+        await self._give_up(self._left_by_an_earlier_run)
+        now = run.environment.clock.now()
+        record = msgspec.structs.replace(
+            run.record,
+            status=ExecutionStatus.RUNNING,
+            current_step=0,
+            input_data=following.input_data,
+            run_number=run.record.run_number + 1,
+            started_at=now,
+            updated_at=max(now, run.record.updated_at),
+            recovery_count=0,
+        )
+        await run.continue_as_new(record)
+        return Outcome(record, continues=True)
 
     async def _give_up(self, steps: list[StepCall]) -> None:
         """End what an earlier run has begun, and this one does not go on with."""
@@ -269,7 +300,9 @@ class Ending:
         await self._give_up(given_up)
         marks = self._marks
         compensation_error = None
-        if run.under_way or self._needs_undoing or cause is None:
+        children = list(self._body.children.values())
+        has_children = bool(await not_over(run, children))
+        if run.under_way or self._needs_undoing or has_children or cause is None:
             if cause is not None:
                 compensating = run.changed(
                     status=ExecutionStatus.COMPENSATING,
@@ -281,8 +314,8 @@ class Ending:
                 requests, marks = [], []
             await self._let_come_to_an_end()
             run.forget_what_is_untold()
-            if self._needs_undoing or cause is None:
-                compensation_error = await Saga(run, self._body.undoable).compensate()
+            if self._needs_undoing or children or cause is None:
+                compensation_error = await Saga(run, self._body.undoable, children).compensate()
         outcome = await self._finish(
             status,
             *requests,
@@ -348,53 +381,3 @@ class Ending:
             )
         run.environment.observers.tell("on_execution_complete", record, elapsed)
         return Outcome(record)
-
-
-def mistake_in(
-    error: BaseException, classes: tuple[type[Exception], ...], outcomes: OutcomeErrors
-) -> BaseException | None:
-    """What in an error tells of a mistake in the code, if the workflow function itself raised it.
-
-    What a step failed with is an outcome. What this library raised at a call is a mistake always.
-    """
-    if error in outcomes:
-        return None
-    if isinstance(error, BaseExceptionGroup):
-        within = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        found = (mistake_in(one, classes, outcomes) for one in within)
-        return next((one for one in found if one is not None), None)
-    return error if isinstance(error, classes) or _is_of_this_library(error) else None
-
-
-def _is_of_this_library(error: BaseException) -> bool:
-    place = _last_place(error)
-    return place is not None and place.f_globals.get("__name__", "").startswith(_LIBRARY)
-
-
-def _last_place(error: BaseException) -> FrameType | None:
-    """The frame that raised it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return None if trace is None else trace.tb_frame
-
-
-def _where(error: BaseException) -> str:
-    """The line of the workflow's own code that raised it."""
-    trace, place = error.__traceback__, ""
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if not trace.tb_frame.f_globals.get("__name__", "").startswith(_LIBRARY):
-            place = f" at line {trace.tb_lineno} of {code.co_filename}, in {code.co_qualname}"
-        trace = trace.tb_next
-    return place
-
-
-def _is_failure(error: BaseException) -> bool:
-    """Whether a workflow function that ends with it has failed.
-
-    So has one that ends with CancelledError and was not cancelled: it does so on every replay.
-    """
-    return all(
-        isinstance(one, Exception | asyncio.CancelledError) for one in failures.leaves(error)
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import events
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Context
 from datetime import timedelta
 from types import TracebackType
@@ -22,6 +22,7 @@ from durable_workflow_sqlite.engine.failures import (
     default_error_formatter,
 )
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
+from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver, Observers
 from durable_workflow_sqlite.engine.open_engine import (
     NewExecution,
@@ -30,11 +31,8 @@ from durable_workflow_sqlite.engine.open_engine import (
     disposed_of,
 )
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
-from durable_workflow_sqlite.engine.workflow import (
-    AnyWorkflow,
-    Startable,
-    WorkflowRegistry,
-)
+from durable_workflow_sqlite.engine.startable import Startable
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
 from durable_workflow_sqlite.errors import StoreGoneError
 from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.protocol import CheckpointStore
@@ -186,10 +184,17 @@ class DurableEngine(Client):
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> R:
         """Start an execution and wait for its result: `start`, then `ExecutionHandle.result`."""
         handle = await self.start(
-            workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
+            workflow,
+            *args,
+            execution_id=execution_id,
+            ttl=ttl,
+            guarantee=guarantee,
+            tags=tags,
+            signals=signals,
         )
         return await handle.result()
 
@@ -201,6 +206,7 @@ class DurableEngine(Client):
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> ExecutionHandle[R]:
         """Start an execution. When this returns, the execution is stored and will be finished.
 
@@ -210,6 +216,8 @@ class DurableEngine(Client):
         guarantee: who may take it over if this process dies; see `WorkflowGuarantee`.
         tags: names and values to find it by, as `{"customer": "7"}`; they do not change later.
             An execution that has this id already keeps its old tags.
+        signals: stored in the same transaction. An execution that has this id already gets none of
+            them: `signal_or_start` sends a signal to it.
 
         Raises ExecutionConflictError if the id belongs to another workflow or input. Raises
         SerializationError for input, or a type of result, that would not come back as it is.
@@ -227,7 +235,7 @@ class DurableEngine(Client):
         handle: ExecutionHandle[R] = ExecutionHandle(
             self, record.workflow_execution_id, definition.result_type
         )
-        await starting.start(open_engine, definition, record, tags)
+        await starting.start(open_engine, definition, record, tags, signals)
         return handle
 
     async def recover(self) -> RecoveryResult:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from durable_workflow_sqlite.engine import audit, serialization, starting
 from durable_workflow_sqlite.engine.access import Access
+from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.engine.workflow import definition_record
 from durable_workflow_sqlite.errors import ExecutionConflictError
 from durable_workflow_sqlite.nearest import nearest
@@ -30,6 +31,7 @@ async def enqueue_named(
     execution_id: str | None,
     timing: starting.Timing,
     tags: Mapping[str, str],
+    signals: Iterable[NewSignal],
 ) -> str:
     """See `DurableEngine.enqueue_named`; the id."""
     check_identifier("type", workflow_type)
@@ -43,7 +45,7 @@ async def enqueue_named(
         code.check_arguments(args)
         code.decode_input(text)  # raises for what it does not take
     record = starting.queued_record(definition, text, execution_id, timing)
-    await starting.enqueue(access, definition, record, tags)
+    await starting.enqueue(access, definition, record, tags, signals)
     return record.workflow_execution_id
 
 

@@ -23,7 +23,12 @@ from durable_workflow_sqlite.engine.gaps import Gaps
 from durable_workflow_sqlite.engine.given import given
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.operations import StepCall, WaitCall
-from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, expired
+from durable_workflow_sqlite.engine.outcome import (
+    Interruption,
+    Outcome,
+    PausedError,
+    expired,
+)
 from durable_workflow_sqlite.engine.replay import (
     check_all_was_asked_for,
     replay_events,
@@ -101,6 +106,13 @@ class Execution(Driver):
                     f"execution {self.id!r} is parked until its time or signal comes",
                     workflow_execution_id=self.id,
                 )
+            )
+
+    def pause(self, why: str) -> None:
+        """Leave it after the functions that run, since a person has paused it; see `why`."""
+        if self.trouble is None and self.stops_after_steps is None and not self.outcome.done():
+            self.stop_after_steps(
+                PausedError(f"execution {self.id!r} {why}", workflow_execution_id=self.id)
             )
 
     def stop_after_steps(self, trouble: BaseException) -> None:
@@ -267,6 +279,9 @@ class Execution(Driver):
                 extra={"workflow_execution_id": self.id},
             )
             return Outcome(self.record, trouble=trouble, is_parked=True)
+        if isinstance(trouble, PausedError):
+            _log.info("%s", trouble, extra={"workflow_execution_id": self.id})
+            return Outcome(self.record, trouble=trouble, is_parked=True)
         if isinstance(trouble, asyncio.CancelledError):
             trouble = EngineStoppedError(
                 f"execution {self.id!r} was stopped from outside; it is left to be resumed",
@@ -290,5 +305,6 @@ class Execution(Driver):
             self._alarm.add_done_callback(self._expire)
 
     def _expire(self, alarm: asyncio.Future[None]) -> None:
-        if not alarm.cancelled():
+        # While it is being paused, nothing new begins; it expires once it is resumed.
+        if not alarm.cancelled() and not isinstance(self.stops_after_steps, PausedError):
             self.interrupt(expired(self.record))

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from durable_workflow_sqlite.engine import deleted_rows
+from durable_workflow_sqlite.engine.child_calls import child_of_wait
 from durable_workflow_sqlite.engine.given import Given, left
 from durable_workflow_sqlite.engine.history import TIMERS, Place, RecordedHistory, StepHistory
 from durable_workflow_sqlite.engine.mending import may_need_undoing, missing_events, refused
@@ -20,6 +22,7 @@ from durable_workflow_sqlite.engine.reopening import what_failed
 from durable_workflow_sqlite.engine.step_names import StepName, find_step, in_words, names_of
 from durable_workflow_sqlite.engine.wait_records import timer_of
 from durable_workflow_sqlite.records import (
+    CHILD_SIGNAL,
     CUT_OFF,
     ExecutionStatus,
     Record,
@@ -29,6 +32,7 @@ from durable_workflow_sqlite.records import (
     StepStatus,
     TakenExecution,
     TimerStatus,
+    WorkflowExecution,
     WorkflowSignal,
 )
 
@@ -103,13 +107,16 @@ def forget_from(
         if cut.is_after(one) and not (cut.is_open and other == place):
             kept[other] = one
             continue
-        if last.kind is StepKind.SIGNAL and last.status is StepStatus.COMPLETED:
+        if last.kind is StepKind.SIGNAL and (
+            last.status is StepStatus.COMPLETED
+            or (child_of_wait(last) is not None and last.event is not None)
+        ):
             taken.append(last)
         if cut.is_within(last, other):
             open_again.append(last)
         else:
             forgotten.append((other, one))
-    _check_undone(execution_id, list(kept.values()), forgotten, values)
+    _check_undone(seen.execution, list(kept.values()), forgotten, values)
     places = {other for other, _ in forgotten}
     attempts = [
         one
@@ -149,6 +156,11 @@ def _cut(seen: TakenExecution, history: RecordedHistory, place: Place, first: St
     told = first.told
     assert last is not None
     name = in_words(last)
+    deleted = deleted_rows.still_missing(seen.execution, seen.checkpoints)
+    if deleted and deleted_rows.precede(deleted, place):
+        # What was deleted would run again, too, and nobody has agreed to that.
+        why = deleted_rows.why_refused(f"was not run again from {name}", deleted, seen.checkpoints)
+        raise refused(execution_id, why)
     heard = seen.execution.last_event
     is_over = seen.execution.status.is_terminal
     if is_over and last.event is None and last.kind is not StepKind.STEP:
@@ -158,6 +170,11 @@ def _cut(seen: TakenExecution, history: RecordedHistory, place: Place, first: St
         cut = _Cut(place, end + 1, at, is_open=True)
     elif told is not None and told.event is not None and told.completed_at is not None:
         cut = _Cut(place, told.event, told.completed_at)
+    elif seen.execution.trouble is not None and first.first and first.first.started_at:
+        # It may be what does not fit: it is forgotten, and what the function heard since it began.
+        at = first.first.started_at
+        since = [one.event for one in history.events if one.completed_at and one.completed_at > at]
+        cut = _Cut(place, (since[0] if since else None) or history.last_event + 1, at)
     else:
         raise refused(
             execution_id,
@@ -165,11 +182,12 @@ def _cut(seen: TakenExecution, history: RecordedHistory, place: Place, first: St
             + (
                 ": it was cut off. Name a step that has completed or failed, or a wait"
                 if is_over
-                else " yet: an execution goes on from such a step by itself. Name a step that has"
-                " completed or failed"
+                else " yet: an execution goes on from such a step by itself, unless it is in"
+                " trouble. Name a step that has completed or failed"
             ),
         )
-    if missing := missing_events(one for one in history.events if (one.event or 0) < cut.event):
+    earlier = [one for one in history.events if (one.event or 0) < cut.event]
+    if missing := missing_events(earlier):
         raise refused(
             execution_id,
             f"cannot be run again from {name}: event {missing[0]} before it is missing, so what is"
@@ -177,9 +195,7 @@ def _cut(seen: TakenExecution, history: RecordedHistory, place: Place, first: St
         )
     failed = what_failed(seen.execution, seen.checkpoints)
     if failed is not None and any(
-        (one.branch, one.step_index) == (failed.branch, failed.step_index)
-        for one in history.events
-        if (one.event or 0) < cut.event
+        (one.branch, one.step_index) == (failed.branch, failed.step_index) for one in earlier
     ):
         raise refused(
             execution_id,
@@ -196,12 +212,13 @@ def _cut(seen: TakenExecution, history: RecordedHistory, place: Place, first: St
 
 
 def _check_undone(
-    execution_id: str,
+    execution: WorkflowExecution,
     kept: list[StepHistory],
     forgotten: list[tuple[Place, StepHistory]],
     values: dict[Place, Given],
 ) -> None:
     """What stays must stand; what is to run again must not stand, or it would be there twice."""
+    execution_id = execution.workflow_execution_id
     if undone := [one.last for one in kept if one.compensation and one.last]:
         undone.sort(key=lambda one: one.event or 0)
         raise refused(
@@ -220,9 +237,17 @@ def _check_undone(
             execution_id,
             f"cannot be run again from there: what {names_of(standing)} did is not undone, or"
             " may not be, and would be done twice. If a compensation of it failed, let it succeed"
-            " (retry), or undo it by hand (acknowledge); else cancel the execution first, which"
-            " undoes it",
+            f" (retry), or undo it by hand (acknowledge); else {_how_to_undo(execution)}",
         )
+
+
+def _how_to_undo(execution: WorkflowExecution) -> str:
+    if execution.trouble is None and not deleted_rows.are_why(execution):
+        return "cancel the execution first, which undoes it"
+    return (
+        "let a worker undo it: restore missing rows, or run the code that fits, and cancel the"
+        " execution; or undo it by hand, and rerun the execution"
+    )
 
 
 def _open(wait: StepCheckpoint) -> StepCheckpoint:
@@ -247,6 +272,10 @@ def _to_be_taken_again(
     """
     records: list[Record] = []
     for name in dict.fromkeys(wait.step_name for wait in waits):
+        if name.startswith(CHILD_SIGNAL) and any(
+            one.signal_name == name and one.status in _NOT_TAKEN for one in signals
+        ):
+            continue  # the child was retried, and has ended again
         taken = [wait for wait in waits if wait.step_name == name]
         taken.sort(key=lambda one: one.event or 0)
         rows = [

@@ -116,7 +116,8 @@ def _deleted(body: Body, gap: Gap, call: Operation) -> StoreCorruptError:
     return StoreCorruptError(
         f"execution {body.execution_id!r} lacks {numbers}, maybe the outcome of {call.describe()}:"
         " a row of step_checkpoints was deleted by hand. It was left as it is, and nothing was run"
-        " or undone; restore the row, or a backup",
+        " or undone; restore the row, or a backup. Or run it again: `retry --from` the first step"
+        " that is recorded after the gap deletes the records from there on",
         workflow_execution_id=body.execution_id,
         step_name=call.name,
         step_index=index,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, Protocol, TypeVar
 
-from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution
 
 R_co = TypeVar("R_co", covariant=True)
@@ -19,7 +19,9 @@ class Commands(Protocol):
 
     async def cancel(self, execution_id: str) -> Cancellation: ...
 
-    async def send_signal(self, execution_id: str, name: str, payload: object) -> None: ...
+    async def send_signal(
+        self, execution_id: str, name: str, payload: object, *, key: str | None
+    ) -> SignalResult: ...
 
 
 class ExecutionHandle(Generic[R_co]):
@@ -57,9 +59,11 @@ class ExecutionHandle(Generic[R_co]):
         return (await self._client.load(self._execution_id)).status
 
     async def cancel(self) -> Cancellation:
-        """The same as `engine.cancel`."""
+        """The same as `engine.cancel`. Raises ExecutionFinishedError if the execution is over."""
         return await self._client.cancel(self._execution_id)
 
-    async def signal(self, name: str, payload: object = None) -> None:
-        """The same as `engine.send_signal`."""
-        await self._client.send_signal(self._execution_id, name, payload)
+    async def signal(
+        self, name: str, payload: object = None, *, key: str | None = None
+    ) -> SignalResult:
+        """The same as `engine.send_signal`; raises ExecutionFinishedError if it is over."""
+        return await self._client.send_signal(self._execution_id, name, payload, key=key)

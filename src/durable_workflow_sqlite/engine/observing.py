@@ -49,7 +49,7 @@ async def result_of(access: Access, execution_id: str, result_type: Any) -> Any:
     while True:
         if (execution := access.executions.get(execution_id)) is not None:
             outcome = await execution.wait_outcome()
-            if not outcome.is_parked:
+            if not (outcome.is_parked or outcome.continues):
                 return results.result(outcome, result_type)
         state = await access.load(execution_id)
         if state.status.is_terminal:

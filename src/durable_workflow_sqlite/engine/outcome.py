@@ -8,6 +8,7 @@ import msgspec
 
 from durable_workflow_sqlite.errors import (
     CompensationError,
+    EngineStoppedError,
     WorkflowCancelledError,
     WorkflowExpiredError,
 )
@@ -21,7 +22,7 @@ class Cancellation(StrEnum):
 
     ASKED: a worker will undo the execution and end it. ENDED: it is already CANCELLED: it had not
     begun, or it had nothing to undo and no worker was needed. REFUSED: nothing was done, because
-    it is finished, fails, or is already cancelled.
+    it fails, or somebody has already asked.
     """
 
     ASKED = "asked"
@@ -35,10 +36,34 @@ class Cancellation(StrEnum):
         return format(str(self), spec)
 
 
+class SignalResult(StrEnum):
+    """What became of a signal that was sent; it is false only for DUPLICATE.
+
+    SENT: it is stored, until a wait takes it. STARTED: `signal_or_start` started the execution, and
+    the signal is stored with it. DUPLICATE: the execution has a signal with this key already;
+    nothing was written.
+    """
+
+    SENT = "sent"
+    STARTED = "started"
+    DUPLICATE = ""
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
+class PausedError(EngineStoppedError):
+    """A person has paused an execution: its worker leaves it. No caller gets this."""
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """How an execution left this worker: `record` is final, unless `trouble` says why it is not.
 
-    is_parked: it only waits, and is out of memory until its time or signal comes.
+    is_parked: it is out of memory until its time or signal comes, or until somebody resumes it.
+    continues: it continues as new, and `record` is what it begins again with.
     """
 
     record: WorkflowExecution
@@ -46,6 +71,7 @@ class Outcome(msgspec.Struct, frozen=True):
     error: BaseException | None = None
     compensation_error: CompensationError | None = None
     is_parked: bool = False
+    continues: bool = False
 
 
 def expired(record: WorkflowExecution) -> WorkflowExpiredError:

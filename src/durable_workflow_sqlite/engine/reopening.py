@@ -7,35 +7,101 @@ from datetime import datetime
 
 import msgspec
 
+from durable_workflow_sqlite.engine.child_calls import child_of_wait
 from durable_workflow_sqlite.engine.clock import later
+from durable_workflow_sqlite.engine.mending import Change, as_open
 from durable_workflow_sqlite.engine.wait_records import timer_of
 from durable_workflow_sqlite.records import (
+    ExecutionStatus,
     Record,
     StepCheckpoint,
     StepKind,
     StepStatus,
+    TakenExecution,
     TimerStatus,
     WorkflowExecution,
 )
 
 
-def reopened(
-    execution: WorkflowExecution, checkpoints: Iterable[StepCheckpoint], now: datetime
-) -> list[Record]:
-    """The records to save; none where no step failed the execution, but its own code did.
+def why_not_reopened(execution: WorkflowExecution, checkpoints: Iterable[StepCheckpoint]) -> str:
+    """Why an execution cannot be run again where it failed; empty if it can."""
+    status = execution.status
+    if status.is_terminal and _not_undone(checkpoints) and status is not ExecutionStatus.COMPLETED:
+        return ""
+    if status is ExecutionStatus.FAILED:
+        if any(one.attempt == 0 for one in checkpoints):
+            return "was compensated: all that its steps did is undone; rerun it, under another id"
+        return ""
+    if status is ExecutionStatus.CANCELLED:
+        return (
+            "is CANCELLED: name a step, and it runs again from there (from_step, in a command"
+            " --from); or rerun it"
+        )
+    if status is ExecutionStatus.COMPLETED:
+        return "is COMPLETED: only one that FAILED can be run again; rerun it"
+    why = f"is {status}, and waits for no later attempt: only one that FAILED can be run again"
+    if execution.paused_at is not None:
+        why += ". It is paused: resume it, and it continues"
+    if execution.trouble is not None:
+        kind = execution.trouble.partition(":")[0]
+        why += (
+            f". Its worker left it as it is, because of a {kind}; once that is corrected,"
+            " restarted workers claim it by themselves"
+        )
+    return why
 
-    A step gets one more attempt, and a wait its whole time once more. If compensations have failed,
-    each of these gets one more attempt instead, and more where its policy says so.
+
+def reopened(seen: TakenExecution, now: datetime) -> Change:
+    """How a failed execution goes on where it failed; its time to live counts no more.
+
+    A step gets one more attempt, and a wait its whole time once more. Nothing is saved beside if no
+    step failed the execution, but its own code did. If compensations have failed, each of these
+    gets one more attempt instead, and more where its policy says so: the error and the last event
+    stay, and the execution ends as before.
     """
-    checkpoints = list(checkpoints)
-    not_undone = [
-        one for one in checkpoints if one.attempt == 0 and one.status is StepStatus.FAILED
+    record = seen.execution
+    if not_undone := _not_undone(seen.checkpoints):
+        becomes = as_open(record, now, status=ExecutionStatus.COMPENSATING, ttl_expires_at=None)
+        return Change(
+            becomes,
+            [
+                msgspec.structs.replace(
+                    one, status=StepStatus.INTENT, completed_at=None, due_at=now
+                )
+                for one in not_undone
+            ],
+        )
+    becomes = as_open(
+        record,
+        now,
+        status=ExecutionStatus.PENDING,
+        error_type=None,
+        error_message=None,
+        ttl_expires_at=None,
+        last_event=None,
+    )
+    return Change(becomes, _tried_again(record, seen.checkpoints, now))
+
+
+def waits_for_children(change: Change) -> list[StepCheckpoint]:
+    """The waits for the ends of children that a change opens again."""
+    return [
+        one
+        for one in change.records
+        if isinstance(one, StepCheckpoint)
+        and one.status is StepStatus.INTENT
+        and one.kind is StepKind.SIGNAL
+        and child_of_wait(one) is not None
     ]
-    if not_undone:
-        return [
-            msgspec.structs.replace(one, status=StepStatus.INTENT, completed_at=None, due_at=now)
-            for one in not_undone
-        ]
+
+
+def _not_undone(checkpoints: Iterable[StepCheckpoint]) -> list[StepCheckpoint]:
+    return [one for one in checkpoints if one.attempt == 0 and one.status is StepStatus.FAILED]
+
+
+def _tried_again(
+    execution: WorkflowExecution, checkpoints: list[StepCheckpoint], now: datetime
+) -> list[Record]:
     last = what_failed(execution, checkpoints)
     if last is None:
         return []

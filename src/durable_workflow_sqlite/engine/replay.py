@@ -115,7 +115,7 @@ def _read_outcome(
             call.error = error_of(execution_id, call, checkpoint, codec, (body.module,))
     elif isinstance(call, WaitCall):
         if not is_completed:
-            call.error = failure_of_wait(execution_id, checkpoint)
+            call.error = failure_of_wait(execution_id, call, checkpoint)
         elif not call.is_sleep:
             call.value = recorded_payload(execution_id, call, checkpoint)
 

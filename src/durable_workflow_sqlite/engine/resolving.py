@@ -67,7 +67,8 @@ async def resolve(
         record = seen.execution
         if missing := deleted_rows.still_missing(record, seen.checkpoints):
             raise refused(
-                execution_id, deleted_rows.why_refused("has not taken the value", missing)
+                execution_id,
+                deleted_rows.why_refused("has not taken the value", missing, seen.checkpoints),
             )
         history = RecordedHistory(seen.checkpoints, seen.pending_timers)
         place, found = find_step(execution_id, history, step)

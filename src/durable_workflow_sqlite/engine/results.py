@@ -11,6 +11,7 @@ from durable_workflow_sqlite.errors import (
     DurableWorkflowError,
     ErrorClassNotFoundError,
     ExecutionBlockedError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     NonDeterminismError,
     NonDeterministicCallError,
@@ -100,4 +101,13 @@ def not_found(execution_id: str) -> ExecutionNotFoundError:
         f"no execution has the id {execution_id!r}: it was not started in this store, or it was"
         " deleted",
         workflow_execution_id=execution_id,
+    )
+
+
+def finished(state: WorkflowExecution, consequence: str) -> ExecutionFinishedError:
+    execution_id, status = state.workflow_execution_id, state.status
+    return ExecutionFinishedError(
+        f"execution {execution_id!r} is finished ({status}); {consequence}",
+        workflow_execution_id=execution_id,
+        status=status,
     )

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
@@ -168,3 +168,9 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 def _milliseconds(delay: timedelta) -> int:
     return delay // timedelta(milliseconds=1)
+
+
+COMPENSATION_RETRY: Final = RetryPolicy.exponential(
+    max_attempts=None, initial_delay=timedelta(milliseconds=200), max_delay=timedelta(hours=1)
+)
+"""A compensation does not give up: what is not undone is somebody's money."""

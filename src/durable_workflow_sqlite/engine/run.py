@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,14 +11,15 @@ from typing import Any, Final
 import msgspec
 
 from durable_workflow_sqlite.engine.environment import Environment
+from durable_workflow_sqlite.engine.held_slot import HeldSlot
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory, event_of, is_outcome
 from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.pauses import Pauses
-from durable_workflow_sqlite.engine.slots import Slots
 from durable_workflow_sqlite.engine.threads import Turns
-from durable_workflow_sqlite.engine.under_way import Pending, UnderWay
+from durable_workflow_sqlite.engine.under_way import Pending
 from durable_workflow_sqlite.errors import (
+    ExecutionConflictError,
     SerializationError,
     StoreBusyError,
     StoreError,
@@ -25,20 +27,27 @@ from durable_workflow_sqlite.errors import (
 )
 from durable_workflow_sqlite.records import (
     ExecutionStatus,
+    NewExecution,
     Record,
     StepCheckpoint,
     WorkflowClaim,
     WorkflowExecution,
+    WorkflowSignal,
 )
 
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
 _AT_WORK: Final = (ExecutionStatus.RUNNING, ExecutionStatus.COMPENSATING)
 
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+
+LONG_HISTORY: Final = 10_000
+"""Outcomes after which the log advises to continue as new."""
+
 SAVE_AGAIN_AFTER_S: Final = 0.25
 """How long what a step did waits, at first, before the store is asked to take it once more."""
 
 
-class Run:
+class Run(HeldSlot):
     """One execution that this worker has claimed.
 
     Every write is made under its claim. An outcome takes the next event number as it is written,
@@ -48,7 +57,6 @@ class Run:
     __slots__ = (
         "__weakref__",
         "_is_stopping",
-        "_is_without_slot",
         "_kept",
         "_last_completed_at",
         "_last_event",
@@ -60,16 +68,13 @@ class Run:
         "environment",
         "given",
         "history",
-        "id",
         "interruption",
         "is_finishing",
         "pauses",
         "record",
-        "slots",
         "steps_begun",
         "stops_after_steps",
         "trouble",
-        "under_way",
     )
 
     def __init__(
@@ -79,14 +84,11 @@ class Run:
         claim: WorkflowClaim,
         history: RecordedHistory,
     ) -> None:
+        super().__init__(record.workflow_execution_id)
         self.environment = environment
         self.record = record
         self.claim = claim
-        self.id = record.workflow_execution_id
         self.history = history
-        self.slots: Slots | None = None
-        """Where it holds one while its code runs; None if it was started here, and not claimed."""
-        self._is_without_slot = False
         self.steps_begun = 0
         self.interruption: Interruption | None = None
         """Why it is cancelled, or has expired."""
@@ -95,8 +97,6 @@ class Run:
         self.stops_after_steps: BaseException | None = None
         self.is_finishing = False
         """Whether steps get no other attempt: the workflow function has ended."""
-        self.under_way: dict[UnderWay, None] = {}
-        """What runs functions of the user now, or is about to."""
         self.pauses = Pauses(history.paused())
         self.given: Collection[Place] = ()
         """Of the steps that an earlier run has given up, those that somebody has given a value."""
@@ -143,6 +143,14 @@ class Run:
     def next_event(self, pending: Pending) -> int:
         """The number of an outcome that is about to be written."""
         number = self._last_event = self._last_event + 1
+        if number == LONG_HISTORY:
+            _log.warning(
+                "execution %r has recorded %d outcomes, and a replay reads them all; end a long"
+                " history by `return ctx.continue_as_new(...)`",
+                self.id,
+                number,
+                extra={"workflow_execution_id": self.id},
+            )
         self._untold[number] = pending
         return number
 
@@ -197,13 +205,18 @@ class Run:
         """
         is_passing = isinstance(error, StoreBusyError | StoreFullError) and self.trouble is None
         if number is not None:
-            del self._untold[number]
-            if is_passing or isinstance(error, SerializationError):  # else it may be written
-                self._last_event = max(self._last_written, max(self._untold, default=0))
+            if is_passing or isinstance(error, SerializationError):
+                self._give_back(number)
+            else:  # it may be written
+                del self._untold[number]
         if kept and is_passing:
             return True
         self._refused(error)
         return False
+
+    def _give_back(self, number: int) -> None:
+        del self._untold[number]
+        self._last_event = max(self._last_written, max(self._untold, default=0))
 
     async def finish_step(
         self, pending: Pending, outcome: StepCheckpoint, *along: Record
@@ -239,15 +252,40 @@ class Run:
                 raise
             await self._save_later((outcome,), error)
 
-    async def save_taken(self, pending: Pending, outcome: StepCheckpoint, *along: Record) -> None:
-        """As `finish_step`, of what can be had again: it may be refused, and is then as before."""
+    async def save_taken(
+        self,
+        pending: Pending,
+        outcome: StepCheckpoint,
+        *along: Record,
+        start: Collection[NewExecution] = (),
+        send: Collection[WorkflowSignal] = (),
+    ) -> None:
+        """As `finish_step`, of what can be had again: it may be refused, and is then as before.
+
+        start, send: other executions, and signals for them. If the id of one is taken, this raises
+        ExecutionConflictError, and may be called again.
+        """
         try:
-            await self.environment.store.save(outcome, *along, claim=self.claim)
+            await self.environment.store.save(
+                outcome, *along, claim=self.claim, start=start, send=send
+            )
         except BaseException as error:
-            self._waits_out(error, self._kept, event_of(outcome))
+            number = event_of(outcome)
+            if start and isinstance(error, ExecutionConflictError):
+                self._give_back(number)
+            else:
+                self._waits_out(error, self._kept, number)
             raise
         self._saved(along)
         self._written(pending, outcome)
+
+    async def continue_as_new(self, record: WorkflowExecution) -> None:
+        """Begin again with the input of a record; if that fails, this worker leaves it as it is."""
+        try:
+            await self.environment.store.continue_as_new(record, claim=self.claim)
+        except BaseException as error:
+            self.stop(error)
+            raise
 
     def _saved(self, records: tuple[Record, ...]) -> None:
         for record in records:
@@ -307,48 +345,6 @@ class Run:
         """What waits to be saved later looks whether it still may."""
         if self._is_stopping is not None:
             self._is_stopping.set()
-
-    # Its slot
-
-    def begins_to_wait(self, one: UnderWay, *, for_thread: bool = False) -> None:
-        """For the time of its next attempt, or for a thread: it may be cancelled meanwhile."""
-        one.interruptible = one.is_pausing = True
-        one.waits_for_thread = for_thread
-        self.lend_slot_if_waiting()
-
-    def waits_no_more(self, one: UnderWay) -> None:
-        """It goes on."""
-        one.interruptible = one.is_pausing = one.waits_for_thread = False
-        self.take_slot()
-
-    def lend_slot_if_waiting(self) -> None:
-        """If all that is under way only waits, others may be claimed in its place."""
-        if self.slots is None or not all(one.is_pausing for one in self.under_way):
-            return
-        if any(one.waits_for_thread for one in self.under_way):
-            self._is_without_slot = True
-            self.slots.lend_for_thread(self.id)
-        else:
-            self.lend_slot()
-
-    def take_slot(self) -> None:
-        """Its code runs again."""
-        self._is_without_slot = False
-        if self.slots is not None:
-            self.slots.take(self.id)
-
-    def leave_slot(self) -> None:
-        """It has left this worker: it takes no slot again."""
-        self.lend_slot()
-        if self.slots is not None:
-            self.slots.clear(self.id)
-        self.slots = None
-
-    def lend_slot(self) -> None:
-        """It only waits: others may be claimed in its place."""
-        self._is_without_slot = True
-        if self.slots is not None:
-            self.slots.lend(self.id)
 
     # The execution's own record
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -19,7 +19,14 @@ from durable_workflow_sqlite.engine.actions import (
     reference,
     thread_for,
 )
+from durable_workflow_sqlite.engine.child_calls import ChildCall
+from durable_workflow_sqlite.engine.children import end_of, until_over
 from durable_workflow_sqlite.engine.clock import later
+from durable_workflow_sqlite.engine.compensation_records import (
+    as_error,
+    attempts_of,
+    completed_at,
+)
 from durable_workflow_sqlite.engine.given import undone_by_hand
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.operations import StepCall
@@ -29,7 +36,6 @@ from durable_workflow_sqlite.errors import (
     CompensationError,
     NonDeterminismError,
     SerializationError,
-    StepFailedError,
     StoreCorruptError,
 )
 from durable_workflow_sqlite.records import (
@@ -55,11 +61,15 @@ class Saga:
     """The compensations of one execution. No step of it is under way any more.
 
     calls: the steps with a compensation that its workflow function has asked for.
+    children: those that are to end with it, and have perhaps not ended.
     """
 
-    def __init__(self, run: Run, calls: Mapping[Place, StepCall]) -> None:
+    def __init__(
+        self, run: Run, calls: Mapping[Place, StepCall], children: Collection[ChildCall] = ()
+    ) -> None:
         self._run = run
         self._calls = calls
+        self._children = children
         self._failed: list[StepCheckpoint] = []
         self.task: asyncio.Task[Any] | None = None
         self.interruptible = False
@@ -85,7 +95,7 @@ class Saga:
             del run.under_way[self]
         if not self._failed:
             return None
-        errors = [_as_error(one) for one in self._failed]
+        errors = [as_error(one) for one in self._failed]
         names = ", ".join(f"{one.step_name!r} (index {one.step_index})" for one in self._failed)
         error = CompensationError(
             f"execution {run.id!r} could not undo everything: {names} failed",
@@ -96,6 +106,9 @@ class Saga:
         return error
 
     async def _undo_all(self) -> None:
+        if self._children:  # what they did came later, and is undone first
+            await self._wait(until_over(self._run, self._children))
+            self._check_may_begin()
         history = await self._load()
         self._refuse_lost_references(history)
         doubtful = [
@@ -123,9 +136,14 @@ class Saga:
                 to_undo.append((last, begun))
         calls = [self._call((one.branch, one.step_index), history) for one, _ in to_undo]
         pairs = list(zip(calls, to_undo, strict=True))
-        pairs.sort(key=lambda pair: _completed_at(pair[1][0]), reverse=True)
+        pairs.sort(key=lambda pair: completed_at(pair[1][0]), reverse=True)
         for call, (completed, begun) in pairs:
-            if completed.status is StepStatus.COMPLETED:
+            if isinstance(call, ChildCall):
+                end = await end_of(self._run, call, history)
+                if end is None or not end.is_completed:
+                    continue  # it has undone itself
+                value = end.result(call.definition, call.to)
+            elif completed.status is StepStatus.COMPLETED:
                 value = self._value_of(call, completed)
             elif call.unstorable is not None:
                 (value,) = call.unstorable
@@ -233,7 +251,7 @@ class Saga:
         self._undoes = call
         attempt = 1
         if begun is not None:
-            attempt = _attempts_of(begun) + 1
+            attempt = attempts_of(begun) + 1
             if begun.due_at is not None:
                 await self._pause_after(begun)
         while True:
@@ -368,32 +386,3 @@ class Saga:
                 "attempt": attempt,
             },
         )
-
-
-def _completed_at(checkpoint: StepCheckpoint) -> datetime:
-    at = checkpoint.completed_at or checkpoint.started_at
-    assert at is not None
-    return at
-
-
-def _attempts_of(compensation: StepCheckpoint) -> int:
-    try:
-        data: dict[str, Any] = msgspec.json.decode(
-            compensation.input_data or "{}", type=dict[str, Any]
-        )
-        return int(data.get("attempt", 0))
-    except (msgspec.MsgspecError, ValueError, TypeError):
-        return 0
-
-
-def _as_error(failed: StepCheckpoint) -> StepFailedError:
-    return StepFailedError(
-        f"{failed.step_name!r} (index {failed.step_index}): {failed.error_message}",
-        workflow_execution_id=failed.workflow_execution_id,
-        step_name=failed.step_name,
-        step_index=failed.step_index,
-        branch=failed.branch,
-        attempt=_attempts_of(failed),
-        error_type=failed.error_type,
-        error_message=failed.error_message,
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.history import RecordedHistory
+from durable_workflow_sqlite.engine.new_signals import NewSignal, records_of
 from durable_workflow_sqlite.engine.open_engine import OpenEngine
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, check_workflow
 from durable_workflow_sqlite.errors import ExecutionConflictError
@@ -33,10 +34,12 @@ async def start(
     workflow: AnyWorkflow,
     record: WorkflowExecution,
     tags: Mapping[str, str],
+    signals: Iterable[NewSignal],
 ) -> None:
     """Store a new execution and run it here; or attach to the one that is there already."""
+    sent = records_of(record.workflow_execution_id, signals, record.created_at)
     try:
-        claim = await open_engine.store.create_execution(workflow.record, record, tags)
+        claim = await open_engine.store.create_execution(workflow.record, record, tags, *sent)
     except asyncio.CancelledError:
         open_engine.dispatcher.release_created(record)
         raise
@@ -52,10 +55,15 @@ async def start(
 
 
 async def enqueue(
-    access: Access, workflow: Workflow, record: WorkflowExecution, tags: Mapping[str, str]
+    access: Access,
+    workflow: Workflow,
+    record: WorkflowExecution,
+    tags: Mapping[str, str],
+    signals: Iterable[NewSignal],
 ) -> None:
     """Store a new execution for any worker that has room; or attach to one that is there."""
-    if await access.store.enqueue_execution(workflow, record, tags):
+    sent = records_of(record.workflow_execution_id, signals, record.created_at)
+    if await access.store.enqueue_execution(workflow, record, tags, *sent):
         access.look()
     else:
         await _attach(access, workflow.workflow_type, record)
@@ -66,14 +74,7 @@ async def _attach(
 ) -> WorkflowExecution:
     """Make sure that an execution that is there already is the one meant."""
     found = await access.load(wanted.workflow_execution_id)
-    definition = await access.store.load_workflow(found.workflow_id)
-    found_type = None if definition is None else definition.workflow_type
-    if found_type != workflow_type:
-        raise ExecutionConflictError(
-            f"execution {found.workflow_execution_id!r} is of workflow {found_type!r},"
-            f" not {workflow_type!r}; nothing was started. Give another execution_id",
-            workflow_execution_id=found.workflow_execution_id,
-        )
+    await check_type(access, found, workflow_type)
     if not serialization.is_same_json(found.input_data, wanted.input_data):
         raise ExecutionConflictError(
             f"execution {found.workflow_execution_id!r} was started with other input;"
@@ -82,6 +83,18 @@ async def _attach(
             workflow_execution_id=found.workflow_execution_id,
         )
     return found
+
+
+async def check_type(access: Access, found: WorkflowExecution, workflow_type: str) -> None:
+    """Raise ExecutionConflictError for an execution of another workflow."""
+    definition = await access.store.load_workflow(found.workflow_id)
+    found_type = None if definition is None else definition.workflow_type
+    if found_type != workflow_type:
+        raise ExecutionConflictError(
+            f"execution {found.workflow_execution_id!r} is of workflow {found_type!r},"
+            f" not {workflow_type!r}; nothing was started. Give another execution_id",
+            workflow_execution_id=found.workflow_execution_id,
+        )
 
 
 class Timing(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.child_calls import ChildWait, read_end, recorded_error
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.history import TIMERS
 from durable_workflow_sqlite.errors import SerializationError, SignalTimeoutError
@@ -91,22 +92,28 @@ def deadline_of(run: Run, end: datetime | timedelta) -> datetime:
 
 def read_payload(execution_id: str, call: WaitCall, payload: str | None) -> Any:
     """What a signal holds, as the wait wants it. Raises SerializationError."""
+    if isinstance(call, ChildWait):
+        return read_end(payload, call.child_id)
     what = f"the payload of signal {call.name!r} to execution {execution_id!r}"
     return serialization.from_json(payload, call.payload_type, what)
 
 
 def recorded_payload(execution_id: str, call: WaitCall, completed: StepCheckpoint) -> Any:
     """As `read_payload`, of a signal that was delivered."""
+    if isinstance(call, ChildWait):
+        return read_end(completed.output_data, call.child_id)
     if call.payload_type is Any and not serialization.is_json(completed.output_data):
         return completed.output_data  # plain text: earlier versions delivered that, too
     return read_payload(execution_id, call, completed.output_data)
 
 
-def failure_of_wait(execution_id: str, failed: StepCheckpoint) -> Exception:
-    """What a wait raised when it failed: at its deadline.
+def failure_of_wait(execution_id: str, call: WaitCall, failed: StepCheckpoint) -> Exception:
+    """What a wait raised when it failed: at its deadline, or because a child has failed.
 
     Or for a payload that it could not read: in earlier versions it failed with that.
     """
+    if isinstance(call, ChildWait):
+        return recorded_error(execution_id, call, failed)
     if failed.error_type != _UNREADABLE:
         return timed_out(execution_id, failed)
     return SerializationError(

@@ -16,6 +16,7 @@ import msgspec
 
 from durable_workflow_sqlite.engine.alarm import DeadlineAlarm
 from durable_workflow_sqlite.engine.body import Body
+from durable_workflow_sqlite.engine.child_calls import ChildWait, error_of_end
 from durable_workflow_sqlite.engine.failures import error_type
 from durable_workflow_sqlite.engine.operations import WaitCall
 from durable_workflow_sqlite.engine.payloads import wanted
@@ -302,12 +303,16 @@ class Waits:
         along: list[Record] = []
         if signal is None:
             call.error = timed_out(run.id, intent)
+        elif isinstance(call, ChildWait):
+            call.error = error_of_end(run.id, call.child_id, call.value)
+        if call.error is not None:
             outcome = msgspec.structs.replace(
                 outcome,
                 status=StepStatus.FAILED,
                 error_type=error_type(call.error),
                 error_message=run.environment.format_error(call.error),
             )
+        if signal is None:
             along.append(timer_of(outcome, TimerStatus.FIRED))
         else:
             if intent.due_at is not None:

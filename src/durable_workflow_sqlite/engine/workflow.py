@@ -16,7 +16,6 @@ from typing import (
     TypeAlias,
     TypeVar,
     TypeVarTuple,
-    Unpack,
     cast,
     overload,
 )
@@ -24,6 +23,11 @@ from typing import (
 import msgspec
 
 from durable_workflow_sqlite.engine import hints, serialization
+from durable_workflow_sqlite.engine.startable import (
+    CalledWorkflow,
+    StartableDefinition,
+    check_startable,
+)
 from durable_workflow_sqlite.errors import SerializationError
 from durable_workflow_sqlite.records import Workflow, check_identifier, check_integer
 
@@ -51,16 +55,12 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class CalledWorkflow(Coroutine[Any, Any, R_co]):
-    """For type checkers: the type of a called workflow, which no other function returns."""
-
-
 def definition_record(name: str, version: int) -> Workflow:
     """The record of a workflow, from its type and version."""
     return Workflow(workflow_id=f"{name}@{version}", workflow_type=name, version=version)
 
 
-class WorkflowDefinition(Generic[P, R_co]):
+class WorkflowDefinition(StartableDefinition, Generic[P, R_co]):
     """What `@workflow` returns: an async function `(ctx, *args)`, a type name and a version.
 
     As a type, it has the parameters after `ctx` and the result: `WorkflowDefinition[[str], int]`,
@@ -199,9 +199,6 @@ class WorkflowDefinition(Generic[P, R_co]):
 
 AnyWorkflow: TypeAlias = WorkflowDefinition[..., Any]
 
-Startable: TypeAlias = "Callable[[WorkflowContext, Unpack[Ts]], CalledWorkflow[R]]"
-"""A workflow that takes these arguments, as what starts it sees it: some may have defaults."""
-
 
 @overload
 def workflow(
@@ -263,15 +260,7 @@ def _checked_stops_on(
 
 def check_workflow(candidate: object) -> AnyWorkflow:
     """Raise TypeError for anything but a workflow, and say what was perhaps meant."""
-    if isinstance(candidate, WorkflowDefinition):
-        return cast("AnyWorkflow", candidate)
-    if inspect.iscoroutine(candidate):
-        candidate.close()
-        raise TypeError(
-            "the workflow was called; pass the workflow, then its arguments:"
-            " `engine.run(order, argument)`"
-        )
-    raise TypeError(f"{candidate!r} is not a workflow; decorate the function with @workflow")
+    return cast("AnyWorkflow", check_startable(candidate))
 
 
 class WorkflowRegistry:

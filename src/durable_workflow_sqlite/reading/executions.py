@@ -138,7 +138,8 @@ class Timer(msgspec.Struct, frozen=True, kw_only=True):
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """A message to an execution; status: PENDING, DELIVERED, EXPIRED or REFUSED.
 
-    `payload` is JSON text. `refused_reason` says why no wait could read it.
+    `payload` is JSON text. `refused_reason` says why no wait could read it. `key` is the name that
+    its sender gave this one message.
     """
 
     id: int
@@ -147,6 +148,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     created_at: datetime | None
     refused_reason: str | None
+    key: str | None
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

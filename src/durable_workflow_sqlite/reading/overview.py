@@ -54,6 +54,7 @@ class ExecutionInTrouble(msgspec.Struct, frozen=True, kw_only=True):
 
     Any worker may claim it, and leaves it in the same way if the reason is still there.
     `updated_at` is when it was left the last time, `trouble_since` when first for that reason.
+    `place` is as in `Problem`.
     """
 
     id: str
@@ -61,6 +62,7 @@ class ExecutionInTrouble(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None
     status: str
     trouble: str
+    place: str | None
     trouble_since: datetime | None
     created_at: datetime | None
     updated_at: datetime | None
@@ -137,8 +139,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     problem: "FAILED", "IN TROUBLE", or "BACK-OFF": three or more that wait for their next attempt
     after the same error. step_name: where they failed; None where no step did, and for
     those in trouble. place: of a mistake in the code, such as "line 27 of shop.py, in order", as it
-    stands in their trouble. first_at, last_at: when the first and the last of them failed, or got
-    into trouble. last_message: what the error of the last one says.
+    stands in their trouble; or the class of its error, if no line is known.
+    first_at, last_at: when the first and the last of them failed, or got into trouble.
+    last_message: what the error of the last one says.
     """
 
     problem: str
@@ -155,7 +158,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def short_place(self) -> str:
         """The place without the folder of its file; "" for none."""
-        return re.sub(r" of .*[/\\]", " of ", self.place or "")
+        return short_place(self.place)
 
     @property
     def says(self) -> str:
@@ -182,3 +185,8 @@ class QueueWait(msgspec.Struct, frozen=True, kw_only=True):
     workflow_type: str
     waiting: int
     oldest_at: datetime | None
+
+
+def short_place(place: str | None) -> str:
+    """A place in the code without the folder of its file; "" for none."""
+    return re.sub(r" of .*[/\\]", " of ", place or "")

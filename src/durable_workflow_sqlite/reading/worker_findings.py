@@ -66,6 +66,8 @@ def _stopped(worker: WorkerState) -> Finding:
         more = worker.executions - len(worker.holds)
         named = ", ".join(worker.holds) + (f" and {more:,} more" if more > 0 else "")
         what = f"nobody goes on with {many(worker.executions, 'execution')} that it has: {named}"
+    if worker.last_write_at is not None:
+        what += f"; the last change of these was at {at(worker.last_write_at)}"
     return Finding(
         level=Level.WARNING,
         check="stopped",

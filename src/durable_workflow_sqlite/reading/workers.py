@@ -36,6 +36,7 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     slots_in_use: in how many of them code runs. doing: some of these, the longest first.
     is_stopped: its process lives, but is stopped (SIGSTOP), as far as this machine knows.
     holds: some of the executions that a stopped one has; nobody takes them over.
+    last_write_at: of a stopped one, when one of these was last changed: it was stopped after that.
     """
 
     worker_id: str
@@ -52,6 +53,7 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     doing: tuple[WorkUnderWay, ...]
     is_stopped: bool = False
     holds: tuple[str, ...] = ()
+    last_write_at: datetime | None = None
 
     @property
     def name(self) -> str:

@@ -23,8 +23,10 @@ from durable_workflow_sqlite.reading.findings import (
     at,
     many,
 )
+from durable_workflow_sqlite.reading.overview import ExecutionInTrouble, Overview, short_place
 from durable_workflow_sqlite.reading.worker_findings import START, worker_findings
 from durable_workflow_sqlite.reading.workers import Workers
+from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store import rows_checkup
 from durable_workflow_sqlite.store.connection import LOG_BYTES
 from durable_workflow_sqlite.store.in_memory import open_in_memory
@@ -34,7 +36,6 @@ from durable_workflow_sqlite.store.processes import writers
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import time_to_text
-from durable_workflow_sqlite.store.rows_checkup import LOOKED_AT
 from durable_workflow_sqlite.store.schema import normal
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import lock_files
@@ -80,12 +81,13 @@ def check_up(file: ReadOnlyFile, now: datetime, *, quick: bool = False) -> Itera
 def _content(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Finding]:
     yield from rows_checkup.rows(file)
     yield from rows_checkup.history(file, quick=quick)
-    yield from rows_checkup.edited(file, now, quick=quick)
+    signals = rows_checkup.untaken_signals(file, now)
+    yield from rows_checkup.edited(file, signals, quick=quick)
     yield from rows_checkup.signals(file)
     workers = read_workers(file, None, limit=SHOWN)
     yield from worker_findings(workers, now)
     yield from _lock_files(file, workers)
-    yield from _executions(file, workers, now)
+    yield from _executions(file, workers, signals, now)
     yield from _failed(file, now)
     yield from _back_offs(file)
 
@@ -250,8 +252,22 @@ def _lock_files(file: ReadOnlyFile, workers: Workers) -> Iterator[Finding]:
         )
 
 
-def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator[Finding]:
+def _executions(
+    file: ReadOnlyFile, workers: Workers, signals: list[q.LoadUntakenSignalsRow], now: datetime
+) -> Iterator[Finding]:
     seen = overview(file, now, limit=SHOWN)
+    found = [
+        *_steps(seen, workers),
+        *_left_as_they_are(seen),
+        *_taken_over(file),
+        *_overdue(file, seen, workers, signals, now),
+    ]
+    message = "none is blocked, in trouble or in doubt"
+    yield from found or [Finding(level=Level.OK, check="executions", message=message)]
+
+
+def _steps(seen: Overview, workers: Workers) -> Iterator[Finding]:
+    """Steps that may have taken effect, or are not undone."""
     if seen.in_doubt_total:
         yield Finding(
             level=Level.NOTE if workers.living else Level.WARNING,
@@ -299,6 +315,10 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
             hint="find out whether they took effect, undo that by hand, then run `durable-workflow"
             " acknowledge FILE ID`",
         )
+
+
+def _left_as_they_are(seen: Overview) -> Iterator[Finding]:
+    """Executions with which no worker goes on before a person has done something."""
     if seen.blocked_total:
         yield Finding(
             level=Level.WARNING,
@@ -314,13 +334,16 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
             check="trouble",
             message=f"{many(seen.in_trouble_total, 'execution')} in trouble: "
             + ", ".join(
-                f"{one.id} ({_in_a_word(one.trouble)}, since {at(one.trouble_since)})"
+                f"{one.id} ({_in_a_word(one)}, since {at(one.trouble_since)})"
                 for one in seen.in_trouble
             ),
             hint="run `durable-workflow show FILE ID`, which says why; correct the cause, or deploy"
             " code that fits; then restart the workers",
             details=tuple(f"{one.id}: {one.trouble}" for one in seen.in_trouble),
         )
+
+
+def _taken_over(file: ReadOnlyFile) -> Iterator[Finding]:
     suspects, suspects_total = _suspects(file)
     if suspects:
         more = suspects_total - len(suspects)
@@ -335,9 +358,19 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
             " whether it ends its worker (memory, a crash in C). If so, correct it, or run"
             " `durable-workflow cancel FILE ID`",
         )
+
+
+def _overdue(
+    file: ReadOnlyFile,
+    seen: Overview,
+    workers: Workers,
+    signals: list[q.LoadUntakenSignalsRow],
+    now: datetime,
+) -> Iterator[Finding]:
+    """Signals and deadlines that a worker should have taken."""
     late = [one for one in seen.next_timers if one.fire_at is not None and one.fire_at + LATE < now]
     held = _held(file, workers, [one.execution_id for one in late])
-    untaken = _untaken(file, workers, now) + [
+    untaken = _untaken(signals, workers) + [
         f"deadline {one.step_name} of {one.execution_id} ({held[one.execution_id]})"
         for one in late
         if one.execution_id in held
@@ -361,20 +394,6 @@ def _executions(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator
             message="deadlines that no worker noticed: "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in late),
             hint=f"start a worker that has these workflows: {START}",
-        )
-    if not (
-        seen.in_doubt_total
-        or seen.cut_off_total
-        or seen.not_undone_total
-        or seen.undoing_total
-        or seen.blocked_total
-        or seen.in_trouble_total
-        or suspects
-        or untaken
-        or late
-    ):
-        yield Finding(
-            level=Level.OK, check="executions", message="none is blocked, in trouble or in doubt"
         )
 
 
@@ -434,18 +453,12 @@ def _held(file: ReadOnlyFile, workers: Workers, execution_ids: list[str]) -> dic
     return found
 
 
-def _untaken(file: ReadOnlyFile, workers: Workers, now: datetime) -> list[str]:
+def _untaken(signals: list[q.LoadUntakenSignalsRow], workers: Workers) -> list[str]:
     """Signals that a living worker should have taken long ago."""
     living = {one.worker_id: one.name for one in workers.living}
-    if not living:
-        return []
-    with file.reading() as connection:
-        found = load_queries().load_untaken_signals(
-            connection, before=time_to_text(now - LATE), row_limit=LOOKED_AT
-        )
     return [
         f"signal {row.signal_name} of {row.workflow_execution_id} ({living[row.worker_id]})"
-        for row in found
+        for row in signals
         if row.worker_id in living
     ]
 
@@ -459,9 +472,12 @@ def _suspects(file: ReadOnlyFile) -> tuple[list[tuple[str, int]], int]:
     return [(row.workflow_execution_id, row.recovery_count) for row in rows], total or 0
 
 
-def _in_a_word(trouble: str) -> str:
-    """The class of the error."""
-    return trouble.partition(":")[0]
+def _in_a_word(one: ExecutionInTrouble) -> str:
+    """The class of the error, and the line of code, if there is one."""
+    kind, place = one.trouble.partition(":")[0], short_place(one.place)
+    if not place:
+        return kind
+    return f"{kind} at {place}" if place.startswith("line ") else f"{kind}: {place}"
 
 
 def _size(file: Path) -> int:

@@ -101,6 +101,7 @@ def execution(file: ReadOnlyFile, execution_id: str) -> ExecutionDetails | None:
                 status=signal.status,
                 created_at=readable_time(signal.created_at),
                 refused_reason=signal.refused_reason,
+                key=signal.signal_key,
             )
             for signal in signals
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 
-from durable_workflow_sqlite.errors import ExecutionConflictError, ExecutionNotFoundError
+from durable_workflow_sqlite.errors import ExecutionFinishedError, ExecutionNotFoundError
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.rows import execution_from, json_array
@@ -56,8 +56,10 @@ def not_found(workflow_execution_id: str, consequence: str = "") -> ExecutionNot
     )
 
 
-def finished(workflow_execution_id: str, consequence: str) -> ExecutionConflictError:
-    return ExecutionConflictError(
-        f"execution {workflow_execution_id!r} is finished; {consequence}",
-        workflow_execution_id=workflow_execution_id,
+def finished(execution: WorkflowExecution, consequence: str) -> ExecutionFinishedError:
+    execution_id, status = execution.workflow_execution_id, execution.status
+    return ExecutionFinishedError(
+        f"execution {execution_id!r} is finished ({status}); {consequence}",
+        workflow_execution_id=execution_id,
+        status=status,
     )

@@ -150,6 +150,7 @@ def _in_trouble(row: q.LoadInTroubleRow) -> ExecutionInTrouble:
         version=row.version,
         status=row.status,
         trouble=row.trouble,
+        place=row.place,
         trouble_since=readable_time(row.trouble_since),
         created_at=readable_time(row.created_at),
         updated_at=readable_time(row.updated_at),

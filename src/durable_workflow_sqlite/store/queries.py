@@ -56,6 +56,10 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     blocked_reason: str | None
     trouble: str | None
     trouble_since: str | None
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
+    paused_scope: str | None
     error_type: str | None
     error_message: str | None
     worker_id: str | None
@@ -91,6 +95,7 @@ class LoadSignalsRow(Struct, frozen=True, gc=False):
     status: str
     created_at: str
     refused_reason: str | None
+    signal_key: str | None
 
 
 class LoadNextTimersRow(Struct, frozen=True, gc=False):
@@ -157,6 +162,7 @@ class LoadInTroubleRow(Struct, frozen=True, gc=False):
     version: int | None
     status: str
     trouble: str
+    place: str | None
     trouble_since: str | None
     created_at: str
     updated_at: str
@@ -226,8 +232,15 @@ class LoadSuspectExecutionsRow(Struct, frozen=True, gc=False):
     available_at: str | None
     last_event: int | None
     started_at: str | None
+    parent_execution_id: str | None
+    root_execution_id: str | None
+    on_parent_end: str | None
+    run_number: int
     created_at: str
     updated_at: str
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
 
 
 class LoadSuspectCheckpointsRow(Struct, frozen=True, gc=False):
@@ -324,6 +337,13 @@ class CountClaimsByWorkerRow(Struct, frozen=True, gc=False):
     total: int
 
 
+class LoadClaimedByRow(Struct, frozen=True, gc=False):
+    """What load_claimed_by gives."""
+
+    workflow_execution_id: str
+    updated_at: str
+
+
 class LoadWorkUnderWayRow(Struct, frozen=True, gc=False):
     """What load_work_under_way gives."""
 
@@ -348,6 +368,7 @@ class LoadQueuesRow(Struct, frozen=True, gc=False):
     running: int
     in_trouble: int
     blocked: int
+    paused: int
 
 
 class CountUnfinishedRow(Struct, frozen=True, gc=False):
@@ -506,8 +527,15 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     available_at: str | None
     last_event: int | None
     started_at: str | None
+    parent_execution_id: str | None
+    root_execution_id: str | None
+    on_parent_end: str | None
+    run_number: int
     created_at: str
     updated_at: str
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
 
 
 class TakeExecutionRow(Struct, frozen=True, gc=False):
@@ -530,8 +558,15 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     available_at: str | None
     last_event: int | None
     started_at: str | None
+    parent_execution_id: str | None
+    root_execution_id: str | None
+    on_parent_end: str | None
+    run_number: int
     created_at: str
     updated_at: str
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
     has_timers: int
     is_to_cancel: int
 
@@ -612,6 +647,66 @@ class LoadIdsToPruneRow(Struct, frozen=True, gc=False):
     created_at: str
 
 
+class WorkflowPauseRow(Struct, frozen=True, gc=False):
+    """A row of workflow_pauses."""
+
+    scope: str
+    name: str
+    paused_at: str
+    paused_by: str
+    paused_reason: str | None
+
+
+class WorkflowScheduleRow(Struct, frozen=True, gc=False):
+    """A row of workflow_schedules."""
+
+    schedule_name: str
+    workflow_type: str
+    version: int
+    input_data: str
+    cron: str | None
+    tz: str
+    every_seconds: int | None
+    overlap: str
+    missed: str
+    within_seconds: int | None
+    jitter_seconds: int
+    ends_at: str | None
+    priority: int
+    ttl_seconds: int | None
+    tags: str
+    next_fire_at: str | None
+    last_fired_at: str | None
+    last_execution_id: str | None
+    last_skipped_at: str | None
+    buffered_at: str | None
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
+    ended_at: str | None
+    trouble: str | None
+    declared: str | None
+    created_at: str
+    updated_at: str
+
+
+class LoadBufferedSchedulesRow(Struct, frozen=True, gc=False):
+    """What load_buffered_schedules gives."""
+
+    schedule_name: str
+
+
+class LoadKeyedSignalRow(Struct, frozen=True, gc=False):
+    """What load_keyed_signal gives."""
+
+    workflow_signal_id: int
+    signal_name: str
+    payload: str | None
+    status: str
+    created_at: str
+    refused_reason: str | None
+
+
 class WorkflowSignalRow(Struct, frozen=True, gc=False):
     """A row of workflow_signals."""
 
@@ -622,6 +717,7 @@ class WorkflowSignalRow(Struct, frozen=True, gc=False):
     status: str
     created_at: str
     refused_reason: str | None
+    signal_key: str | None
 
 
 class LoadSignalsAfterRow(Struct, frozen=True, gc=False):
@@ -837,7 +933,7 @@ class Queries(Protocol):
     def load_next_timers(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadNextTimersRow]:
-        """The deadlines that are due next."""
+        """The deadlines that are due next, of what nobody has paused."""
         ...
 
     def count_pending_timers(self, connection: sqlite3.Connection) -> int | None:
@@ -1039,8 +1135,8 @@ class Queries(Protocol):
 
     def load_claimed_by(
         self, connection: sqlite3.Connection, *, worker_id: str, row_limit: int
-    ) -> list[MatchRowsRow]:
-        """Some of the executions that a worker has claimed."""
+    ) -> list[LoadClaimedByRow]:
+        """Some of the executions that a worker has claimed, the last changed first."""
         ...
 
     def load_work_under_way(self, connection: sqlite3.Connection) -> list[LoadWorkUnderWayRow]:
@@ -1144,7 +1240,7 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, before: str, at_most: int
     ) -> int | None:
         """How many deadlines before a time no worker has noticed, counted no further than to a
-        limit.
+        limit. Those of what is paused wait for a person.
         """
         ...
 
@@ -1315,7 +1411,7 @@ class Queries(Protocol):
         workflow_execution_id: str,
     ) -> int | None:
         """Claims an execution for a worker, and gives the token. No row means that it is
-        unknown, final or blocked, or that a worker has it.
+        unknown, final, blocked or paused, or that a worker has it.
         """
         ...
 
@@ -1378,8 +1474,15 @@ class Queries(Protocol):
         available_at: str | None,
         last_event: int | None,
         started_at: str | None,
+        parent_execution_id: str | None,
+        root_execution_id: str | None,
+        on_parent_end: str | None,
+        run_number: int,
         created_at: str,
         updated_at: str,
+        paused_at: str | None,
+        paused_by: str | None,
+        paused_reason: str | None,
         fencing_token: int | None,
     ) -> int:
         """Saves an execution; one that is there already is updated, unless it is final.
@@ -1407,6 +1510,10 @@ class Queries(Protocol):
         available_at: str | None,
         last_event: int | None,
         started_at: str | None,
+        parent_execution_id: str | None,
+        root_execution_id: str | None,
+        on_parent_end: str | None,
+        run_number: int,
         created_at: str,
         updated_at: str,
     ) -> int:
@@ -1457,7 +1564,24 @@ class Queries(Protocol):
     ) -> int:
         """Saves how far an execution has come, for the worker that has claimed it. What it
         was started with stays: an input may be large, and is written once. So does why it is
-        blocked, until it is over: somebody has deleted a step of it meanwhile.
+        blocked, until it is over: somebody has deleted a step of it meanwhile. And so does
+        its pause, which somebody may have begun meanwhile.
+        Changing no row means that it is final, or that the claim is lost.
+        """
+        ...
+
+    def begin_again(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        input_data: str | None,
+        updated_at: str,
+        run_number: int,
+        workflow_execution_id: str,
+        fencing_token: int,
+    ) -> int:
+        """An execution begins again with another input, for the worker that has claimed it. Its
+        signals stay, except the ends of children of the run before, which nobody awaits.
         Changing no row means that it is final, or that the claim is lost.
         """
         ...
@@ -1474,12 +1598,13 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, now: str, workflow_execution_ids: str
     ) -> int:
         """No worker has these executions any more (a JSON array of ids): says from when on each
-        may be claimed. One that only waits has nothing to do before its earliest timer, the
-        end of its time to live, or a signal: one that it waits for, or one of the library's
-        own. For a signal that comes later, trg_wf_signal_wakes does this. If neither a timer
-        nor a wait is there, somebody has deleted the timer, and a worker is to record it
-        again. The + keeps SQLite from two detours: to look for the earliest timer in the
-        index of all timers, and for the executions among all that are unfinished.
+        may be claimed, unless it is paused. One that only waits has nothing to do before its
+        earliest timer, the end of its time to live, or a signal: one that it waits for, or
+        one of the library's own. For a signal that comes later, trg_wf_signal_wakes does
+        this. If neither a timer nor a wait is there, somebody has deleted the timer, and a
+        worker is to record it again. The + keeps SQLite from two detours: to look for the
+        earliest timer in the index of all timers, and for the executions among all that are
+        unfinished.
         """
         ...
 
@@ -1501,7 +1626,8 @@ class Queries(Protocol):
     def load_queue_heads(self, connection: sqlite3.Connection) -> list[LoadQueueHeadsRow]:
         """Of each queue (a workflow and a priority) the time at which its first execution
         may be claimed, the highest priority of a workflow first. It hops from one queue
-        to the next, so it costs the same however many executions are in them.
+        to the next, so it costs the same however many executions are in them. Those of a
+        workflow that is paused are left out.
         """
         ...
 
@@ -1569,24 +1695,6 @@ class Queries(Protocol):
         """Lets workers claim an execution again; changing no row means that it was not blocked."""
         ...
 
-    def reopen_execution(
-        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
-    ) -> int:
-        """Makes a failed execution one that is to be run again, by an operator's wish. Its
-        time to live is over or may soon be, and counts no more.
-        Changing no row means that it is unknown, not failed, or was compensated.
-        """
-        ...
-
-    def reopen_compensations(
-        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
-    ) -> int:
-        """Opens an execution again whose compensations have failed, by an operator's wish, so
-        that these can run again. Its error and its last event stay: it ends as before.
-        Changing no row means that it is unknown, not ended, or that no compensation failed.
-        """
-        ...
-
     def mend_execution(
         self,
         connection: sqlite3.Connection,
@@ -1598,11 +1706,41 @@ class Queries(Protocol):
         ttl_expires_at: str | None,
         last_event: int | None,
         updated_at: str,
+        paused_at: str | None,
+        paused_by: str | None,
+        paused_reason: str | None,
         workflow_execution_id: str,
     ) -> int:
         """Opens an execution again, or ends it, by an operator's wish. It is not blocked any
         more, nor in trouble, nor in the queue.
         """
+        ...
+
+    def pause_execution(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        paused_by: str,
+        paused_reason: str | None,
+        paused_at: str,
+        workflow_execution_id: str,
+    ) -> int:
+        """No worker claims an execution from now on, until it is resumed. If it is paused
+        already, it only gets another reason, unless that is null.
+        Changing no row means that it is unknown or final.
+        """
+        ...
+
+    def resume_execution(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """Ends the pause of an execution; changing no row means that it is not paused."""
+        ...
+
+    def hold_new_execution(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """An execution that was about to run here has not begun: its workflow is paused."""
         ...
 
     def load_statuses(
@@ -1653,6 +1791,119 @@ class Queries(Protocol):
         """Deletes a batch of executions (a JSON array of ids), after all that refers to them."""
         ...
 
+    def name_schedule_of(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        schedule_name: str | None,
+        workflow_execution_id: str,
+    ) -> int:
+        """Notes which schedule has started an execution, in the transaction of its start."""
+        ...
+
+    def load_unfinished_of_schedule(
+        self, connection: sqlite3.Connection, *, schedule_name: str | None
+    ) -> list[LoadUnregisteredRow]:
+        """The unfinished executions that a schedule has started, in the order of their ids."""
+        ...
+
+    # workflow_pauses.sql
+
+    def insert_pause(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        scope: str,
+        name: str,
+        paused_at: str,
+        paused_by: str,
+        paused_reason: str | None,
+    ) -> int:
+        """Pauses a workflow, or everything. Changing no row means that it is paused already."""
+        ...
+
+    def change_pause_reason(
+        self, connection: sqlite3.Connection, *, paused_reason: str | None, scope: str, name: str
+    ) -> int:
+        """Gives another reason for a pause; who began it, and when, stays."""
+        ...
+
+    def delete_pause(self, connection: sqlite3.Connection, *, scope: str, name: str) -> int:
+        """Ends a pause; changing no row means that there is none."""
+        ...
+
+    def load_pauses(self, connection: sqlite3.Connection) -> list[WorkflowPauseRow]:
+        """Everything that is paused as a whole."""
+        ...
+
+    # workflow_schedules.sql
+
+    def upsert_schedule(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        schedule_name: str,
+        workflow_type: str,
+        version: int,
+        input_data: str,
+        cron: str | None,
+        tz: str,
+        every_seconds: int | None,
+        overlap: str,
+        missed: str,
+        within_seconds: int | None,
+        jitter_seconds: int,
+        ends_at: str | None,
+        priority: int,
+        ttl_seconds: int | None,
+        tags: str,
+        next_fire_at: str | None,
+        last_fired_at: str | None,
+        last_execution_id: str | None,
+        last_skipped_at: str | None,
+        buffered_at: str | None,
+        paused_at: str | None,
+        paused_by: str | None,
+        paused_reason: str | None,
+        ended_at: str | None,
+        trouble: str | None,
+        declared: str | None,
+        created_at: str,
+        updated_at: str,
+    ) -> int:
+        """Saves a schedule. The caller has compared the row in the same transaction."""
+        ...
+
+    def delete_schedule(self, connection: sqlite3.Connection, *, schedule_name: str) -> int:
+        """Deletes a schedule. Its executions keep its name."""
+        ...
+
+    def load_schedule(
+        self, connection: sqlite3.Connection, *, schedule_name: str
+    ) -> WorkflowScheduleRow | None:
+        """One schedule by its name."""
+        ...
+
+    def load_schedules(self, connection: sqlite3.Connection) -> list[WorkflowScheduleRow]:
+        """Every schedule, by name."""
+        ...
+
+    def load_due_schedules(
+        self, connection: sqlite3.Connection, *, now: str
+    ) -> list[WorkflowScheduleRow]:
+        """The schedules with a time that has come, and those whose next time is to be computed."""
+        ...
+
+    def load_buffered_schedules(
+        self, connection: sqlite3.Connection
+    ) -> list[LoadBufferedSchedulesRow]:
+        """The schedules with a time to fire when the execution before it is finished."""
+        ...
+
+    def load_next_fire_at(self, connection: sqlite3.Connection, *, now: str) -> str | None:
+        """When the next of the schedules fires that are not due."""
+        ...
+
     # workflow_signals.sql
 
     def insert_signal(
@@ -1665,6 +1916,7 @@ class Queries(Protocol):
         status: str,
         created_at: str,
         refused_reason: str | None,
+        signal_key: str | None,
     ) -> int | None:
         """Saves a signal that has no id yet, and gives it one."""
         ...
@@ -1676,11 +1928,18 @@ class Queries(Protocol):
         signal_name: str,
         payload: str | None,
         created_at: str,
+        signal_key: str | None,
         workflow_execution_id: str,
     ) -> int | None:
         """Keeps a signal for an execution that can still receive it, and gives its id.
-        No row means that the execution is unknown or final.
+        No row means that the execution is unknown or final, or has a signal of this key.
         """
+        ...
+
+    def load_keyed_signal(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str, signal_key: str | None
+    ) -> LoadKeyedSignalRow | None:
+        """The signal of an execution with a key, whatever has become of it."""
         ...
 
     def request_cancel(
@@ -1707,6 +1966,7 @@ class Queries(Protocol):
         status: str,
         created_at: str,
         refused_reason: str | None,
+        signal_key: str | None,
         fencing_token: int | None,
     ) -> int:
         """Saves a signal under the id that it has; one that is there already is updated.
@@ -1755,6 +2015,20 @@ class Queries(Protocol):
         """The signals that came after one, in order of arrival."""
         ...
 
+    def cancel_children(
+        self, connection: sqlite3.Connection, *, created_at: str, parent_execution_id: str | None
+    ) -> int:
+        """Asks the children of an execution to cancel that are to end with it, if they have not
+        been asked yet; trg_wf_exec_ends_children does the same for one that ends.
+        """
+        ...
+
+    def expire_ends_of_children(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """Nobody waits any more for the children of an earlier run of an execution."""
+        ...
+
     def expire_pending_signals(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int:
@@ -1765,7 +2039,7 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> int:
         """An execution that was final runs again, and may wait for the signals that it had not
-        taken; except those of the library.
+        taken; except those of the library, of which only the ends of children count.
         """
         ...
 
@@ -1985,7 +2259,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_workers": LoadWorkersRow,
     "load_served": LoadServedRow,
     "count_claims_by_worker": CountClaimsByWorkerRow,
-    "load_claimed_by": MatchRowsRow,
+    "load_claimed_by": LoadClaimedByRow,
     "load_work_under_way": LoadWorkUnderWayRow,
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,
@@ -2019,6 +2293,13 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_stopped": LoadUnregisteredRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
+    "load_unfinished_of_schedule": LoadUnregisteredRow,
+    "load_pauses": WorkflowPauseRow,
+    "load_schedule": WorkflowScheduleRow,
+    "load_schedules": WorkflowScheduleRow,
+    "load_due_schedules": WorkflowScheduleRow,
+    "load_buffered_schedules": LoadBufferedSchedulesRow,
+    "load_keyed_signal": LoadKeyedSignalRow,
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
     "load_signals_after": LoadSignalsAfterRow,
@@ -2038,6 +2319,8 @@ TABLES: Final = frozenset(
         "workflow_audit_log",
         "workflow_claims",
         "workflow_executions",
+        "workflow_pauses",
+        "workflow_schedules",
         "workflow_signals",
         "workflow_tags",
         "workflow_timers",

@@ -10,14 +10,11 @@ from contextlib import suppress
 from datetime import datetime
 
 from durable_workflow_sqlite.errors import (
-    DurableWorkflowError,
-    ExecutionConflictError,
     StoreError,
 )
 from durable_workflow_sqlite.records import (
     MAX_INTEGER,
     AbandonedExecution,
-    ExecutionStatus,
     StepCheckpoint,
     UnqueuedExecution,
     WorkflowClaim,
@@ -424,52 +421,6 @@ class Queue:
             return hastened
 
         return await self._commit.write(hasten)
-
-    async def reopen_execution(
-        self, workflow_execution_id: str, save: Callable[[], None], now: datetime | None = None
-    ) -> None:
-        """`save` is called in the same transaction, before it is in the queue."""
-        check_identifier("workflow_execution_id", workflow_execution_id)
-        at = now or utc_now()
-
-        def reopen_and_save() -> None:
-            queries, connection = self._queries, self._connection
-            row = {"workflow_execution_id": workflow_execution_id}
-            if queries.reopen_execution(connection, **row, updated_at=time_to_text(at)):
-                queries.expect_signals_again(connection, **row)
-            elif not queries.reopen_compensations(connection, **row, updated_at=time_to_text(at)):
-                raise self._cannot_be_reopened(workflow_execution_id)
-            save()
-            self.put_now([workflow_execution_id], at)
-
-        await self._commit.write(reopen_and_save)
-
-    def _cannot_be_reopened(self, workflow_execution_id: str) -> DurableWorkflowError:
-        found = executions.load_execution(self._connection, self._queries, workflow_execution_id)
-        if found is None:
-            return executions.not_found(workflow_execution_id)
-        if found.status is ExecutionStatus.FAILED:
-            why = "was compensated: all that its steps did is undone; rerun it, under another id"
-        elif found.status is ExecutionStatus.CANCELLED:
-            why = (
-                "is CANCELLED: name a step, and it runs again from there (from_step, in a command"
-                " --from); or rerun it"
-            )
-        elif found.status is ExecutionStatus.COMPLETED:
-            why = "is COMPLETED: only one that FAILED can be run again; rerun it"
-        else:
-            why = f"is {found.status}, and waits for no later attempt: only one that FAILED can be"
-            why += " run again"
-            if found.trouble is not None:
-                kind = found.trouble.partition(":")[0]
-                why += (
-                    f". Its worker left it as it is, because of a {kind}; once that is corrected,"
-                    " restarted workers claim it by themselves"
-                )
-        return ExecutionConflictError(
-            f"execution {workflow_execution_id!r} {why}",
-            workflow_execution_id=workflow_execution_id,
-        )
 
 
 def _checked(suspect_at: int | None) -> int:

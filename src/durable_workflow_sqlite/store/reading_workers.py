@@ -94,7 +94,8 @@ def _read(
 def _with_what_it_holds(connection: sqlite3.Connection, worker: WorkerState) -> WorkerState:
     found = load_queries().load_claimed_by(connection, worker_id=worker.worker_id, row_limit=SHOWN)
     ids = tuple(row.workflow_execution_id for row in found)
-    return msgspec.structs.replace(worker, holds=ids)
+    last = readable_time(found[0].updated_at) if found else None
+    return msgspec.structs.replace(worker, holds=ids, last_write_at=last)
 
 
 def row_of(connection: sqlite3.Connection, worker_id: str) -> q.LoadWorkersRow | None:

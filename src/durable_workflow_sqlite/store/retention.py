@@ -157,7 +157,11 @@ class Retention:
             self._queries.delete_audit_log,
         ):
             delete(self._connection, workflow_execution_ids=ids)
-        return self._queries.delete_executions(self._connection, workflow_execution_ids=ids)
+        before = self._connection.total_changes
+        deleted = self._queries.delete_executions(self._connection, workflow_execution_ids=ids)
+        if self._connection.total_changes - before > deleted:
+            self._commit.count_change()  # a trigger has told a parent, or children
+        return deleted
 
 
 def _add_to(before: int, on_deleted: Callable[[int], object], deleted: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args
 
 import msgspec
 
@@ -13,6 +13,12 @@ from durable_workflow_sqlite.errors import StoreCorruptError
 from durable_workflow_sqlite.records import (
     AuditEntry,
     ExecutionStatus,
+    Missed,
+    OnParentEnd,
+    Overlap,
+    Pause,
+    PauseScope,
+    Schedule,
     SignalStatus,
     StepCheckpoint,
     StepKind,
@@ -37,6 +43,9 @@ _KINDS: Final = {kind.value: kind for kind in StepKind}
 _STEP_STATUSES: Final = {status.value: status for status in StepStatus}
 _STATUSES: Final = {status.value: status for status in ExecutionStatus}
 _GUARANTEES: Final = {guarantee.value: guarantee for guarantee in WorkflowGuarantee}
+
+OVERLAPS: Final[dict[str, Overlap]] = {one: one for one in get_args(Overlap)}
+MISSED: Final[dict[str, Missed]] = {one: one for one in get_args(Missed)}
 
 _log = logging.getLogger("durable_workflow_sqlite.store")
 
@@ -126,8 +135,15 @@ def execution_from(
             available_at=optional_text_to_time("available_at", row.available_at),
             last_event=row.last_event,
             started_at=optional_text_to_time("started_at", row.started_at),
+            parent_execution_id=row.parent_execution_id,
+            root_execution_id=row.root_execution_id,
+            on_parent_end=None if row.on_parent_end is None else OnParentEnd(row.on_parent_end),
+            run_number=row.run_number,
             created_at=text_to_time("created_at", row.created_at),
             updated_at=text_to_time("updated_at", row.updated_at),
+            paused_at=optional_text_to_time("paused_at", row.paused_at),
+            paused_by=row.paused_by,
+            paused_reason=row.paused_reason,
         )
     except (ValueError, TypeError) as error:
         raise _unreadable("execution", error, row.workflow_execution_id) from None
@@ -195,19 +211,28 @@ def timer_from(row: q.WorkflowTimerRow | q.LoadSuspectTimersRow) -> WorkflowTime
 
 
 def signal_from(row: q.WorkflowSignalRow | q.LoadSignalsRow) -> WorkflowSignal:
+    return keyed_signal_from(row, row.workflow_execution_id, row.signal_key)
+
+
+def keyed_signal_from(
+    row: q.WorkflowSignalRow | q.LoadSignalsRow | q.LoadKeyedSignalRow,
+    workflow_execution_id: str,
+    signal_key: str | None,
+) -> WorkflowSignal:
     try:
         return WorkflowSignal(
             workflow_signal_id=row.workflow_signal_id,
-            workflow_execution_id=row.workflow_execution_id,
+            workflow_execution_id=workflow_execution_id,
             signal_name=row.signal_name,
             payload=row.payload,
             status=SignalStatus(row.status),
             created_at=text_to_time("created_at", row.created_at),
             refused_reason=row.refused_reason,
+            signal_key=signal_key,
         )
     except (ValueError, TypeError) as error:
         what = f"signal {row.workflow_signal_id} of execution"
-        raise _unreadable(what, error, row.workflow_execution_id) from None
+        raise _unreadable(what, error, workflow_execution_id) from None
 
 
 def audit_entry_from(row: q.WorkflowAuditLogRow) -> AuditEntry:
@@ -222,6 +247,57 @@ def audit_entry_from(row: q.WorkflowAuditLogRow) -> AuditEntry:
     except (ValueError, TypeError) as error:
         what = f"entry {row.workflow_audit_id} of the audit log, of execution"
         raise _unreadable(what, error, row.workflow_execution_id) from None
+
+
+def schedule_from(row: q.WorkflowScheduleRow) -> Schedule:
+    try:
+        if row.overlap not in OVERLAPS or row.missed not in MISSED:
+            raise ValueError(f"overlap {row.overlap!r} or missed {row.missed!r} is not known")
+        return Schedule(
+            schedule_name=row.schedule_name,
+            workflow_type=row.workflow_type,
+            version=row.version,
+            input_data=row.input_data,
+            cron=row.cron,
+            tz=row.tz,
+            every_seconds=row.every_seconds,
+            overlap=OVERLAPS[row.overlap],
+            missed=MISSED[row.missed],
+            within_seconds=row.within_seconds,
+            jitter_seconds=row.jitter_seconds,
+            ends_at=optional_text_to_time("ends_at", row.ends_at),
+            priority=row.priority,
+            ttl_seconds=row.ttl_seconds,
+            tags=row.tags,
+            next_fire_at=optional_text_to_time("next_fire_at", row.next_fire_at),
+            last_fired_at=optional_text_to_time("last_fired_at", row.last_fired_at),
+            last_execution_id=row.last_execution_id,
+            last_skipped_at=optional_text_to_time("last_skipped_at", row.last_skipped_at),
+            buffered_at=optional_text_to_time("buffered_at", row.buffered_at),
+            paused_at=optional_text_to_time("paused_at", row.paused_at),
+            paused_by=row.paused_by,
+            paused_reason=row.paused_reason,
+            ended_at=optional_text_to_time("ended_at", row.ended_at),
+            trouble=row.trouble,
+            declared=row.declared,
+            created_at=text_to_time("created_at", row.created_at),
+            updated_at=text_to_time("updated_at", row.updated_at),
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable(f"schedule {row.schedule_name!r}", error) from None
+
+
+def pause_from(row: q.WorkflowPauseRow) -> Pause:
+    try:
+        return Pause(
+            scope=PauseScope(row.scope),
+            name=row.name,
+            paused_at=text_to_time("paused_at", row.paused_at),
+            paused_by=row.paused_by,
+            paused_reason=row.paused_reason,
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable(f"the pause of {row.scope} {row.name!r}", error) from None
 
 
 def _unreadable(

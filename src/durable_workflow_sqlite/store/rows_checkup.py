@@ -13,6 +13,7 @@ from durable_workflow_sqlite.records import (
     TERMINAL_STATUSES,
     ExecutionStatus,
 )
+from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.lost_rows import MissingRows, gaps
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
@@ -65,8 +66,18 @@ def history(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="history", message="no event or attempt is missing")
 
 
-def edited(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Finding]:
-    """Changes that only a person who edits the file can have made."""
+def untaken_signals(file: ReadOnlyFile, now: datetime) -> list[q.LoadUntakenSignalsRow]:
+    """Signals for a wait that is open, and that nobody has taken for a while."""
+    with file.reading() as connection:
+        return load_queries().load_untaken_signals(
+            connection, before=time_to_text(now - LATE), row_limit=LOOKED_AT
+        )
+
+
+def edited(
+    file: ReadOnlyFile, signals: list[q.LoadUntakenSignalsRow], *, quick: bool
+) -> Iterator[Finding]:
+    """Changes that only a person who edits the file can have made. signals: those not taken."""
     over = [] if quick else _edited_by_hand(file)
     if over:
         yield Finding(
@@ -85,7 +96,11 @@ def edited(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Findin
             message="steps that have not ended, with the number of an event: " + _some(numbered),
             hint="somebody edited the status or the event by hand: restore the row, or a backup",
         )
-    asleep = _never_woken(file, now)
+    asleep = [
+        f"{one.signal_name} of {one.workflow_execution_id}"
+        for one in signals
+        if one.worker_id is None
+    ]
     if asleep:
         yield Finding(
             level=Level.WARNING,
@@ -185,18 +200,6 @@ def _numbered(file: ReadOnlyFile) -> list[str]:
     with file.reading() as connection:
         found = load_queries().load_numbered_intents(connection, row_limit=LOOKED_AT)
     return [f"{row.step_name} of {row.workflow_execution_id}" for row in found]
-
-
-def _never_woken(file: ReadOnlyFile, now: datetime) -> list[str]:
-    with file.reading() as connection:
-        found = load_queries().load_untaken_signals(
-            connection, before=time_to_text(now - LATE), row_limit=LOOKED_AT
-        )
-    return [
-        f"{row.signal_name} of {row.workflow_execution_id}"
-        for row in found
-        if row.worker_id is None
-    ]
 
 
 def _open_of_completed(file: ReadOnlyFile) -> list[str]:

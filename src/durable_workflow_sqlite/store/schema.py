@@ -28,11 +28,13 @@ def tables_of(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def objects_of(connection: sqlite3.Connection) -> set[tuple[str, str]]:
-    """Tables, columns (as table.column), indexes and views of a database, by kind and name."""
+    """Tables, columns (as table.column), indexes, triggers and views, by kind and name."""
     found: set[tuple[str, str]] = set()
-    for table, kind in tables_of(connection).items():
-        found.add((kind, table))
-        if kind == "view":
+    for one in load_queries().load_schema_objects(connection):
+        kind, table = one.type, one.name
+        if kind in ("table", "trigger", "view"):
+            found.add((kind, table))
+        if kind != "table":
             continue  # its columns are the tables'; where one of these is gone, it has none
         quoted = '"' + table.replace('"', '""') + '"'
         for _, column, *_ in connection.execute(f"pragma main.table_info({quoted})"):
@@ -64,7 +66,7 @@ def _expected_tables(migrations: tuple[Migration, ...]) -> frozenset[str]:
 
 @cache
 def expected_objects(migrations: tuple[Migration, ...]) -> frozenset[tuple[str, str]]:
-    """The tables, columns and indexes that migrations add up to."""
+    """The tables, columns, indexes and triggers that migrations add up to."""
     with new_database(migrations) as connection:
         return frozenset(one for one in objects_of(connection) if one[0] != "view")
 

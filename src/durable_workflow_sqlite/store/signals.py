@@ -22,7 +22,8 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store import executions, rows
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.group_commit import GroupCommit
-from durable_workflow_sqlite.store.queries import Queries
+from durable_workflow_sqlite.store.pauses import Pauses
+from durable_workflow_sqlite.store.queries import LoadKeyedSignalRow, Queries
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
 
 
@@ -35,27 +36,32 @@ class Signals:
         queries: Queries,
         commit: GroupCommit,
         claims: Claims,
+        pauses: Pauses,
     ) -> None:
         self._connection = connection
         self._queries = queries
         self._commit = commit
         self._claims = claims
+        self._pauses = pauses
 
     async def save_new(self, signal: WorkflowSignal) -> WorkflowSignal:
         check_sent(signal)
         signal_id = await self._commit.write(lambda: self._insert(signal))
         return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
 
-    async def send(self, signal: WorkflowSignal, save: Callable[[], None]) -> WorkflowSignal:
+    async def send(self, signal: WorkflowSignal, save: Callable[[], None]) -> WorkflowSignal | None:
         """`save` is called in the same transaction."""
         check_sent(signal)
 
-        def send_and_save() -> int:
+        def send_and_save() -> int | None:
             signal_id = self._send(signal)
-            save()
+            if signal_id is not None:
+                save()
             return signal_id
 
         signal_id = await self._commit.write(send_and_save)
+        if signal_id is None:
+            return None
         return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
 
     async def request_cancel(
@@ -78,9 +84,13 @@ class Signals:
                 )
                 if found is None:
                     raise executions.not_found(workflow_execution_id)
+                if found.status.is_terminal:
+                    raise executions.finished(found, "it was not asked to cancel")
                 return None
             self._commit.count_change()
             save()
+            if self._pauses.end_pause_of(workflow_execution_id):
+                self._pauses.put_back(workflow_execution_id, at)
             return signal_id
 
         signal_id = await self._commit.write(request)
@@ -92,6 +102,16 @@ class Signals:
             signal_name=CANCEL_SIGNAL,
             created_at=at,
         )
+
+    async def load_keyed(
+        self, workflow_execution_id: str, signal_key: str
+    ) -> WorkflowSignal | None:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        check_identifier("the key of a signal", signal_key)
+        row = await self._commit.read(lambda: self._load_keyed(workflow_execution_id, signal_key))
+        if row is None:
+            return None
+        return rows.keyed_signal_from(row, workflow_execution_id, signal_key)
 
     async def load_pending(
         self, workflow_execution_id: str, signal_name: str | None = None
@@ -184,31 +204,42 @@ class Signals:
             status=signal.status.value,
             created_at=time_to_text(signal.created_at),
             refused_reason=signal.refused_reason,
+            signal_key=signal.signal_key,
             fencing_token=token,
         )
 
     def send_if_it_can(self, signal: WorkflowSignal) -> int | None:
-        """Called from within a transaction; None, and nothing written, if it can receive none."""
+        """Called from within a transaction; None, and nothing written, if it is not to be sent."""
         signal_id = self._queries.send_signal(
             self._connection,
             workflow_execution_id=signal.workflow_execution_id,
             signal_name=signal.signal_name,
             payload=signal.payload,
             created_at=time_to_text(signal.created_at),
+            signal_key=signal.signal_key,
         )
         if signal_id is not None:
             self._commit.count_change()
         return signal_id
 
-    def _send(self, signal: WorkflowSignal) -> int:
-        signal_id = self.send_if_it_can(signal)
+    def _send(self, signal: WorkflowSignal) -> int | None:
+        """None if there is one of its key, also in an execution that is final by now."""
+        signal_id, execution_id = self.send_if_it_can(signal), signal.workflow_execution_id
         if signal_id is None:
-            execution_id = signal.workflow_execution_id
+            key = signal.signal_key
+            if key is not None and self._load_keyed(execution_id, key) is not None:
+                return None
             unsent = f"the signal {signal.signal_name!r} was not sent"
-            if executions.load_execution(self._connection, self._queries, execution_id) is None:
+            found = executions.load_execution(self._connection, self._queries, execution_id)
+            if found is None:
                 raise executions.not_found(execution_id, unsent)
-            raise executions.finished(execution_id, unsent)
+            raise executions.finished(found, unsent)
         return signal_id
+
+    def _load_keyed(self, execution_id: str, key: str) -> LoadKeyedSignalRow | None:
+        return self._queries.load_keyed_signal(
+            self._connection, workflow_execution_id=execution_id, signal_key=key
+        )
 
     def _insert(self, signal: WorkflowSignal) -> int:
         signal_id = self._queries.insert_signal(
@@ -219,6 +250,7 @@ class Signals:
             status=signal.status.value,
             created_at=time_to_text(signal.created_at),
             refused_reason=signal.refused_reason,
+            signal_key=signal.signal_key,
         )
         assert signal_id is not None  # an insert of values returns its row
         self._commit.count_change()

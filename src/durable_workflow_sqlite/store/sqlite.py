@@ -23,9 +23,13 @@ from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
+    DueSchedules,
     ExecutionStatus,
     NewExecution,
+    Pause,
+    PauseScope,
     Record,
+    Schedule,
     StepCheckpoint,
     StepStatus,
     TakenExecution,
@@ -72,6 +76,7 @@ from durable_workflow_sqlite.store.migrations import (
     pending,
 )
 from durable_workflow_sqlite.store.open_files import OpenFiles
+from durable_workflow_sqlite.store.pauses import Pauses
 from durable_workflow_sqlite.store.queue import Queue
 from durable_workflow_sqlite.store.retention import Retention
 from durable_workflow_sqlite.store.rows import (
@@ -80,6 +85,7 @@ from durable_workflow_sqlite.store.rows import (
     readable,
     time_to_text,
 )
+from durable_workflow_sqlite.store.schedules import Schedules
 from durable_workflow_sqlite.store.signals import Signals
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
@@ -171,8 +177,10 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         self._claims = Claims(*access, self._lock)
         self._membership = self._claims.membership
         self._queue = Queue(*access, self._claims)
-        self._signals = Signals(*access, self._claims)
+        self._pauses = Pauses(*access, self._claims, put_into_queue=self._queue.put_now)
+        self._signals = Signals(*access, self._claims, self._pauses)
         self._retention = Retention(*access)
+        self._schedules = Schedules(*access, self._insert)
         self._mending = Mending(
             *access,
             self._claims,
@@ -340,6 +348,34 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         await self._commit.write(lambda: self._save_step(outcome, claim, shortcut), shortcut)
         self._claims.saved(claim, (outcome,))
 
+    async def continue_as_new(
+        self, execution: WorkflowExecution, *records: Record, claim: WorkflowClaim
+    ) -> None:
+        check_covered(claim, execution.workflow_execution_id)
+        check_records(records, claim)
+        execution_id, at = execution.workflow_execution_id, time_to_text(execution.updated_at)
+        queries, connection, ids = self._queries, self._connection, json_array([execution_id])
+
+        def begin_again() -> None:
+            self._save_all(records, claim, [])
+            # Before the rest: a trigger takes it for a deletion by hand, and blocks it.
+            queries.delete_checkpoints(connection, workflow_execution_ids=ids)
+            queries.delete_timers(connection, workflow_execution_ids=ids)
+            if not queries.begin_again(
+                connection,
+                workflow_execution_id=execution_id,
+                input_data=execution.input_data,
+                run_number=execution.run_number,
+                updated_at=at,
+                fencing_token=claim.fencing_token,
+            ):
+                raise self._lost(claim)
+            queries.expire_ends_of_children(connection, workflow_execution_id=execution_id)
+            if queries.cancel_children(connection, parent_execution_id=execution_id, created_at=at):
+                self._commit.count_change()
+
+        await self._commit.write(begin_again)
+
     def _save_step(self, step: StepCheckpoint, claim: WorkflowClaim, shortcut: Shortcut) -> None:
         if not self._connection.execute(*shortcut).rowcount:
             self._save_all((step,), claim, [])
@@ -482,8 +518,16 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return executions
 
     def _save_execution(self, execution: WorkflowExecution, claim: WorkflowClaim | None) -> int:
+        before = self._connection.total_changes
         if claim is None:
-            return self._upsert_execution(execution)
+            changed = self._upsert_execution(execution)
+        else:
+            changed = self._update_execution(execution, claim)
+        if self._connection.total_changes - before > changed:
+            self._commit.count_change()  # triggers have sent signals to its parent or children
+        return changed
+
+    def _update_execution(self, execution: WorkflowExecution, claim: WorkflowClaim) -> int:
         return self._queries.update_execution(
             self._connection,
             workflow_execution_id=execution.workflow_execution_id,
@@ -519,12 +563,21 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             available_at=optional_time_to_text(execution.available_at),
             last_event=execution.last_event,
             started_at=optional_time_to_text(execution.started_at),
+            parent_execution_id=execution.parent_execution_id,
+            root_execution_id=execution.root_execution_id,
+            on_parent_end=execution.on_parent_end,
+            run_number=execution.run_number,
             created_at=time_to_text(execution.created_at),
             updated_at=time_to_text(execution.updated_at),
+            paused_at=optional_time_to_text(execution.paused_at),
+            paused_by=execution.paused_by,
+            paused_reason=execution.paused_reason,
             fencing_token=None,
         )
-        if not changed and self._load_execution(execution.workflow_execution_id) != execution:
-            raise finished(execution.workflow_execution_id, "it was not changed")
+        if not changed:
+            found = self._load_execution(execution.workflow_execution_id)
+            if found is not None and found != execution:
+                raise finished(found, "it was not changed")
         return changed
 
     # Starting an execution
@@ -534,6 +587,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         workflow: Workflow,
         execution: WorkflowExecution,
         tags: Mapping[str, str] | None = None,
+        *records: Record,
     ) -> WorkflowClaim | None:
         new = NewExecution(workflow=workflow, execution=execution, tags=tags)
         serves = [(workflow.workflow_type, workflow.version)]
@@ -542,15 +596,26 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         def create() -> WorkflowClaim | None:
             if not self._insert(new):
                 return None
-            return self._claims.insert(
+            claim = self._claims.insert(
                 execution.workflow_execution_id, execution.status, execution.created_at, serves
             )
+            self._save_all(records, None, [])
+            if claim is None:
+                self._hold(execution)
+            return claim
 
         claim = await self._commit.write(create)
         if claim is not None:
             self._known_workflows.add(workflow.workflow_id)
             self._claims.took([claim], serves)
         return claim
+
+    def _hold(self, execution: WorkflowExecution) -> None:
+        """It is new, so nothing but a pause keeps it from being claimed: it waits in the queue."""
+        execution_id = execution.workflow_execution_id
+        self._queries.hold_new_execution(self._connection, workflow_execution_id=execution_id)
+        self._queue.put_now([execution_id], execution.created_at)
+        self._commit.count_change()
 
     async def enqueue_execution(
         self,
@@ -619,6 +684,10 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
                 available_at=optional_time_to_text(execution.available_at),
                 last_event=execution.last_event,
                 started_at=optional_time_to_text(execution.started_at),
+                parent_execution_id=execution.parent_execution_id,
+                root_execution_id=execution.root_execution_id,
+                on_parent_end=execution.on_parent_end,
+                run_number=execution.run_number,
                 created_at=time_to_text(execution.created_at),
                 updated_at=time_to_text(execution.updated_at),
             )
@@ -710,7 +779,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         await self.save(signal)
         return signal
 
-    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
+    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal | None:
         return await self._signals.send(signal, lambda: self._save_all(records, None, []))
 
     async def request_cancel(
@@ -719,6 +788,11 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._signals.request_cancel(
             workflow_execution_id, lambda: self._save_all(records, None, []), now
         )
+
+    async def load_keyed_signal(
+        self, workflow_execution_id: str, signal_key: str
+    ) -> WorkflowSignal | None:
+        return await self._signals.load_keyed(workflow_execution_id, signal_key)
 
     async def load_pending_signals(
         self, workflow_execution_id: str, signal_name: str | None = None
@@ -922,12 +996,33 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             workflow_execution_id, lambda: self._save_all(records, None, []), only, now
         )
 
-    async def reopen_execution(
+    async def pause_execution(
+        self,
+        workflow_execution_id: str,
+        *records: Record,
+        by: str,
+        reason: str | None = None,
+        now: datetime | None = None,
+    ) -> bool:
+        return await self._pauses.pause_execution(
+            workflow_execution_id, lambda: self._save_all(records, None, []), by, reason, now
+        )
+
+    async def resume_execution(
         self, workflow_execution_id: str, *records: Record, now: datetime | None = None
-    ) -> None:
-        await self._queue.reopen_execution(
+    ) -> bool:
+        return await self._pauses.resume_execution(
             workflow_execution_id, lambda: self._save_all(records, None, []), now
         )
+
+    async def begin_pause(self, pause: Pause) -> bool:
+        return await self._pauses.begin_pause(pause)
+
+    async def end_pause(self, scope: PauseScope, name: str = "") -> bool:
+        return await self._pauses.end_pause(scope, name)
+
+    async def load_pauses(self) -> list[Pause]:
+        return await self._pauses.load_pauses()
 
     async def mend_execution(
         self,
@@ -940,6 +1035,34 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._mending.mend_execution(
             seen, becomes, lambda: self._save_all(records, None, []), forget, now
         )
+
+    # Schedules
+
+    async def save_schedule(
+        self,
+        schedule: Schedule,
+        *records: Record,
+        seen: Schedule | None,
+        start: Collection[NewExecution] = (),
+    ) -> bool:
+        return await self._schedules.save_schedule(
+            schedule, lambda: self._save_all(records, None, []), seen, start
+        )
+
+    async def delete_schedule(self, schedule_name: str) -> bool:
+        return await self._schedules.delete_schedule(schedule_name)
+
+    async def load_schedule(self, schedule_name: str) -> Schedule | None:
+        return await self._schedules.load_schedule(schedule_name)
+
+    async def load_schedules(self) -> list[Schedule]:
+        return await self._schedules.load_schedules()
+
+    async def load_due_schedules(self, now: datetime) -> DueSchedules:
+        return await self._schedules.load_due_schedules(now)
+
+    async def load_unfinished_of_schedule(self, schedule_name: str) -> list[str]:
+        return await self._schedules.load_unfinished_of_schedule(schedule_name)
 
     # Retention
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple
@@ -12,9 +12,12 @@ from durable_workflow_sqlite import (
     Cancellation,
     DurableEngine,
     ExecutionStatus,
+    NewSignal,
+    SignalResult,
     WorkflowGuarantee,
 )
-from durable_workflow_sqlite.engine.workflow import AnyWorkflow, Startable, check_workflow
+from durable_workflow_sqlite.engine.startable import Startable
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow, check_workflow
 from durable_workflow_sqlite.testing.history import History
 from durable_workflow_sqlite.testing.plans import Plannable
 from durable_workflow_sqlite.testing.sandbox import AsyncSandbox
@@ -85,12 +88,19 @@ class Sandbox(Plannable):
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> R:
         """`start`, then `result`: let time pass until the execution has ended."""
         __tracebackhide__ = True
         return self._call(
             self._sandbox.run(
-                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
+                workflow,
+                *args,
+                execution_id=execution_id,
+                ttl=ttl,
+                guarantee=guarantee,
+                tags=tags,
+                signals=signals,
             )
         )
 
@@ -102,11 +112,18 @@ class Sandbox(Plannable):
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> SandboxExecution[R]:
         """As `engine.start`; the default ids are "NAME-1", then "NAME-2"."""
         execution = self._call(
             self._sandbox.start(
-                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
+                workflow,
+                *args,
+                execution_id=execution_id,
+                ttl=ttl,
+                guarantee=guarantee,
+                tags=tags,
+                signals=signals,
             )
         )
         return SandboxExecution(self, execution.execution_id, check_workflow(workflow).result_type)
@@ -120,6 +137,7 @@ class Sandbox(Plannable):
         priority: int = 0,
         ttl: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> SandboxExecution[R]:
         """As `engine.enqueue`; the default ids are as in `start`."""
         execution = self._call(
@@ -131,6 +149,7 @@ class Sandbox(Plannable):
                 priority=priority,
                 ttl=ttl,
                 tags=tags,
+                signals=signals,
             )
         )
         return SandboxExecution(self, execution.execution_id, check_workflow(workflow).result_type)
@@ -143,9 +162,11 @@ class Sandbox(Plannable):
         """An execution by its id; its result comes as plain JSON data."""
         return SandboxExecution(self, execution_id, Any)
 
-    def signal(self, execution_id: str, name: str, payload: object = None) -> None:
+    def signal(
+        self, execution_id: str, name: str, payload: object = None, *, key: str | None = None
+    ) -> SignalResult:
         """As `engine.send_signal`."""
-        self._call(self._sandbox.signal(execution_id, name, payload))
+        return self._call(self._sandbox.signal(execution_id, name, payload, key=key))
 
     def cancel(self, execution_id: str) -> Cancellation:
         """As `engine.cancel`."""
@@ -224,9 +245,9 @@ class SandboxExecution(Generic[R_co]):
         """What is recorded of the execution."""
         return self._sandbox.history(self.execution_id)
 
-    def signal(self, name: str, payload: object = None) -> None:
+    def signal(self, name: str, payload: object = None, *, key: str | None = None) -> SignalResult:
         """As `engine.send_signal`."""
-        self._sandbox.signal(self.execution_id, name, payload)
+        return self._sandbox.signal(self.execution_id, name, payload, key=key)
 
     def cancel(self) -> Cancellation:
         """As `engine.cancel`."""

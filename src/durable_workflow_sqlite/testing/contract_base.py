@@ -18,6 +18,7 @@ from durable_workflow_sqlite import (
     ClaimLostError,
     ExecutionStatus,
     NewExecution,
+    OnParentEnd,
     StepCheckpoint,
     StepKind,
     StepStatus,
@@ -156,6 +157,7 @@ async def is_refused_everything(store: CheckpointStore, lost: WorkflowClaim) -> 
         partial(store.begin_step, new_checkpoint(one, 7), new_execution(one)),
         partial(store.finish_step, ended),
         partial(store.finish_step, ended, new_execution(one)),
+        partial(store.continue_as_new, new_execution(one, input_data="[2]", run_number=2)),
     ):
         with pytest.raises(ClaimLostError) as raised:
             await write(claim=lost)
@@ -214,6 +216,7 @@ def execution_with_everything(
     status: ExecutionStatus = ExecutionStatus.RUNNING,
     blocked_reason: str | None = "why not",
     trouble: str | None = "it does not fit",
+    is_paused: bool = True,
     created_at: datetime = NOON,
 ) -> WorkflowExecution:
     return WorkflowExecution(
@@ -234,8 +237,15 @@ def execution_with_everything(
         available_at=NOON - MINUTE,
         last_event=2,
         started_at=NOON - 2 * MINUTE,
+        parent_execution_id="parent",
+        root_execution_id="root",
+        on_parent_end=OnParentEnd.DETACH,
+        run_number=7,
         created_at=created_at,
         updated_at=NOON + MINUTE,
+        paused_at=NOON if is_paused else None,
+        paused_by="kim" if is_paused else None,
+        paused_reason="the bank" if is_paused else None,
     )
 
 
@@ -306,6 +316,13 @@ def new_signal(
         workflow_signal_id=id,
         **fields,
     )
+
+
+async def send(store: CheckpointStore, signal: WorkflowSignal) -> WorkflowSignal:
+    """A signal that was sent just now, with its id."""
+    stored = await store.send_signal(signal)
+    assert stored is not None, "it has no key, or a new one"
+    return stored
 
 
 def new_audit_entry(

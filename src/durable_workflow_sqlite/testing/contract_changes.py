@@ -7,7 +7,7 @@ import pytest
 from durable_workflow_sqlite import (
     ArrivedSignal,
     CheckpointStore,
-    ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     ExecutionStatus,
     NewExecution,
@@ -20,11 +20,13 @@ from durable_workflow_sqlite.testing.contract_base import (
     WORKFLOW,
     OpenAnother,
     StoreContract,
+    new_audit_entry,
     new_execution,
     new_signal,
     over_a_store,
     over_workers,
     queued,
+    send,
 )
 
 
@@ -38,7 +40,7 @@ class ChangesContract(StoreContract):
         sent: list[int | None] = []
         for status in UNFINISHED:
             await store.save(new_execution(status, status=status))
-            signal = await store.send_signal(new_signal(status, "go", payload="1"))
+            signal = await send(store, new_signal(status, "go", payload="1"))
             assert await store.load_pending_signals(status, "go") == [signal]
             sent.append(signal.workflow_signal_id)
         assert len(set(sent) - {None}) == len(UNFINISHED)
@@ -55,9 +57,11 @@ class ChangesContract(StoreContract):
         assert unknown.value.workflow_execution_id == "unknown"
         for status in FINAL:
             await store.save(new_execution(status, status=status))
-            with pytest.raises(ExecutionConflictError) as final:
-                await store.send_signal(new_signal(status, "go"))
-            assert final.value.workflow_execution_id == status
+            entry = new_audit_entry("note", status)
+            with pytest.raises(ExecutionFinishedError) as final:
+                await store.send_signal(new_signal(status, "go"), entry)
+            assert (final.value.workflow_execution_id, final.value.status) == (status, status)
+            assert await store.load_audit_log(status) == []
             assert await store.load_signals(status) == []
         assert await store.load_signals_after(0) == []
 
@@ -65,10 +69,10 @@ class ChangesContract(StoreContract):
     async def test_each_signal_is_news_once(self, store: CheckpointStore) -> None:
         await store.save(new_execution("e"), new_execution("f"))
         assert await store.load_last_signal_id() == 0
-        first = await store.send_signal(new_signal("e", "go"))
-        second = await store.send_signal(new_signal("e", "on"))
+        first = await send(store, new_signal("e", "go"))
+        second = await send(store, new_signal("e", "on"))
         assert await store.load_signals_after(0) == [_arrived(first), _arrived(second)]
-        third = await store.send_signal(new_signal("f", "go"))
+        third = await send(store, new_signal("f", "go"))
         seen = second.workflow_signal_id
         assert seen is not None
         assert await store.load_signals_after(seen) == [_arrived(third)]
@@ -137,7 +141,7 @@ class ChangesContract(StoreContract):
     ) -> None:
         other = await open_another()
         await store.save(new_execution("e"))
-        signal = await other.send_signal(new_signal("e", "go"))
+        signal = await send(other, new_signal("e", "go"))
         assert await store.load_pending_signals("e") == [signal]
         await store.save(new_execution("e", status=ExecutionStatus.RUNNING))
         assert await other.load_statuses(["e"]) == {"e": ExecutionStatus.RUNNING}

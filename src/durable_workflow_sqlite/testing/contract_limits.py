@@ -11,6 +11,7 @@ from durable_workflow_sqlite import (
     CheckpointStore,
     ExecutionStatus,
     NewExecution,
+    Schedule,
     StepStatus,
     StoreError,
 )
@@ -51,6 +52,8 @@ class LimitsContract(StoreContract):
             (lambda: ask.load_signals(7), TypeError),
             (lambda: ask.load_next_signals("", ["go"]), ValueError),
             (lambda: ask.load_open_waits("e", ""), ValueError),
+            (lambda: ask.load_keyed_signal("", "mail"), ValueError),
+            (lambda: ask.load_keyed_signal("e", ""), ValueError),
             (lambda: ask.send_signal(new_signal("e", "$cancle")), ValueError),
             (lambda: ask.send_signal(new_signal("e", "$CANCEL")), ValueError),
             (lambda: ask.request_cancel(""), ValueError),
@@ -58,8 +61,10 @@ class LimitsContract(StoreContract):
             (lambda: ask.claim_available(ORDER, 0), ValueError),
             (lambda: ask.load_unregistered([], 0), ValueError),
             (lambda: ask.unblock_execution(""), ValueError),
-            (lambda: ask.reopen_execution(""), ValueError),
             (lambda: ask.acknowledge(""), ValueError),
+            (lambda: ask.load_schedule(""), ValueError),
+            (lambda: ask.delete_schedule(None), TypeError),
+            (lambda: ask.load_unfinished_of_schedule(" s"), ValueError),
         ]
         for call, error in calls:
             with pytest.raises(error):
@@ -72,6 +77,7 @@ class LimitsContract(StoreContract):
         claim = await created(store, new_execution("e"))
         seen = await taken(store, "e")
         child = NewExecution(workflow=WORKFLOW, execution=queued("child", NOON))
+        schedule = Schedule(schedule_name="s", workflow_type="order", every_seconds=60)
         await store.close()
         await store.close()
         ended = new_checkpoint("e", 0, status=StepStatus.COMPLETED, event=1)
@@ -92,6 +98,7 @@ class LimitsContract(StoreContract):
             lambda: store.load_signals("e"),
             lambda: store.load_next_signals("e", ["go"]),
             lambda: store.load_open_waits("e", "go"),
+            lambda: store.load_keyed_signal("e", "mail"),
             store.load_last_signal_id,
             lambda: store.load_signals_after(0),
             lambda: store.load_statuses(["e"]),
@@ -111,11 +118,16 @@ class LimitsContract(StoreContract):
             lambda: store.load_unregistered([], 9),
             store.load_blocked,
             lambda: store.unblock_execution("e"),
-            lambda: store.reopen_execution("e"),
             lambda: store.mend_execution(seen, seen.execution),
             lambda: store.acknowledge("e"),
             lambda: store.load_tags("e"),
             lambda: store.load_audit_log("e"),
+            lambda: store.save_schedule(schedule, seen=None),
+            lambda: store.delete_schedule("s"),
+            lambda: store.load_schedule("s"),
+            store.load_schedules,
+            lambda: store.load_due_schedules(NOON),
+            lambda: store.load_unfinished_of_schedule("s"),
         ]
         for call in calls:
             with pytest.raises(StoreError, match="closed"):

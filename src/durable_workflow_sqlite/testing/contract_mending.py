@@ -10,7 +10,6 @@ import pytest
 from durable_workflow_sqlite import (
     CheckpointStore,
     ExecutionConflictError,
-    ExecutionNotFoundError,
     ExecutionStatus,
     SignalStatus,
     StepCheckpoint,
@@ -18,7 +17,6 @@ from durable_workflow_sqlite import (
     StepStatus,
     WorkflowClaim,
     WorkflowExecution,
-    WorkflowGuarantee,
 )
 from durable_workflow_sqlite.records import CUT_OFF, TIMED_OUT
 from durable_workflow_sqlite.testing.contract_base import (
@@ -31,7 +29,6 @@ from durable_workflow_sqlite.testing.contract_base import (
     claimed,
     created,
     execution_with_everything,
-    loaded,
     new_audit_entry,
     new_checkpoint,
     new_execution,
@@ -41,100 +38,11 @@ from durable_workflow_sqlite.testing.contract_base import (
     over_workers,
     queued,
     taken,
-    without_ids,
 )
 
 
 class MendingContract(StoreContract):
-    """Running again, undoing again, and the audit log."""
-
-    @over_a_store
-    async def test_a_failed_execution_is_reopened_with_what_is_saved_beside(
-        self, store: CheckpointStore
-    ) -> None:
-        failed = new_execution(
-            "e",
-            status=ExecutionStatus.FAILED,
-            guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
-            error_type="builtins:ValueError",
-            error_message="it broke",
-            ttl_expires_at=NOON,
-            recovery_count=3,
-            last_event=2,
-            started_at=NOON - MINUTE,
-        )
-        await store.save(failed, new_checkpoint("e", 0, status=StepStatus.FAILED))
-        again = new_checkpoint("e", 0, status=StepStatus.FAILED, due_at=NOON)
-        await store.reopen_execution("e", again, now=NOON)
-        reopened = await loaded(store, "e")
-        assert reopened.status is ExecutionStatus.PENDING
-        assert (reopened.error_type, reopened.error_message) == (None, None)
-        assert reopened.ttl_expires_at is None
-        assert (reopened.last_event, reopened.started_at) == (None, NOON - MINUTE)
-        assert (reopened.recovery_count, reopened.available_at) == (0, NOON)
-        assert [one.due_at for one in await store.load_checkpoints("e")] == [NOON]
-
-    @over_a_store
-    async def test_only_what_failed_and_was_not_undone_is_reopened(
-        self, store: CheckpointStore
-    ) -> None:
-        with pytest.raises(ExecutionNotFoundError):
-            await store.reopen_execution("unknown")
-        for status in ExecutionStatus:
-            execution = new_execution(status, status=status)
-            await store.save(execution)
-            if status is ExecutionStatus.FAILED:
-                undone = new_checkpoint(
-                    status, 0, name="pay:compensate", status=StepStatus.COMPENSATED, attempt=0
-                )
-                await store.save(undone)
-            with pytest.raises(ExecutionConflictError):
-                await store.reopen_execution(status, new_checkpoint(status, 5))
-            assert await store.load_execution(status) == execution
-            assert all(one.step_index != 5 for one in await store.load_checkpoints(status))
-
-    @over_a_store
-    async def test_what_could_not_be_undone_is_reopened_to_be_undone(
-        self, store: CheckpointStore
-    ) -> None:
-        for status in (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED):
-            ended = new_execution(
-                status,
-                status=status,
-                guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
-                error_type="builtins:ValueError",
-                error_message="it broke",
-                ttl_expires_at=NOON,
-                last_event=2,
-            )
-            failed = new_checkpoint(
-                status, 0, name="pay:compensate", status=StepStatus.FAILED, attempt=0
-            )
-            await store.save(ended, failed)
-            again = msgspec.structs.replace(failed, status=StepStatus.INTENT, due_at=NOON)
-            await store.reopen_execution(status, again, now=NOON)
-            reopened = await loaded(store, status)
-            assert reopened.status is ExecutionStatus.COMPENSATING
-            assert (reopened.error_type, reopened.last_event) == ("builtins:ValueError", 2)
-            assert (reopened.ttl_expires_at, reopened.available_at) == (None, NOON)
-            assert without_ids(await store.load_checkpoints(status)) == [again]
-
-    @over_a_store
-    async def test_an_execution_that_is_opened_again_may_take_what_it_had_not(
-        self, store: CheckpointStore
-    ) -> None:
-        await store.save(
-            new_execution("e", status=ExecutionStatus.FAILED),
-            new_signal("e", "ok", status=SignalStatus.EXPIRED),
-            new_signal("e", "ok", status=SignalStatus.DELIVERED),
-            new_signal("e", "$cancel", status=SignalStatus.EXPIRED),
-        )
-        await store.reopen_execution("e", now=NOON)
-        assert [signal.status for signal in await store.load_signals("e")] == [
-            SignalStatus.PENDING,
-            SignalStatus.DELIVERED,
-            SignalStatus.EXPIRED,
-        ]
+    """Changes of an execution, what a person has dealt with, and the audit log."""
 
     @over_a_store
     async def test_the_audit_log_keeps_what_people_did_in_order(
@@ -190,20 +98,16 @@ class MendingContract(StoreContract):
     @over_a_store
     async def test_an_act_and_its_entry_are_one(self, store: CheckpointStore) -> None:
         await store.save(
-            new_execution("failed", status=ExecutionStatus.FAILED),
             new_execution("blocked", blocked_reason="died", status=ExecutionStatus.RUNNING),
             new_execution("runs", status=ExecutionStatus.RUNNING),
         )
-        await store.reopen_execution("failed", new_audit_entry("retry", "failed"), now=NOON)
         assert await store.unblock_execution(
             "blocked", new_audit_entry("unblock", "blocked"), now=NOON
         )
         await store.send_signal(new_signal("runs", "$cancel"), new_audit_entry("cancel", "runs"))
-        for one in ("failed", "blocked", "runs"):
+        for one in ("blocked", "runs"):
             assert len(await store.load_audit_log(one)) == 1
         # What is not done is not noted.
-        with pytest.raises(ExecutionConflictError):
-            await store.reopen_execution("runs", new_audit_entry("retry", "runs"), now=NOON)
         assert not await store.unblock_execution(
             "runs", new_audit_entry("unblock", "runs"), now=NOON
         )
@@ -234,8 +138,6 @@ class MendingContract(StoreContract):
             ]
             assert await store.acknowledge(one, new_audit_entry("acknowledge", one), now=NOON) == 0
             assert len(await store.load_audit_log(one)) == 1
-            with pytest.raises(ExecutionConflictError):
-                await store.reopen_execution(one, now=NOON)
 
     @over_a_store
     async def test_what_is_not_over_has_nothing_to_acknowledge(
@@ -253,7 +155,7 @@ class MendingContract(StoreContract):
     ) -> None:
         for before in (ExecutionStatus.FAILED, ExecutionStatus.RUNNING):
             one = f"e {before}"
-            broken = execution_with_everything(one, status=before)
+            broken = execution_with_everything(one, status=before, is_paused=False)
             await store.save(
                 broken,
                 new_checkpoint(one, 0, status=StepStatus.COMPLETED, event=1),

@@ -13,6 +13,7 @@ from durable_workflow_sqlite import (
     CheckpointStore,
     ClaimLostError,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionNotFoundError,
     ExecutionStatus,
     NewExecution,
@@ -53,6 +54,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     over_a_store,
     over_workers,
     queued,
+    send,
     taken,
     without_ids,
 )
@@ -83,7 +85,7 @@ class RecordsContract(StoreContract):
         signal = WorkflowSignal(
             workflow_execution_id="a", signal_name="go", payload='{"a": [1]}', created_at=NOON
         )
-        sent = await store.send_signal(signal)
+        sent = await send(store, signal)
         assert await store.load_workflow("x") == workflow
         for execution in executions:
             assert await loaded(store, execution.workflow_execution_id) == execution
@@ -235,7 +237,7 @@ class RecordsContract(StoreContract):
         await store.save(new_timer("e", "t", NOON))
         await store.save(new_timer("e", "t", NOON + MINUTE))
         assert (await taken(store, "e")).pending_timers == [new_timer("e", "t", NOON + MINUTE)]
-        signal = await store.send_signal(new_signal("e", "go", created_at=NOON))
+        signal = await send(store, new_signal("e", "go", created_at=NOON))
         again = msgspec.structs.replace(signal, payload="2")
         await store.save(again)
         assert await store.load_pending_signals("e") == [again]
@@ -359,7 +361,7 @@ class RecordsContract(StoreContract):
         await store.save(new_execution("e"), new_execution("f"))
         # The later one says that it is older: arrival counts, and no clock.
         arrived = [
-            await store.send_signal(new_signal("e", name, created_at=NOON - number * MINUTE))
+            await send(store, new_signal("e", name, created_at=NOON - number * MINUTE))
             for number, name in enumerate(("go", "stop", "go"))
         ]
         await store.send_signal(new_signal("f", "go"))
@@ -388,9 +390,9 @@ class RecordsContract(StoreContract):
             new_signal("e", "go", status=SignalStatus.EXPIRED),
         )
         # The later ones say that they are older: arrival counts, and no clock.
-        stop = await store.send_signal(new_signal("e", "stop", created_at=NOON))
-        first = await store.send_signal(new_signal("e", "go", created_at=NOON - MINUTE))
-        second = await store.send_signal(new_signal("e", "go", created_at=NOON - 2 * MINUTE))
+        stop = await send(store, new_signal("e", "stop", created_at=NOON))
+        first = await send(store, new_signal("e", "go", created_at=NOON - MINUTE))
+        second = await send(store, new_signal("e", "go", created_at=NOON - 2 * MINUTE))
         for names in (
             ["go", "stop"],
             ["stop", "go", "never"],
@@ -409,7 +411,7 @@ class RecordsContract(StoreContract):
         self, store: CheckpointStore
     ) -> None:
         await store.save(new_execution("e"))
-        sent = await store.send_signal(new_signal("e", "go", payload="7", created_at=NOON))
+        sent = await send(store, new_signal("e", "go", payload="7", created_at=NOON))
         refused = msgspec.structs.replace(
             sent, status=SignalStatus.REFUSED, refused_reason="it is not a string"
         )
@@ -417,6 +419,62 @@ class RecordsContract(StoreContract):
         assert await store.load_signals("e") == [refused]
         assert await store.load_pending_signals("e") == []
         assert await store.load_next_signals("e", ["go"]) == []
+
+    @over_a_store
+    async def test_an_execution_keeps_one_signal_of_a_key_whatever_becomes_of_it(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(new_execution("e"), new_execution("f"))
+        entry = new_audit_entry("note")
+        signal = new_signal("e", "go", payload="1", signal_key="mail-88", created_at=NOON)
+        stored = await send(store, signal)
+        assert stored.signal_key == "mail-88"
+        again = new_signal("e", "on", payload="2", signal_key="mail-88")
+        states = [stored]
+        for changes in (
+            {},
+            {"status": SignalStatus.REFUSED, "refused_reason": "it is a number"},
+            {"status": SignalStatus.DELIVERED},
+        ):
+            states.append(msgspec.structs.replace(stored, **changes))
+            await store.save(states[-1])
+            assert await store.send_signal(again, entry) is None
+            await store.save(send=[again])  # it is left out
+            with pytest.raises(StoreError):
+                await store.save(again, entry)
+            assert await store.load_signals("e") == [states[-1]]
+            assert await store.load_keyed_signal("e", "mail-88") == states[-1]
+        assert await store.load_audit_log("e") == []
+        assert await store.load_keyed_signal("f", "mail-88") is None
+        assert await store.load_keyed_signal("e", "mail-89") is None
+        # Another key, none, and another execution: each is another message.
+        for other in (
+            new_signal("e", "go", signal_key="mail-89"),
+            new_signal("e", "go"),
+            new_signal("e", "go"),
+            new_signal("f", "go", signal_key="mail-88"),
+        ):
+            await send(store, other)
+        assert len(await store.load_signals("e")) == 4
+        # It was sent, also if the execution is over: that is what its sender wants to know.
+        await store.save(new_execution("e", status=ExecutionStatus.COMPLETED))
+        assert await store.send_signal(again, entry) is None
+        with pytest.raises(ExecutionFinishedError):
+            await store.send_signal(new_signal("e", "go", signal_key="mail-90"), entry)
+        assert await store.load_audit_log("e") == []
+
+    @over_workers
+    async def test_of_signals_with_one_key_at_once_one_is_stored(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        await store.save(new_execution("e"))
+        other = await open_another()
+        signals = [new_signal("e", "go", payload=str(n), signal_key="mail") for n in range(20)]
+        stored = await asyncio.gather(
+            *(one.send_signal(signal) for signal in signals for one in (store, other))
+        )
+        (only,) = [one for one in stored if one is not None]
+        assert await store.load_signals("e") == [only]
 
     @over_a_store
     async def test_open_waits_are_those_that_have_begun_and_not_ended(
@@ -457,8 +515,15 @@ class RecordsContract(StoreContract):
         for status in ExecutionStatus:
             entry = new_audit_entry("cancel", status)
             await store.save(new_execution(status, status=status))
+            if status in FINAL:
+                with pytest.raises(ExecutionFinishedError) as raised:
+                    await store.request_cancel(status, entry, now=NOON)
+                assert raised.value.workflow_execution_id == raised.value.status == status
+                assert await store.load_signals(status) == []
+                assert await store.load_audit_log(status) == []
+                continue
             request = await store.request_cancel(status, entry, now=NOON)
-            may_be = status not in (*FINAL, ExecutionStatus.COMPENSATING)
+            may_be = status is not ExecutionStatus.COMPENSATING
             assert (request is not None) is may_be
             pending = await store.load_pending_signals(status)
             assert pending == ([] if request is None else [request])
@@ -502,7 +567,7 @@ class RecordsContract(StoreContract):
         ]
         for bad, error in (
             (new_checkpoint("unknown", 0), StoreError),
-            (new_execution("over", status=ExecutionStatus.RUNNING), ExecutionConflictError),
+            (new_execution("over", status=ExecutionStatus.RUNNING), ExecutionFinishedError),
         ):
             for records in ([*good, bad], [bad, *good], [*good[:3], bad, *good[3:]]):
                 with pytest.raises(error):
@@ -552,9 +617,9 @@ class RecordsContract(StoreContract):
             final = execution_with_everything(status, status=status)
             await store.save(final)
             for late in ExecutionStatus:
-                with pytest.raises(ExecutionConflictError) as raised:
+                with pytest.raises(ExecutionFinishedError) as raised:
                     await store.save(new_execution(status, status=late, output_data="2"))
-                assert raised.value.workflow_execution_id == status
+                assert raised.value.workflow_execution_id == raised.value.status == status
                 assert await loaded(store, status) == final
             # As it is, it may be saved again.
             await store.save(final, new_checkpoint(status, 0))
@@ -586,7 +651,7 @@ class RecordsContract(StoreContract):
     async def test_an_execution_is_created_with_a_claim(self, store: CheckpointStore) -> None:
         workflow = Workflow(workflow_id="w2", workflow_type="w", created_at=NOON)
         execution = execution_with_everything(
-            "e", workflow_id="w2", blocked_reason=None, trouble=None
+            "e", workflow_id="w2", blocked_reason=None, trouble=None, is_paused=False
         )
         claim = await created(store, execution, workflow)
         assert (claim.workflow_execution_id, claim.worker_id) == ("e", store.worker_id)
@@ -665,6 +730,35 @@ class RecordsContract(StoreContract):
             for one in ("old", "new"):
                 assert len(await store.load_audit_log(one)) == 1
         assert await store.load_workflows() == [WORKFLOW]
+
+    @over_a_store
+    async def test_a_new_execution_gets_its_signals_with_it(self, store: CheckpointStore) -> None:
+        def signals(one: str) -> list[WorkflowSignal]:
+            return [new_signal(one, "go", payload="1", signal_key="k"), new_signal(one, "stop")]
+
+        claim = await store.create_execution(
+            WORKFLOW, new_execution("e", status=ExecutionStatus.RUNNING), None, *signals("e")
+        )
+        assert claim is not None
+        later = NOON + MINUTE
+        assert await store.enqueue_execution(WORKFLOW, queued("f", later), None, *signals("f"))
+        for one in ("e", "f"):
+            names = [signal.signal_name for signal in await store.load_pending_signals(one)]
+            assert names == ["go", "stop"]
+            again = queued(one, NOON)
+            assert await store.create_execution(WORKFLOW, again, None, *signals(one)) is None
+            assert not await store.enqueue_execution(WORKFLOW, again, None, *signals(one))
+            assert len(await store.load_signals(one)) == 2
+        # Its worker has the one. The other is delayed as long as it was to be.
+        assert (await loaded(store, "e")).available_at is None
+        assert (await loaded(store, "f")).available_at == later
+        twice = [new_signal("g", "go", signal_key="k") for _ in range(2)]
+        with pytest.raises(StoreError):
+            await store.create_execution(WORKFLOW, new_execution("g"), None, *twice)
+        with pytest.raises(StoreError):
+            await store.enqueue_execution(WORKFLOW, queued("g", NOON), None, *twice)
+        assert await store.load_execution("g") is None
+        await store.save(new_checkpoint("e", 0), claim=claim)
 
     # Starting and signalling others
 
@@ -773,7 +867,7 @@ class RecordsContract(StoreContract):
     @over_a_store
     async def test_a_write_under_a_lost_claim_changes_nothing(self, store: CheckpointStore) -> None:
         lost = await created(store, new_execution("e"))
-        signal = await store.send_signal(new_signal("e", "go"))
+        signal = await send(store, new_signal("e", "go"))
         timer = new_timer("e", "t", NOON)
         await store.save(timer)
         await store.release_claims([lost])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, TypeVarTuple
@@ -12,9 +12,12 @@ from durable_workflow_sqlite import (
     Cancellation,
     DurableEngine,
     ExecutionStatus,
+    NewSignal,
+    SignalResult,
     WorkflowGuarantee,
 )
-from durable_workflow_sqlite.engine.workflow import AnyWorkflow, Startable, check_workflow
+from durable_workflow_sqlite.engine.startable import Startable
+from durable_workflow_sqlite.engine.workflow import AnyWorkflow, check_workflow
 from durable_workflow_sqlite.testing.history import History
 from durable_workflow_sqlite.testing.simulation import BEGINNING, Simulation, never
 
@@ -86,11 +89,18 @@ class AsyncSandbox(Simulation):
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> R:
         """`start`, then `result`: let time pass until the execution has ended."""
         __tracebackhide__ = True
         execution = await self.start(
-            workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
+            workflow,
+            *args,
+            execution_id=execution_id,
+            ttl=ttl,
+            guarantee=guarantee,
+            tags=tags,
+            signals=signals,
         )
         return await execution.result()
 
@@ -102,6 +112,7 @@ class AsyncSandbox(Simulation):
         ttl: timedelta | None = None,
         guarantee: WorkflowGuarantee = WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> AsyncSandboxExecution[R]:
         """The same as `engine.start`; the default ids are "NAME-1", then "NAME-2"."""
         definition = check_workflow(workflow)
@@ -109,7 +120,13 @@ class AsyncSandbox(Simulation):
         execution_id = execution_id or self._new_id(definition)
         await self.ask(
             lambda engine: engine.start(
-                workflow, *args, execution_id=execution_id, ttl=ttl, guarantee=guarantee, tags=tags
+                workflow,
+                *args,
+                execution_id=execution_id,
+                ttl=ttl,
+                guarantee=guarantee,
+                tags=tags,
+                signals=signals,
             )
         )
         return AsyncSandboxExecution(self, execution_id, definition.result_type)
@@ -123,6 +140,7 @@ class AsyncSandbox(Simulation):
         priority: int = 0,
         ttl: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
+        signals: Sequence[NewSignal] = (),
     ) -> AsyncSandboxExecution[R]:
         """The same as `engine.enqueue`; the default ids are as in `start`."""
         definition = check_workflow(workflow)
@@ -138,6 +156,7 @@ class AsyncSandbox(Simulation):
                 priority=priority,
                 ttl=ttl,
                 tags=tags,
+                signals=signals,
             )
         )
         return AsyncSandboxExecution(self, execution_id, definition.result_type)
@@ -259,9 +278,11 @@ class AsyncSandboxExecution(Generic[R_co]):
         """What is recorded of the execution."""
         return await self._sandbox.history(self._execution_id)
 
-    async def signal(self, name: str, payload: object = None) -> None:
+    async def signal(
+        self, name: str, payload: object = None, *, key: str | None = None
+    ) -> SignalResult:
         """As `engine.send_signal`."""
-        await self._sandbox.signal(self._execution_id, name, payload)
+        return await self._sandbox.signal(self._execution_id, name, payload, key=key)
 
     async def cancel(self) -> Cancellation:
         """As `engine.cancel`."""

@@ -178,14 +178,14 @@ class _WatchedStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def save(self, *records: Record, claim: WorkflowClaim | None = None) -> None:
+    async def save(self, *records: Record, claim: WorkflowClaim | None = None, **more: Any) -> None:
         process = self._process
         steps = [one for one in records if isinstance(one, StepCheckpoint)]
         for step in steps:
             if step.status is not StepStatus.INTENT:
                 process.acting.pop(_place(step), None)
                 await process.reach(step, "after")
-        await self._store.save(*records, claim=claim)
+        await self._store.save(*records, claim=claim, **more)
         for one in records:
             process.is_saved(one)
         for step in steps:
@@ -204,9 +204,9 @@ class _WatchedStore:
     begin_step = CheckpointStore.begin_step
     finish_step = CheckpointStore.finish_step
 
-    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal:
+    async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal | None:
         sent = await self._store.send_signal(signal, *records)
-        self._process.signals_sent += 1
+        self._process.signals_sent += sent is not None
         return sent
 
     async def release_claims(

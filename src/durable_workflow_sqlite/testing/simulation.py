@@ -12,9 +12,10 @@ from durable_workflow_sqlite import (
     CheckpointStore,
     DurableEngine,
     EngineStoppedError,
-    ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionStatus,
     Record,
+    SignalResult,
     StepCheckpoint,
     StepKind,
     StepStatus,
@@ -148,7 +149,9 @@ class Simulation(Plannable):
                 if not process.is_dead:
                     raise
 
-    async def signal(self, execution_id: str, name: str, payload: object = None) -> None:
+    async def signal(
+        self, execution_id: str, name: str, payload: object = None, *, key: str | None = None
+    ) -> SignalResult:
         """As `engine.send_signal`; it arrives once, also if the process dies over it."""
         waiting = len(await (await self._running()).store.load_pending_signals(execution_id, name))
         while True:
@@ -156,17 +159,15 @@ class Simulation(Plannable):
             before = process.signals_sent
             assert process.engine is not None
             try:
-                await process.engine.send_signal(execution_id, name, payload)
+                return await process.engine.send_signal(execution_id, name, payload, key=key)
             except EngineStoppedError:
                 if not process.is_dead:
                     raise
-            else:
-                return
             store = (await self._running()).store
             if process.signals_sent > before or waiting < len(
                 await store.load_pending_signals(execution_id, name)
             ):
-                return
+                return SignalResult.SENT
 
     async def cancel(self, execution_id: str) -> Cancellation:
         """As `engine.cancel`."""
@@ -347,7 +348,7 @@ class Simulation(Plannable):
                 await self.cancel(execution_id)
             else:
                 await self.signal(execution_id, due.signal, due.payload)
-        except ExecutionConflictError as error:
+        except ExecutionFinishedError as error:
             raise AssertionError(f"{due} came too late: {error}") from error
         return True
 

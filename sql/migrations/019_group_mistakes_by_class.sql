@@ -1,0 +1,3 @@
+-- The column place of the views workflow_in_trouble and workflow_problems has the class
+-- of the error of a mistake in the code where no line of code is known, so that such
+-- mistakes are different groups.

@@ -1,0 +1,180 @@
+"""The children of an execution: starting them, and waiting for their ends before undoing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.actions import reference
+from durable_workflow_sqlite.engine.child_calls import (
+    ChildCall,
+    ChildEnd,
+    SendCall,
+    SignalCall,
+    end_of_record,
+    read_end,
+)
+from durable_workflow_sqlite.engine.clock import later
+from durable_workflow_sqlite.engine.run import SAVE_AGAIN_AFTER_S, Run
+from durable_workflow_sqlite.engine.step_notifications import tell_complete
+from durable_workflow_sqlite.engine.steps import CutOff
+from durable_workflow_sqlite.errors import (
+    ExecutionConflictError,
+    StoreBusyError,
+    StoreFullError,
+)
+from durable_workflow_sqlite.records import (
+    CHILD_SIGNAL,
+    NewExecution,
+    StepCheckpoint,
+    StepStatus,
+    WorkflowExecution,
+    WorkflowGuarantee,
+    WorkflowSignal,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from datetime import datetime
+
+    from durable_workflow_sqlite.engine.history import RecordedHistory
+
+
+FIRST_PAUSE_S: Final = 0.02
+LONGEST_PAUSE_S: Final = 1.0
+"""Between two looks at children that are to end, the pauses grow from one to the other."""
+
+
+async def record_sent(run: Run, call: SendCall) -> None:
+    """Start a child or send a signal, and record it, in one transaction.
+
+    Raises CutOff if nobody waits for it any more, before it was sent.
+    """
+    environment = run.environment
+    started_at = environment.clock.now()
+    while True:
+        if call.is_given_up or run.is_finishing or run.stops_after_steps is not None:
+            raise CutOff
+        call.has_begun = True
+        outcome = StepCheckpoint(
+            workflow_execution_id=run.id,
+            branch=call.place[0],
+            step_index=call.place[1],
+            step_name=call.name,
+            status=StepStatus.COMPLETED,
+            output_data=call.output,
+            compensate_ref=None if call.compensate is None else reference(call.compensate),
+            started_at=started_at,
+            completed_at=run.completion_time(),
+            event=run.next_event(call),
+        )
+        call.value = call.decode(call.output)
+        along = run.running(progressed=True)
+        try:
+            if isinstance(call, ChildCall):
+                await _start(run, call, outcome, along)
+            else:
+                assert isinstance(call, SignalCall)
+                signal = _signal(call, started_at)
+                await run.save_taken(call, outcome, *along, send=[signal])
+        except (StoreBusyError, StoreFullError):
+            if run.trouble is not None:
+                raise
+            # The outcome of a step waits to be saved as well.
+            await asyncio.sleep(SAVE_AGAIN_AFTER_S)
+        else:
+            break
+    tell_complete(run, outcome, started_at, replayed=False)
+
+
+async def _start(
+    run: Run, call: ChildCall, outcome: StepCheckpoint, along: tuple[WorkflowExecution, ...]
+) -> None:
+    child = _record_of(run, call)
+    new = NewExecution(workflow=call.definition.record, execution=child)
+    try:
+        await run.save_taken(call, outcome, *along, start=[new])
+    except ExecutionConflictError:
+        found = await run.environment.store.load_execution(call.to)
+        if found is None or not _is_same(found, child):
+            run.stop(
+                ExecutionConflictError(
+                    f"execution {run.id!r} cannot start {call.describe()}: another execution has"
+                    f" the id {call.to!r}",
+                    workflow_execution_id=run.id,
+                )
+            )
+            raise
+        # It was started before this execution was to run again from an earlier step.
+        outcome = msgspec.structs.replace(outcome, event=run.next_event(call))
+        await run.save_taken(call, outcome, *along)
+
+
+def _record_of(run: Run, call: ChildCall) -> WorkflowExecution:
+    parent, now = run.record, run.environment.clock.now()
+    return WorkflowExecution(
+        workflow_execution_id=call.to,
+        workflow_id=call.definition.record.workflow_id,
+        input_data=call.input_data,
+        ttl_expires_at=None if call.ttl is None else later(now, call.ttl),
+        guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
+        priority=parent.priority,
+        available_at=now,
+        parent_execution_id=run.id,
+        root_execution_id=parent.root_execution_id or run.id,
+        on_parent_end=call.on_parent_end,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _is_same(found: WorkflowExecution, child: WorkflowExecution) -> bool:
+    return (
+        found.parent_execution_id == child.parent_execution_id
+        and found.workflow_id == child.workflow_id
+        and serialization.is_same_json(found.input_data, child.input_data)
+    )
+
+
+def _signal(call: SignalCall, now: datetime) -> WorkflowSignal:
+    return WorkflowSignal(
+        workflow_execution_id=call.to,
+        signal_name=call.signal_name,
+        payload=call.payload,
+        created_at=now,
+    )
+
+
+async def not_over(run: Run, children: Iterable[ChildCall]) -> list[str]:
+    """The ids of those of some children that have not ended."""
+    ids = [one.to for one in children if one.is_recorded or one.last is not None]
+    if not ids:
+        return []
+    statuses = await run.environment.store.load_statuses(ids)
+    return [one for one in ids if one in statuses and not statuses[one].is_terminal]
+
+
+async def until_over(run: Run, children: Collection[ChildCall]) -> None:
+    """Wait until some children have ended; they have been asked to cancel."""
+    pause = FIRST_PAUSE_S
+    while await not_over(run, children):
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+async def end_of(run: Run, call: ChildCall, history: RecordedHistory) -> ChildEnd | None:
+    """How a child ended, which is over; None if nothing says it any more."""
+    name = CHILD_SIGNAL + call.to
+    for signal in await run.environment.store.load_pending_signals(run.id, name):
+        return read_end(signal.payload, call.to)
+    for _, step in history.steps():
+        last = step.last
+        if last is not None and last.step_name == name and last.output_data is not None:
+            return read_end(last.output_data, call.to)
+    child = await run.environment.store.load_execution(call.to)
+    if child is None or not child.status.is_terminal:
+        return None
+    return read_end(end_of_record(child), call.to)

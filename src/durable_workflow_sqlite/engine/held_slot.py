@@ -1,0 +1,61 @@
+"""The slot of one execution: held while its code runs, and lent while it only waits."""
+
+from __future__ import annotations
+
+from durable_workflow_sqlite.engine.slots import Slots
+from durable_workflow_sqlite.engine.under_way import UnderWay
+
+
+class HeldSlot:
+    """id: of the execution. under_way: what runs functions of the user now, or is about to.
+
+    slots: where it holds one while its code runs; None if it was started here, and not claimed.
+    """
+
+    __slots__ = ("_is_without_slot", "id", "slots", "under_way")
+
+    def __init__(self, execution_id: str) -> None:
+        self.id = execution_id
+        self.slots: Slots | None = None
+        self._is_without_slot = False
+        self.under_way: dict[UnderWay, None] = {}
+
+    def begins_to_wait(self, one: UnderWay, *, for_thread: bool = False) -> None:
+        """For the time of its next attempt, or for a thread: it may be cancelled meanwhile."""
+        one.interruptible = one.is_pausing = True
+        one.waits_for_thread = for_thread
+        self.lend_slot_if_waiting()
+
+    def waits_no_more(self, one: UnderWay) -> None:
+        """It goes on."""
+        one.interruptible = one.is_pausing = one.waits_for_thread = False
+        self.take_slot()
+
+    def lend_slot_if_waiting(self) -> None:
+        """If all that is under way only waits, others may be claimed in its place."""
+        if self.slots is None or not all(one.is_pausing for one in self.under_way):
+            return
+        if any(one.waits_for_thread for one in self.under_way):
+            self._is_without_slot = True
+            self.slots.lend_for_thread(self.id)
+        else:
+            self.lend_slot()
+
+    def take_slot(self) -> None:
+        """Its code runs again."""
+        self._is_without_slot = False
+        if self.slots is not None:
+            self.slots.take(self.id)
+
+    def leave_slot(self) -> None:
+        """It has left this worker: it takes no slot again."""
+        self.lend_slot()
+        if self.slots is not None:
+            self.slots.clear(self.id)
+        self.slots = None
+
+    def lend_slot(self) -> None:
+        """It only waits: others may be claimed in its place."""
+        self._is_without_slot = True
+        if self.slots is not None:
+            self.slots.lend(self.id)

@@ -1,0 +1,151 @@
+"""The places of what a workflow function asks for: each call takes the next number."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Coroutine
+from datetime import datetime
+from typing import Any, Final, Self
+
+from durable_workflow_sqlite.engine.body import Body
+from durable_workflow_sqlite.engine.history import TIMERS, Place, StepHistory, mismatch
+from durable_workflow_sqlite.engine.operations import Operation
+from durable_workflow_sqlite.errors import SerializationError
+from durable_workflow_sqlite.records import StepKind, check_identifier, check_text
+
+_KEY_NAMESPACE: Final = uuid.UUID("b5b1a4a4-6f0e-4f7c-9a51-3f6a0d0c7a11")
+
+
+class Numbering:
+    """One branch of a workflow function: its numbers, its random numbers, its branches."""
+
+    __slots__ = ("_body", "_branch", "_keyed", "_made")
+
+    def __init__(self, body: Body, branch: str = "") -> None:
+        self._body = body
+        self._branch = branch
+        self._keyed: tuple[int, str] | None = None
+        self._made = 0
+        body.asked[branch] = 0
+
+    @property
+    def execution_id(self) -> str:
+        """The id of the execution that this context belongs to."""
+        return self._body.execution_id
+
+    @property
+    def history_length(self) -> int:
+        """How many outcomes the workflow function has got in this run; the same on every replay.
+
+        A long history takes long to replay: see `continue_as_new`.
+        """
+        return self._body.heard
+
+    def now(self) -> datetime:
+        """The time of the last event that the workflow function got, in UTC.
+
+        It is the same on every replay, and does not change while the function computes.
+        """
+        self._body.check_open()
+        return self._body.loop.now
+
+    def random(self) -> float:
+        """A random number from 0 to 1, but never 1; the same on every replay.
+
+        If you need more numbers, seed a generator: `random.Random(ctx.random())`. Not for secrets.
+        """
+        return (int.from_bytes(self._random_bytes()[:7]) >> 3) / (1 << 53)
+
+    def uuid4(self) -> uuid.UUID:
+        """A random UUID; the same on every replay. Not for secrets."""
+        return uuid.UUID(bytes=self._random_bytes()[:16], version=4)
+
+    def _random_bytes(self) -> bytes:
+        from hashlib import sha256  # it loads OpenSSL, and few workflows need it
+
+        self._body.check_open()
+        self._made += 1
+        body = self._body
+        seed = repr((body.execution_id, body.started_at.isoformat(), self._branch, self._made))
+        return sha256(seed.encode()).digest()
+
+    def branch(self, key: str, *, repeat: bool = False) -> Self:
+        """A context with its own numbers: you can change its steps without changing the others.
+
+        key: the name of the branch, the same on every replay; for example the id of an item.
+        repeat: whether the key may be used again; its second branch is then "KEY#2", and so on.
+
+        Raises ValueError if a branch has this key already, and `repeat` is not set.
+        """
+        self._body.check_open()
+        check_text("a branch's key", key, required=True)
+        path = f"{self._branch}/{key}" if self._branch else key
+        body = self._body
+        if path == TIMERS:
+            raise ValueError(
+                f"the branch key {TIMERS!r} is reserved for the library; use another key"
+            )
+        if path in body.asked:
+            if not repeat:
+                raise ValueError(
+                    f"branch {path!r} exists already. Give each branch its own key, or write"
+                    " repeat=True. To go on with a branch, use the context that branch() returned"
+                )
+            path = body.next_of(path)
+        return type(self)(body, path)
+
+    def idempotency_key(self, step: str) -> str:
+        """A key for the next step of this context; it is the same each time that the step runs.
+
+        step: the name of the step.
+
+        Pass the key to the service that you call, so that it recognizes a repeated call:
+        `await ctx.step("pay", pay, order, ctx.idempotency_key("pay"))`. The next step must have
+        this name. Otherwise it raises ValueError, because the key would belong to another step.
+        """
+        check_identifier("a step's name", step)
+        self._body.check_open()
+        index = self._body.asked[self._branch]
+        self._keyed = index, step
+        return self._key((self._branch, index), step)
+
+    def _key(self, place: Place, name: str) -> str:
+        parts: tuple[object, ...] = (self._body.execution_id, place[0], place[1], name)
+        if self._body.run_number > 1:
+            parts += (self._body.run_number,)
+        return str(uuid.uuid5(_KEY_NAMESPACE, repr(parts)))
+
+    def _ask(self, call: Operation) -> Coroutine[Any, Any, Any]:
+        body = self._body
+        return body.calls.add(body.ask(call))
+
+    def _refuse(self, refusal: SerializationError) -> None:
+        """Refuse a type, unless the outcome is already recorded: then it is read as before."""
+        if not self._body.history.has_outcome((self._branch, self._body.asked[self._branch])):
+            raise refusal
+
+    def _next(self, name: str, kind: StepKind) -> tuple[Place, StepHistory | None]:
+        """Take the next number, and look up what is recorded there."""
+        body = self._body
+        branch = self._branch
+        index = body.asked[branch]
+        place = (branch, index)
+        if not (body.is_open and body.loop.is_running_now):
+            body.check_open()
+            return place, None  # nothing comes of it: it waits until the body is dropped
+        if self._keyed is not None and self._keyed[0] == place[1]:
+            keyed = self._keyed[1]
+            if name != keyed or kind is not StepKind.STEP:
+                raise ValueError(
+                    f"idempotency_key({keyed!r}) must be followed by step {keyed!r} of the same"
+                    f" context, but the next call is {kind.lower()} {name!r}"
+                )
+        history = body.history.take(place)
+        body.asked[branch] = index + 1
+        body.steps_begun += 1
+        recorded = None if history is None else history.last
+        if recorded is not None and (recorded.step_name != name or recorded.kind != kind):
+            error = mismatch(body.execution_id, recorded, kind, name)
+            body.fail(error)
+            raise error
+        return place, history
