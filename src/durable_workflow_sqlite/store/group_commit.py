@@ -436,7 +436,7 @@ class GroupCommit:
                 raise
 
     def _look_at_files_now_and_then(self, now: float) -> None:
-        if now >= self._look_at_files_at:
+        if self._is_restored or now >= self._look_at_files_at:
             self._check_files()
 
     def _check_files(self) -> None:
