@@ -74,6 +74,7 @@ def start(
 ) -> None:
     """Enqueue an execution of a workflow by its name, for a worker that has its code. The file must
     know the workflow. Prints the id."""
+    # Most of this function is its signature: what the options are, and what they mean.
     args = [] if text is None else _arguments(text)
     sent = [_signal(one) for one in signals or ()]
 

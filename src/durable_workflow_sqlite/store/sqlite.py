@@ -119,18 +119,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         *,
         synchronous: Synchronous = "normal",
     ) -> None:
-        if synchronous not in ("normal", "full"):
-            raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}')
-        try:
-            if connection.in_transaction:
-                raise StoreError("the connection is in a transaction; commit or roll it back first")
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot use the connection: {error}") from error
-        except AttributeError:
-            raise TypeError(
-                f"connection must be an open sqlite3.Connection, not {connection!r}; to open"
-                " a file, use SqliteCheckpointStore.file(path)"
-            ) from None
+        # It is long: all parts of the store are made here, and what each of them is given.
+        _check_usable(connection, synchronous)
         self._connection = connection
         self._owns_connection = False
         self._restore = (
@@ -603,27 +593,24 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
                 f"execution {execution.workflow_execution_id!r} is in queue {execution.queue!r}:"
                 " it can be enqueued, and not begin at once"
             )
-        served = (workflow.workflow_type, workflow.version)
+        serves = [(workflow.workflow_type, workflow.version)]
         self._claims.be_alive()
 
         def create() -> WorkflowClaim | None:
             if not self._insert(new):
                 return None
             claim = self._claims.insert(
-                execution.workflow_execution_id, execution.status, execution.created_at
+                execution.workflow_execution_id, execution.status, execution.created_at, serves
             )
             self._save_all(records, None, [])
             if claim is None:
                 self._hold(execution)
-            else:
-                self._membership.tell([served], now=execution.created_at)
             return claim
 
         claim = await self._commit.write(create)
         if claim is not None:
             self._known_workflows.add(workflow.workflow_id)
-            self._claims.took([claim])
-            self._membership.told([served])
+            self._claims.took([claim], serves)
         return claim
 
     def _hold(self, execution: WorkflowExecution) -> None:
@@ -1135,6 +1122,22 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
 
     async def delete_old_signals(self, before: datetime, *, batch_size: int = 500) -> int:
         return await self._retention.delete_old_signals(before, batch_size)
+
+
+def _check_usable(connection: sqlite3.Connection, synchronous: str) -> None:
+    """Raise ValueError, TypeError or StoreError for what a store cannot be opened with."""
+    if synchronous not in ("normal", "full"):
+        raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}')
+    try:
+        if connection.in_transaction:
+            raise StoreError("the connection is in a transaction; commit or roll it back first")
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot use the connection: {error}") from error
+    except AttributeError:
+        raise TypeError(
+            f"connection must be an open sqlite3.Connection, not {connection!r}; to open"
+            " a file, use SqliteCheckpointStore.file(path)"
+        ) from None
 
 
 def _by_deadline(timers: list[WorkflowTimer]) -> list[WorkflowTimer]:
