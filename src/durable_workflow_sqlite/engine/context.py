@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from asyncio import events
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import ContextVar, copy_context
 from datetime import datetime, timedelta
 from typing import (
     TYPE_CHECKING,
     Any,
     Final,
+    Literal,
     TypeVar,
     TypeVarTuple,
     Unpack,
@@ -20,10 +21,12 @@ from typing import (
 from durable_workflow_sqlite.engine import hints, serialization
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.composing import Composing
+from durable_workflow_sqlite.engine.mapping import AT_ONCE, MapCall
 from durable_workflow_sqlite.engine.operations import OnCancel, StepCall, WaitCall
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
+from durable_workflow_sqlite.engine.startable import Startable, StartableDefinition
 from durable_workflow_sqlite.errors import SerializationError
-from durable_workflow_sqlite.records import StepKind, check_identifier, check_time
+from durable_workflow_sqlite.records import StepKind, check_identifier, check_integer, check_time
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -191,6 +194,125 @@ class WorkflowContext(Composing):
             self._body.undoable[place] = call
         return self._ask(call)
 
+    @overload
+    def map(
+        self,
+        name: str,
+        over: Startable[T, R],
+        items: Iterable[T],
+        *,
+        key: Callable[[T], str] | None = None,
+        max_concurrency: int = AT_ONCE,
+        on_error: Literal["cancel"] = "cancel",
+        compensate: Callable[[R], object] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: timedelta | None = None,
+    ) -> Coroutine[Any, Any, list[R]]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        over: Callable[[T], Awaitable[R]],
+        items: Iterable[T],
+        *,
+        key: Callable[[T], str] | None = None,
+        max_concurrency: int = AT_ONCE,
+        on_error: Literal["cancel"] = "cancel",
+        compensate: Callable[[R], object] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: timedelta | None = None,
+    ) -> Coroutine[Any, Any, list[R]]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        over: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        key: Callable[[T], str] | None = None,
+        max_concurrency: int = AT_ONCE,
+        on_error: Literal["cancel"] = "cancel",
+        compensate: Callable[[R], object] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: timedelta | None = None,
+    ) -> Coroutine[Any, Any, list[R]]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        over: Startable[T, R] | Callable[[T], Awaitable[R]] | Callable[[T], R],
+        items: Iterable[T],
+        *,
+        key: Callable[[T], str] | None = None,
+        max_concurrency: int = AT_ONCE,
+        on_error: Literal["collect"],
+        compensate: Callable[[R], object] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: timedelta | None = None,
+    ) -> Coroutine[Any, Any, list[R | Exception]]: ...
+
+    def map(
+        self,
+        name: str,
+        over: Callable[..., Any],
+        items: Iterable[Any],
+        *,
+        key: Callable[[Any], str] | None = None,
+        max_concurrency: int = AT_ONCE,
+        on_error: Literal["cancel", "collect"] = "cancel",
+        compensate: Callable[[Any], object] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: timedelta | None = None,
+    ) -> Coroutine[Any, Any, list[Any]]:
+        """Run an action as a step, or a workflow as a child, for each item; return the results.
+
+        over: called with one item. items: may be a generator; the results are in their order.
+        key: gives the name of an item, the same on every replay; by default its number. Each item
+            has a branch of its own, NAME/KEY: so after a crash only what is unfinished runs again.
+        max_concurrency: how many items are under way at once.
+        on_error: "cancel" ends the others at the first error, and raises it. "collect" puts the
+            errors between the results.
+        compensate, timeout: as for `step`, or for `child`. retry: as for `step`; a workflow has
+            none.
+
+        Raises ValueError for a key that comes twice, and at the call for other bad arguments.
+        """
+        check_identifier("a map's name", name)
+        check_integer("max_concurrency", max_concurrency, minimum=1)
+        if on_error not in ("cancel", "collect"):
+            raise ValueError(
+                f'on_error of map {name!r} must be "cancel" or "collect", not {on_error!r}'
+            )
+        is_workflow = isinstance(over, StartableDefinition)
+        if not callable(over):
+            raise TypeError(f"map {name!r} must be given a function or a workflow, not {over!r}")
+        if is_workflow and retry is not None:
+            raise ValueError(f"map {name!r} runs a workflow, which has no retry: leave it out")
+        options: dict[str, Any] = {"compensate": compensate, "timeout": timeout}
+
+        async def child(scope: WorkflowContext, item: Any, started: Callable[..., None]) -> Any:
+            handle = await scope.start_child(name, over, item, **options)
+            started(handle)
+            return await handle.result()
+
+        async def step(scope: WorkflowContext, item: Any, _: Callable[..., None]) -> Any:
+            return await scope.step(name, over, item, **options)
+
+        if not is_workflow:
+            options["retry"] = retry or RetryPolicy()
+        call = MapCall(
+            self.branch(name, repeat=True),
+            items,
+            child if is_workflow else step,
+            key,
+            max_concurrency,
+            self._body.outcome_errors.__contains__ if on_error == "collect" else _never,
+        )
+        return self._body.calls.add(_mapped(call))
+
     def sleep(self, name: str, duration: timedelta) -> Coroutine[Any, Any, None]:
         """Sleep. The deadline is computed once, and stays the same after a restart."""
         check_identifier("a sleep's name", name)
@@ -259,6 +381,14 @@ class WorkflowContext(Composing):
                 payload_type=payload_type,
             )
         )
+
+
+def _never(_: Exception) -> bool:
+    return False
+
+
+async def _mapped(call: MapCall[Any]) -> list[Any]:
+    return await call.run()
 
 
 def _check_duration(what: str, value: object, minimum: timedelta = timedelta(0)) -> None:
