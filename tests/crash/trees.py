@@ -230,8 +230,8 @@ def _of_children(file: Path, executions: dict[str, str]) -> Iterator[str]:
         json.loads(output)
         for (output,) in rows(
             file,
-            "select output_data from step_checkpoints where step_name in ('child', 'middle', 'leaf')"
-            " and kind = 'STEP' and attempt > 0",
+            "select output_data from step_checkpoints"
+            " where step_name in ('child', 'middle', 'leaf') and kind = 'STEP' and attempt > 0",
         )
     )
     for child, parent, root, status in parents:
