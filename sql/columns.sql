@@ -26,7 +26,10 @@
 --    available_at. If the worker may have died of the execution, recovery_count grows;
 --    after too many deaths in a row, blocked_reason says so, and no worker claims the
 --    execution. A worker that cannot run it says so in `trouble`, and releases the claim.
--- 7. What a person does to it is in workflow_audit_log. `durable-workflow prune` deletes
+-- 7. A person may pause it: paused_at says since when. Its worker records the step that
+--    runs, and deletes the claim; available_at stays null until somebody resumes it. A
+--    row of workflow_pauses holds all executions of a workflow, or of every workflow.
+-- 8. What a person does to it is in workflow_audit_log. `durable-workflow prune` deletes
 --    finished executions, and all rows that refer to them.
 --
 -- Times are UTC in ISO-8601 text with six digits and a Z, so that they sort as text:
@@ -63,9 +66,11 @@
 -- trouble_since          when the first worker left it as it is for this reason, since it
 --                        last made progress; it stays while another worker tries
 -- priority               executions with a higher number are claimed first
+-- queue                  the named queue that it is in; null if it is in none
+-- queue_key              its key there: workflow_limits may limit each key
 -- available_at           the time from which any worker may claim it; null while a worker
---                        has it, while it is blocked, while it waits only for a signal, and
---                        when it is final
+--                        has it, while it is blocked or paused, while it waits only for a
+--                        signal, and when it is final
 -- last_event             the last event that the workflow function got before it ended by
 --                        a failure, a cancel or its time to live; null before that, and if
 --                        an older version wrote it
@@ -80,6 +85,11 @@
 -- created_at             when it was started
 -- updated_at             when this row was last written
 -- status_since           since when it has its status; for one that is over, its end
+-- schedule_name          the schedule that started it; null if none did
+-- paused_at              since when a person has paused it: no worker claims it, whatever
+--                        its status; null when it is not paused, and when it is final
+-- paused_by              who paused it: USER@MACHINE, or the name that the caller gave
+-- paused_reason          why, as that person said; null if they did not say
 
 -- step_checkpoints: one attempt of one step, written before and after it runs. Attempt
 -- 0 is the compensation of the step, so the step's own row stays as it was.
@@ -132,7 +142,8 @@
 -- workflow_signal_id     gives the order of arrival
 -- workflow_execution_id  to whom it was sent
 -- signal_name            its name; `$cancel` asks the execution to cancel; `$mended` tells
---                        workers that somebody has corrected it, and is DELIVERED at once;
+--                        workers that somebody has corrected or resumed it, and `$paused`
+--                        that somebody has paused it: both are DELIVERED at once;
 --                        `$resolved` holds what a step that is to be tried again returns
 --                        instead; `$child:ID` says how a child of the execution ended
 -- payload                its data, as JSON; null is the same as 'null'
@@ -155,7 +166,7 @@
 -- workflow_audit_id      gives the order
 -- workflow_execution_id  to which execution it was done
 -- act                    what was done: the library writes retry, unblock, resolve, rerun,
---                        cancel and acknowledge
+--                        cancel, acknowledge, pause and resume
 -- actor                  who did it: USER@MACHINE, or the name that the caller gave
 -- details                as JSON: of a retry, the "error" and "message" that ended the
 --                        execution; of one from a step, also that step ("from"), the steps
@@ -165,8 +176,33 @@
 --                        the id of the new execution ("as") or of the old one ("of"); of a
 --                        cancel without a worker, that it "ended" or why it is
 --                        "unblocked"; of all that unblock, why it was "blocked", and
---                        which deleted rows were still "missing" then; else null
+--                        which deleted rows were still "missing" then; of a pause, the
+--                        "reason" and the reason that it "was" before; of a resume, or a
+--                        cancel that ends a pause, "paused_at", "paused_by" and
+--                        "paused_reason" of that pause; else null
 -- created_at             when it was done
+
+-- workflow_limits: how much runs at once, over all workers. Code declares it with
+-- engine.declare; people change it.
+--
+-- kind         QUEUE: of the executions in a named queue; STEP: of steps
+-- name         of the queue, or of the limit
+-- concurrency  how many run at once; null: any number
+-- per_worker   how many of them in one worker; null: any number
+-- per_key      how many of them with one key; null: any number
+-- declared     what code has declared last, as JSON: to declare the same again changes
+--              nothing; null if no code has
+-- created_at   when it was first declared or set
+-- updated_at   when it was last changed
+
+-- workflow_pauses: what is paused as a whole. No worker claims what a row holds; new
+-- executions of it wait, too. To delete a row is to resume.
+--
+-- scope          WORKFLOW: all executions of a workflow; ALL: every execution
+-- name           of the workflow; '' for ALL
+-- paused_at      since when
+-- paused_by      who paused it: USER@MACHINE, or the name that the caller gave
+-- paused_reason  why, as that person said; null if they did not say
 
 -- workflow_claims: which worker has an execution. Its release deletes the row.
 --
@@ -178,6 +214,9 @@
 -- claimed_at             when
 -- is_stopping            1 once that worker was told to stop; else 0. If it dies after
 --                        that, its death does not count in recovery_count
+-- queue                  the named queue of which it holds a slot; null while its
+--                        execution only waits, and if that is in no queue
+-- queue_key              the key of its execution, with `queue`
 
 -- workflow_workers: who has worked in this file. A worker is one store of one process.
 -- A program that only reads, signals or enqueues has no row. No row says whether a
@@ -198,3 +237,43 @@
 -- worker_number  the worker
 -- workflow_type  the name of the workflow
 -- version        the version of its code
+
+-- workflow_schedules: when executions of a workflow are started by themselves.
+--
+-- schedule_name      its name; the executions have the id SCHEDULE_NAME@TIME
+-- workflow_type      the workflow that it starts
+-- version            the version of its code
+-- input_data         the arguments, as a JSON array
+-- cron               minute, hour, day of the month, month, day of the week; null where
+--                    every_seconds counts
+-- tz                 the time zone that cron is meant in, by its name in the IANA database
+-- every_seconds      the interval, counted from created_at; null where cron counts
+-- overlap            what is done at a time when an execution of an earlier time is not
+--                    over. skip: nothing; buffer_one: one time is fired when it is over;
+--                    cancel_other: it is cancelled, and the time is fired when it is over;
+--                    all: the time is fired
+-- missed             which of the times are fired that passed while no worker ran. skip:
+--                    none; last: the last one; all: each, but at most 1000
+-- within_seconds     a time that passed longer ago is not fired; null: it is
+-- jitter_seconds     each execution begins up to that much later than its time
+-- ends_at            after this time it fires no more; null: it goes on
+-- priority           of its executions
+-- ttl_seconds        how long each execution may take; null: as long as it likes
+-- tags               the tags of its executions, as a JSON object; they also have the tag
+--                    `schedule` with its name
+-- next_fire_at       the time that is fired next. Null while it is paused or has ended, and
+--                    when a worker is to compute it, within a second; an edit of cron, tz,
+--                    every_seconds or ends_at by hand makes it null
+-- last_fired_at      the last time that was fired
+-- last_execution_id  what was started last, also by a person
+-- last_skipped_at    the last time that was not fired, by overlap, missed or within_seconds
+-- buffered_at        a time that is fired when the execution before it is over
+-- paused_at          since when it is paused, and fires nothing; null: it is not
+-- paused_by          who paused it
+-- paused_reason      why
+-- ended_at           when it had no more times; null while it has
+-- trouble            why no worker can compute its times; null if one can
+-- declared           what the program last declared, as JSON: the same declaration changes
+--                    nothing, so that edits by hand stay; null for a row written by hand
+-- created_at         when it was first declared
+-- updated_at         when this row was last written by the library

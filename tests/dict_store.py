@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 import durable_workflow_sqlite as d
+from durable_workflow_sqlite import limits
 from durable_workflow_sqlite import records as r
 
 BACKGROUND = d.WorkflowGuarantee.BEST_EFFORT_BACKGROUND
 STATUS, PENDING, EXPIRED = d.ExecutionStatus, d.SignalStatus.PENDING, d.SignalStatus.EXPIRED
 PROGRESS = ("status", "current_step", "error_type", "error_message", "last_event", "updated_at")
 UNDER_A_CLAIM = (*PROGRESS, "output_data", "recovery_count", "blocked_reason")
+NOT_PAUSED = {"paused_at": None, "paused_by": None, "paused_reason": None}
 JSON = ("input_data", "output_data", "payload", "details")
 
 change = msgspec.structs.replace
@@ -30,6 +32,7 @@ class Claim(d.WorkflowClaim, frozen=True, kw_only=True):
 
     since: datetime
     is_stopping: bool = False
+    slot: tuple | None = None
 
 
 class Tables(msgspec.Struct):
@@ -44,6 +47,10 @@ class Tables(msgspec.Struct):
     audit_log: dict = {}
     claims: dict = {}
     acknowledged: dict = {}
+    queues: dict = {}
+    schedules: dict = {}
+    of_schedule: dict = {}
+    pauses: dict = {}
 
     def copy(self):
         return Tables(*(table.copy() for table in msgspec.structs.astuple(self)))
@@ -107,16 +114,40 @@ class Tables(msgspec.Struct):
         of = self.workflows[execution.workflow_id]
         return (of.workflow_type, of.version) in workflows
 
-    def may_be_claimed(self, execution):
+    def is_free(self, execution):
         is_free = execution.workflow_execution_id not in self.claims
         return is_free and execution.blocked_reason is None and not execution.status.is_terminal
 
-    def may_be_queued(self, execution):
-        return execution.guarantee == BACKGROUND and self.may_be_claimed(execution)
+    def is_held(self, execution):
+        of = self.workflows[execution.workflow_id].workflow_type
+        return any(pause.holds(of) for pause in self.pauses.values())
 
-    def queued(self, workflows):
-        free = [one for one in self.unfinished() if self.may_be_queued(one)]
-        return [one for one in free if one.available_at and self.is_of(one, workflows)]
+    def may_be_claimed(self, execution):
+        is_paused = execution.paused_at is not None or self.is_held(execution)
+        return self.is_free(execution) and not is_paused
+
+    def may_be_queued(self, execution):
+        may_be = execution.guarantee == BACKGROUND and execution.paused_at is None
+        return may_be and self.is_free(execution)
+
+    def queued(self, workflows, queues, worker):
+        """What may be claimed at its time: also a slot is free for each of them."""
+        found = [one for one in self.unfinished() if self.may_be_queued(one)]
+        found = [one for one in found if queues is None or one.queue in queues]
+        found = [one for one in found if self.has_slot(one.queue, one.queue_key, worker)]
+        found = [one for one in found if one.available_at and self.is_of(one, workflows)]
+        return [one for one in found if not self.is_held(one)]
+
+    def has_slot(self, queue, key, worker):
+        if queue is None:
+            return True
+        limits, none = self.queues[queue][0], float("inf")
+        held = [one for one in self.claims.values() if one.slot and one.slot[0] == queue]
+        return (
+            len(held) < (limits.concurrency or none)
+            and sum(one.worker_id == worker for one in held) < (limits.per_worker or none)
+            and (key is None or [one.slot[1] for one in held].count(key) < (limits.per_key or none))
+        )
 
     def is_for_it(self, signal):
         one, name = signal.workflow_execution_id, signal.signal_name
@@ -215,6 +246,8 @@ class Tables(msgspec.Struct):
         one = new.execution.workflow_execution_id
         if one in self.executions:
             return False
+        if new.execution.queue and new.execution.queue not in self.queues:
+            raise d.QueueNotFoundError(f"no queue {new.execution.queue!r}")
         self.workflows.setdefault(new.workflow.workflow_id, as_stored(new.workflow))
         self.executions[one], self.tags[one] = as_stored(new.execution), new.tags
         return True
@@ -242,7 +275,11 @@ class Tables(msgspec.Struct):
                 case d.Workflow():
                     self.workflows[record.workflow_id] = record
                 case d.WorkflowExecution() if claim:
+                    if record.status == "SUSPENDED":
+                        self.claims[one] = change(self.claims[one], slot=None)
                     self.set(one, **{name: getattr(record, name) for name in UNDER_A_CLAIM})
+                    if record.status.is_terminal:
+                        self.set(one, **NOT_PAUSED)
                 case d.WorkflowExecution() if record.workflow_id in self.workflows:
                     before = self.executions.setdefault(one, record)
                     if before.status.is_terminal and before != record:
@@ -329,6 +366,7 @@ class Dicts:
     def __init__(self):
         self.tables, self.commits = Tables(), 0
         self.living, self.served = set(), {}
+        self.pauses = 0
 
     def commit(self, tables):
         self.tables = tables
@@ -340,7 +378,8 @@ class DictStore(d.CheckpointStore):
 
     def __init__(self, dicts=None):
         self.dicts, self.worker_id = dicts or Dicts(), f"worker {next(numbers)}"
-        self.is_closed, self.own_commits = False, 0
+        self.is_closed, self.own_commits, self.claimed = False, 0, 0
+        self.schedules_saved = 0
 
     async def __aenter__(self):
         return self
@@ -362,9 +401,14 @@ class DictStore(d.CheckpointStore):
     @writes
     def create_execution(self, t, workflow, execution, tags=None, *records):
         new = d.NewExecution(workflow=workflow, execution=execution, tags=tags)
+        if execution.queue:
+            raise ValueError("it is in a queue")
         is_new = t.start(new)
         one, at = execution.workflow_execution_id, execution.created_at
         claim = self.claim(t, one, at) if is_new else None
+        if is_new and not claim:
+            t.set(one, status=STATUS.PENDING, started_at=None)
+            t.put_into_queue(one, at)
         t.save(records if is_new else ())
         return claim
 
@@ -435,6 +479,9 @@ class DictStore(d.CheckpointStore):
         ids = {"workflow_execution_id": one, "signal_name": r.CANCEL_SIGNAL}
         sent = t.receive(d.WorkflowSignal(**ids, created_at=at))
         t.save(records)
+        if t.executions[one].paused_at:
+            t.set(one, **NOT_PAUSED)
+            t.put_into_queue(one, at)
         return sent
 
     take_execution = reads(lambda _, t, one: t.taken(one))
@@ -451,7 +498,10 @@ class DictStore(d.CheckpointStore):
     def claim(self, t, one, now):
         self.dicts.living.add(self.worker_id)
         execution = t.get(one)
+        slot = execution and execution.queue and (execution.queue, execution.queue_key)
         if not execution or not t.may_be_claimed(execution):
+            return None
+        if slot and not t.has_slot(*slot, self.worker_id):
             return None
         t.claims[one] = Claim(
             workflow_execution_id=one,
@@ -459,6 +509,7 @@ class DictStore(d.CheckpointStore):
             fencing_token=next(numbers),
             status_before=execution.status,
             since=now,
+            slot=slot or None,
         )
         return t.claims[one]
 
@@ -477,23 +528,65 @@ class DictStore(d.CheckpointStore):
 
     @writes
     def claim_available(
-        self, t, workflows, limit, *, passed_over=(), suspect_at=None, takes_suspect=True, now=None
+        self,
+        t,
+        workflows,
+        limit,
+        *,
+        queues=None,
+        passed_over=(),
+        suspect_at=None,
+        takes_suspect=True,
+        now=None,
     ):
         r.check_integer("limit", limit, minimum=1)
         at, suspects, found = now or r.utc_now(), takes_suspect, []
-        due = [one for one in t.queued(workflows) if one.available_at <= at]
-        for one in sorted(due, key=lambda one: (-one.priority, one.available_at)):
+        due = t.queued(workflows, queues, self.worker_id)
+        due = [one for one in due if one.available_at <= at]
+        long = min(due, key=lambda one: one.available_at, default=None)
+        if self.claimed < 10 or long is None or at - long.available_at <= timedelta(minutes=1):
+            long = None
+        for one in sorted(due, key=lambda one: (one is not long, -one.priority, one.available_at)):
             is_suspect = one.recovery_count >= (suspect_at or r.MAX_INTEGER)
             if one.workflow_execution_id not in passed_over and suspects >= is_suspect:
                 found.append(one.workflow_execution_id)
                 suspects -= is_suspect
         workers = len(self.dicts.living | {self.worker_id})
         share = min(limit, -(-len(found[: limit * workers]) // workers))
-        return [self.take(t, one, at) for one in found[:share]]
+        claims = list(filter(None, [self.take(t, one, at) for one in found[:share]]))
+        self.claimed = len(claims) + (0 if long else self.claimed)
+        return claims
 
     @reads
-    def load_next_available_at(self, t, workflows):
-        return min((one.available_at for one in t.queued(workflows)), default=None)
+    def load_next_available_at(self, t, workflows, queues=None):
+        found = t.queued(workflows, queues, self.worker_id)
+        return min((one.available_at for one in found), default=None)
+
+    @writes
+    def take_slot(self, t, claim, queue, key):
+        one = claim.workflow_execution_id
+        if not holds(t, claim):
+            return False
+        t.claims[one] = change(t.claims[one], slot=None)
+        if not t.has_slot(queue, key, self.worker_id):
+            return False
+        t.claims[one] = change(t.claims[one], slot=(queue, key))
+        return True
+
+    # Limits
+
+    @writes
+    def declare_queues(self, t, queues, now=None):
+        for one in limits.checked(queues):
+            if t.queues.get(one.name, (None, None))[1] != one:
+                t.queues[one.name] = (one, one)
+
+    @writes
+    def save_queue(self, t, queue, now=None):
+        (one,) = limits.checked([queue])
+        t.queues[one.name] = (one, t.queues.get(one.name, (None, None))[1])
+
+    load_queues = reads(lambda _, t: [t.queues[name][0] for name in sorted(t.queues)])
 
     @writes
     def release_claims(self, t, claims, now=None, *, trouble=None):
@@ -520,7 +613,8 @@ class DictStore(d.CheckpointStore):
 
     @reads
     def load_unqueued_executions(self, t):
-        free = [one for one in t.unfinished() if t.may_be_claimed(one) and not one.available_at]
+        free = [one for one in t.unfinished() if t.is_free(one) and not one.available_at]
+        free = [one for one in free if t.may_be_queued(one) or one.guarantee != BACKGROUND]
         waits = [one for one in free if t.may_be_queued(one) and one.status == "SUSPENDED"]
         return [t.unqueued(one) for one in free if one not in waits]
 
@@ -539,7 +633,8 @@ class DictStore(d.CheckpointStore):
 
     def change_counter(self):
         t = self.dicts.tables
-        return self.dicts.commits - self.own_commits + len(t.signals) + len(t.executions)
+        own = len(t.signals) + len(t.executions) + self.dicts.pauses + self.schedules_saved
+        return self.dicts.commits - self.own_commits + own
 
     @reads
     def load_signals_after(self, t, signal_id):
@@ -632,7 +727,8 @@ class DictStore(d.CheckpointStore):
         if t.taken(one) != seen:
             return False
         t.claims.pop(one, None)
-        t.set(one, **{name: getattr(becomes, name) for name in (*PROGRESS, "ttl_expires_at")})
+        new = (*PROGRESS, "ttl_expires_at", *NOT_PAUSED)
+        t.set(one, **{name: getattr(becomes, name) for name in new})
         t.set(one, output_data=None, recovery_count=0, blocked_reason=None)
         t.set(one, trouble=None, available_at=None)
         gone = {step.id for step in forget}
@@ -660,7 +756,97 @@ class DictStore(d.CheckpointStore):
         t.save(records if changed else ())
         return changed
 
+    # Pausing
+
+    @writes
+    def pause_execution(self, t, one, *records, by, reason=None, now=None):
+        r.check_identifier("by", by)
+        before = t.find(one)
+        if before.status.is_terminal:
+            raise finished(before)
+        if not before.paused_at:
+            t.set(one, paused_at=now or r.utc_now(), paused_by=by)
+        t.set(one, paused_reason=reason or before.paused_reason, available_at=None)
+        t.save(records)
+        self.dicts.pauses += 1
+        return not before.paused_at
+
+    @writes
+    def resume_execution(self, t, one, *records, now=None):
+        if not t.find(one).paused_at:
+            return False
+        t.set(one, **NOT_PAUSED)
+        t.save(records)
+        t.put_into_queue(one, now or r.utc_now())
+        self.dicts.pauses += 1
+        return True
+
+    @writes
+    def begin_pause(self, t, pause):
+        before = t.pauses.get((pause.scope, pause.name))
+        reason = pause.paused_reason or (before and before.paused_reason)
+        t.pauses[pause.scope, pause.name] = change(before or pause, paused_reason=reason)
+        self.dicts.pauses += 1
+        return before is None
+
+    @writes
+    def end_pause(self, t, scope, name=""):
+        r.check_scope(scope, name)
+        self.dicts.pauses += 1
+        return t.pauses.pop((scope, name), None) is not None
+
+    load_pauses = reads(lambda _, t: [t.pauses[key] for key in sorted(t.pauses)])
+
     load_signals = reads(lambda _, t, one: select(t.signals, one))
+
+    # Schedules
+
+    @writes
+    def save_schedule(self, t, schedule, *records, seen, start=()):
+        name = schedule.schedule_name
+        if seen and seen.schedule_name != name:
+            raise ValueError(f"{name!r} is not {seen.schedule_name!r}")
+        if t.schedules.get(name) != seen:
+            return False
+        for new in start:
+            if t.start(new):
+                t.of_schedule[new.execution.workflow_execution_id] = name
+        self.schedules_saved += 1
+        before = seen or schedule
+        t.schedules[name] = change(as_stored(schedule), created_at=before.created_at)
+        t.save(records)
+        return True
+
+    @writes
+    def delete_schedule(self, t, name):
+        r.check_identifier("schedule_name", name)
+        return t.schedules.pop(name, None) is not None
+
+    @reads
+    def load_schedule(self, t, name):
+        r.check_identifier("schedule_name", name)
+        return t.schedules.get(name)
+
+    @reads
+    def load_schedules(self, t):
+        return [t.schedules[name] for name in sorted(t.schedules)]
+
+    @reads
+    def load_due_schedules(self, t, now):
+        awake = [x for x in t.schedules.values() if not x.paused_at and not x.trouble]
+        going = [one for one in awake if not one.ended_at]
+        later = [x.next_fire_at for x in going if x.next_fire_at and x.next_fire_at > now]
+        return d.DueSchedules(
+            due=[x for x in going if not x.next_fire_at or x.next_fire_at <= now],
+            buffered=[one for one in awake if one.buffered_at],
+            next_fire_at=min(later, default=None),
+        )
+
+    @reads
+    def load_unfinished_of_schedule(self, t, name):
+        r.check_identifier("schedule_name", name)
+        ids = [one for one, of in t.of_schedule.items() if of == name]
+        return sorted(x for x in ids if x in t.executions and not t.get(x).status.is_terminal)
 
     @reads
     def load_workflows(self, t):

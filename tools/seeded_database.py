@@ -14,8 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from durable_workflow_sqlite import (
     ExecutionStatus,
+    NewExecution,
+    Schedule,
     SignalStatus,
     SqliteCheckpointStore,
     StepCheckpoint,
@@ -42,6 +46,16 @@ EVERYTHING = {
     "before_time": "~",
     "before_rowid": 0,
     "row_limit": 99,
+}
+
+ABOUT_QUEUED = {
+    "workflow_id": "order:1",
+    "priority": 0,
+    "now": "9999-12-31T00:00:00.000000Z",
+    "passed_over": "[]",
+    "suspect_at": 2,
+    "with_suspects": 1,
+    "batch_size": 99,
 }
 
 WHOEVER = object()
@@ -77,6 +91,19 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
             "batch_size": 99,
         }
     ],
+    "load_waiting_queues": [{}],
+    "load_heads_of_queue": [{"queue": "mail"}],
+    "load_available_in_queue": [{**ABOUT_QUEUED, "queue": "mail"}],
+    "load_available_of_key": [
+        {**ABOUT_QUEUED, "queue": "mail", "queue_key": key} for key in ("kim", None)
+    ],
+    "load_next_key": [{"queue": "mail", "after": after} for after in ("", "kim")],
+    "load_queue_of": [{"workflow_execution_id": one} for one in ("queued", "PENDING, empty")],
+    "load_limit": [{"kind": "QUEUE", "name": name} for name in ("mail", "unlimited")],
+    "load_limits": [{}],
+    "load_named_queues": [{}],
+    "count_slots": [{"queue": "mail", "worker_id": WHOEVER}],
+    "count_slots_of_keys": [{"queue": "mail"}],
     "load_unqueued": [{}],
     "load_unregistered": [{"workflow_ids": '["order:1"]', "row_limit": 99}],
     "load_claiming_workers": [{}],
@@ -200,6 +227,13 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_work_under_way": [{}],
     "load_queues": [{}],
     "count_unfinished": [{}],
+    "load_schedule": [{"schedule_name": "full"}, {"schedule_name": "empty"}],
+    "load_schedules": [{}],
+    "load_due_schedules": [{"now": "9999-12-31T00:00:00.000000Z"}],
+    "load_buffered_schedules": [{}],
+    "load_next_fire_at": [{"now": ""}],
+    "load_unfinished_of_schedule": [{"schedule_name": "awake"}],
+    "load_pauses": [{}],
     "load_attempt_workers": [{"workflow_execution_id": "undoing 7"}],
 }
 
@@ -214,6 +248,7 @@ def seeded_database(folder: Path) -> Generator[sqlite3.Connection]:
         with closing(sqlite3.connect(file, isolation_level=None)) as connection:
             _add_by_hand(connection)
             _add_workers(connection)
+            _add_pauses(connection)
             _write_otherwise(connection)
             yield connection
     finally:
@@ -238,7 +273,45 @@ async def _fill(file: Path) -> SqliteCheckpointStore:
         )
     )
     assert await store.claim_execution("RUNNING, full") is not None
+    await _add_schedules(store)
     return store
+
+
+async def _add_schedules(store: SqliteCheckpointStore) -> None:
+    """One with as little as there can be, one with everything, and one that fires."""
+    await store.save_schedule(
+        Schedule(schedule_name="empty", workflow_type="order", every_seconds=60), seen=None
+    )
+    due = Schedule(schedule_name="due", workflow_type="order", cron="0 3 * * *", next_fire_at=NOON)
+    await store.save_schedule(due, seen=None)
+    full = Schedule(
+        schedule_name="full",
+        workflow_type="order",
+        cron="0 3 * * *",
+        within_seconds=60,
+        ends_at=NOON,
+        ttl_seconds=60,
+        next_fire_at=NOON,
+        last_fired_at=NOON,
+        last_execution_id="RUNNING, full",
+        last_skipped_at=NOON,
+        buffered_at=NOON,
+        paused_at=NOON,
+        paused_by="kim",
+        paused_reason="holidays",
+        ended_at=NOON,
+        trouble="no such zone",
+        declared="{}",
+    )
+    await store.save_schedule(full, seen=None)
+    awake = msgspec.structs.replace(
+        full, schedule_name="awake", paused_at=None, ended_at=None, trouble=None
+    )
+    new = NewExecution(
+        workflow=Workflow(workflow_id="order:1", workflow_type="order"),
+        execution=WorkflowExecution(workflow_execution_id="awake@1", workflow_id="order:1"),
+    )
+    await store.save_schedule(awake, seen=None, start=[new])
 
 
 def _empty_execution(status: ExecutionStatus) -> WorkflowExecution:
@@ -248,6 +321,7 @@ def _empty_execution(status: ExecutionStatus) -> WorkflowExecution:
 
 
 def _full_execution(status: ExecutionStatus) -> WorkflowExecution:
+    is_paused = status is ExecutionStatus.SUSPENDED
     return WorkflowExecution(
         workflow_execution_id=f"{status}, full",
         workflow_id="order:1",
@@ -268,6 +342,9 @@ def _full_execution(status: ExecutionStatus) -> WorkflowExecution:
         started_at=NOON,
         created_at=NOON,
         updated_at=NOON,
+        paused_at=NOON if is_paused else None,
+        paused_by="kim" if is_paused else None,
+        paused_reason="the bank" if is_paused else None,
     )
 
 
@@ -423,6 +500,20 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
     )
 
 
+def _add_pauses(connection: sqlite3.Connection) -> None:
+    """Two workflows that are paused, and an execution that somebody has paused by hand."""
+    for scope, name, reason in (("WORKFLOW", "other", "the bank"), ("WORKFLOW", "gone", None)):
+        connection.execute(
+            "insert into workflow_pauses (scope, name, paused_by, paused_reason)"
+            " values (?, ?, 'kim', ?)",
+            (scope, name, reason),
+        )
+    connection.execute(
+        "update workflow_executions set paused_at = ? where workflow_execution_id = 'asleep'",
+        (NOON_TEXT,),
+    )
+
+
 def _add_workers(connection: sqlite3.Connection) -> None:
     """One that joined, one that is dead, and more in the hands of the one with claims."""
     for worker, most, seen_dead_at in (("joined", 7, None), ("dead", None, NOON_TEXT)):
@@ -453,6 +544,25 @@ def _add_workers(connection: sqlite3.Connection) -> None:
             " select ?, worker_id, claimed_at from workflow_claims limit 1",
             (execution,),
         )
+    connection.execute(
+        "insert into workflow_limits (kind, name, concurrency, per_worker, per_key, declared)"
+        " values ('QUEUE', 'mail', 3, 2, 1, '{}'), ('QUEUE', 'unlimited', null, null, null, null),"
+        " ('QUEUE', 'idle', 1, null, null, null)"
+    )
+    for execution, queue, key in (
+        ("queued", "mail", "kim"),
+        ("queued without a key", "mail", None),
+        ("queued elsewhere", "unlimited", None),
+    ):
+        connection.execute(
+            "insert into workflow_executions (workflow_execution_id, workflow_id, guarantee, queue,"
+            " queue_key, available_at) values (?, 'order:1', 'BEST_EFFORT_BACKGROUND', ?, ?, ?)",
+            (execution, queue, key, NOON_TEXT),
+        )
+    connection.execute(
+        "update workflow_claims set queue = 'mail', queue_key = 'lee'"
+        " where workflow_execution_id = 'between steps'"
+    )
     for execution in ("asleep", "elsewhere"):
         connection.execute(
             "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind,"

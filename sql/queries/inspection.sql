@@ -454,7 +454,6 @@ limit :row_limit;
 -- :step_name text null
 -- :error_text text null
 -- :inputs text
--- :tags text
 select execution.workflow_execution_id
 from workflow_executions as execution
 where
@@ -612,6 +611,10 @@ select
     blocked_reason,
     trouble,
     trouble_since,
+    paused_at,
+    paused_by,
+    paused_reason,
+    paused_scope,
     error_type,
     error_message,
     worker_id,
@@ -634,6 +637,8 @@ select
     guarantee,
     recovery_count,
     priority,
+    queue,
+    queue_key,
     available_at,
     last_event,
     started_at
@@ -657,7 +662,7 @@ where workflow_execution_id = :workflow_execution_id
 order by workflow_signal_id;
 
 -- name: load_next_timers
--- The deadlines that are due next.
+-- The deadlines that are due next, of what nobody has paused.
 -- :row_limit integer
 select
     workflow_execution_id,
@@ -665,6 +670,7 @@ select
     step_name,
     fire_at
 from workflow_due_timers
+where is_paused = 0
 order by fire_at
 limit :row_limit;
 
@@ -965,6 +971,8 @@ select
     ttl_expires_at,
     guarantee,
     priority,
+    queue,
+    queue_key,
     recovery_count,
     blocked_reason,
     trouble,
@@ -976,7 +984,10 @@ select
     on_parent_end,
     run_number,
     created_at,
-    updated_at
+    updated_at,
+    paused_at,
+    paused_by,
+    paused_reason
 from workflow_executions
 where
     status not in (
@@ -1003,6 +1014,8 @@ where
     is not substr(available_at, 1, 19)
     or strftime('%Y-%m-%dT%H:%M:%S', started_at, '+0 days')
     is not substr(started_at, 1, 19)
+    or strftime('%Y-%m-%dT%H:%M:%S', paused_at, '+0 days')
+    is not substr(paused_at, 1, 19)
     or (
         status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
         and input_data is not null
@@ -1236,6 +1249,7 @@ where
     and signal.created_at < :before
     and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
     and execution.blocked_reason is null
+    and execution.paused_at is null
     and (
         claim.worker_id is not null
         or (
@@ -1347,7 +1361,8 @@ select
     due_since,
     running,
     in_trouble,
-    blocked
+    blocked,
+    paused
 from workflow_queue
 order by workflow_type, version;
 

@@ -290,14 +290,31 @@ where
 
 -- name: count_overdue_timers$
 -- How many deadlines before a time no worker has noticed, counted no further than to a
--- limit.
+-- limit. Those of what is paused wait for a person.
 -- :before text
 -- :at_most integer
 -- =total integer
 select count(*) as total
 from (
     select workflow_timer_id
-    from workflow_timers
-    where status = 'PENDING' and fire_at < :before
+    from workflow_due_timers
+    where fire_at < :before and is_paused = 0
     limit :at_most
 ) as counted;
+
+-- name: load_named_queues
+-- The named queues, with their limits and what is in them, by name.
+select
+    queue,
+    concurrency,
+    per_worker,
+    per_key,
+    running,
+    due,
+    due_since,
+    due_age_seconds,
+    later,
+    running_longest,
+    running_since
+from workflow_named_queues
+order by queue;

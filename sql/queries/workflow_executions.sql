@@ -1,8 +1,8 @@
 -- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are final: only
 -- mend_execution changes the status of a row that has one.
 --
--- One that no worker has claimed is in a queue, that of its workflow and priority,
--- from available_at on.
+-- One that no worker has claimed is in a queue from available_at on: in the queue that it
+-- names, or else in that of its workflow and priority.
 --
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
@@ -23,6 +23,8 @@ insert into workflow_executions (
     ttl_expires_at,
     guarantee,
     priority,
+    queue,
+    queue_key,
     recovery_count,
     blocked_reason,
     trouble,
@@ -36,7 +38,10 @@ insert into workflow_executions (
     created_at,
     updated_at,
     status_since,
-    trouble_since
+    trouble_since,
+    paused_at,
+    paused_by,
+    paused_reason
 )
 select
     :workflow_execution_id,
@@ -50,6 +55,8 @@ select
     :ttl_expires_at,
     :guarantee,
     :priority,
+    :queue,
+    :queue_key,
     :recovery_count,
     :blocked_reason,
     :trouble,
@@ -63,7 +70,10 @@ select
     :created_at,
     :updated_at,
     :updated_at,
-    iif(:trouble is null, null, :updated_at)
+    iif(:trouble is null, null, :updated_at),
+    :paused_at,
+    :paused_by,
+    :paused_reason
 where
     :fencing_token is null
     or exists (
@@ -84,6 +94,8 @@ on conflict (workflow_execution_id) do update set
     ttl_expires_at = excluded.ttl_expires_at,
     guarantee = excluded.guarantee,
     priority = excluded.priority,
+    queue = excluded.queue,
+    queue_key = excluded.queue_key,
     recovery_count = excluded.recovery_count,
     blocked_reason = excluded.blocked_reason,
     trouble = excluded.trouble,
@@ -105,7 +117,10 @@ on conflict (workflow_execution_id) do update set
         when excluded.trouble is null then null
         when excluded.trouble != workflow_executions.trouble then excluded.updated_at
         else coalesce(workflow_executions.trouble_since, excluded.updated_at)
-    end
+    end,
+    paused_at = excluded.paused_at,
+    paused_by = excluded.paused_by,
+    paused_reason = excluded.paused_reason
 where workflow_executions.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: insert_execution_if_absent!
@@ -123,6 +138,8 @@ insert into workflow_executions (
     ttl_expires_at,
     guarantee,
     priority,
+    queue,
+    queue_key,
     recovery_count,
     blocked_reason,
     available_at,
@@ -148,6 +165,8 @@ values (
     :ttl_expires_at,
     :guarantee,
     :priority,
+    :queue,
+    :queue_key,
     :recovery_count,
     :blocked_reason,
     :available_at,
@@ -177,6 +196,8 @@ select
     ttl_expires_at,
     guarantee,
     priority,
+    queue,
+    queue_key,
     recovery_count,
     blocked_reason,
     trouble,
@@ -188,7 +209,10 @@ select
     on_parent_end,
     run_number,
     created_at,
-    updated_at
+    updated_at,
+    paused_at,
+    paused_by,
+    paused_reason
 from workflow_executions
 where workflow_execution_id = :workflow_execution_id;
 
@@ -210,6 +234,8 @@ select
     execution.ttl_expires_at,
     execution.guarantee,
     execution.priority,
+    execution.queue,
+    execution.queue_key,
     execution.recovery_count,
     execution.blocked_reason,
     execution.trouble,
@@ -222,6 +248,9 @@ select
     execution.run_number,
     execution.created_at,
     execution.updated_at,
+    execution.paused_at,
+    execution.paused_by,
+    execution.paused_reason,
     exists(
         select 1
         from workflow_timers as timer
@@ -279,6 +308,8 @@ select
     ttl_expires_at,
     guarantee,
     priority,
+    queue,
+    queue_key,
     recovery_count,
     blocked_reason,
     trouble,
@@ -290,7 +321,10 @@ select
     on_parent_end,
     run_number,
     created_at,
-    updated_at
+    updated_at,
+    paused_at,
+    paused_by,
+    paused_reason
 from workflow_executions
 where status in (select value from json_each(:statuses))
 order by created_at, workflow_execution_id;
@@ -298,7 +332,8 @@ order by created_at, workflow_execution_id;
 -- name: update_execution!
 -- Saves how far an execution has come, for the worker that has claimed it. What it
 -- was started with stays: an input may be large, and is written once. So does why it is
--- blocked, until it is over: somebody has deleted a step of it meanwhile.
+-- blocked, until it is over: somebody has deleted a step of it meanwhile. And so does
+-- its pause, which somebody may have begun meanwhile.
 -- Changing no row means that it is final, or that the claim is lost.
 update workflow_executions
 set
@@ -316,7 +351,12 @@ set
     last_event = :last_event,
     updated_at = :updated_at,
     status_since = iif(status = :status, status_since, :updated_at),
-    trouble_since = null
+    trouble_since = null,
+    paused_at = iif(:status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, paused_at),
+    paused_by = iif(:status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, paused_by),
+    paused_reason = iif(
+        :status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, paused_reason
+    )
 where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
@@ -378,12 +418,13 @@ where
 
 -- name: put_into_queue!
 -- No worker has these executions any more (a JSON array of ids): says from when on each
--- may be claimed. One that only waits has nothing to do before its earliest timer, the
--- end of its time to live, or a signal: one that it waits for, or one of the library's
--- own. For a signal that comes later, trg_wf_signal_wakes does this. If neither a timer
--- nor a wait is there, somebody has deleted the timer, and a worker is to record it
--- again. The + keeps SQLite from two detours: to look for the earliest timer in the
--- index of all timers, and for the executions among all that are unfinished.
+-- may be claimed, unless it is paused. One that only waits has nothing to do before its
+-- earliest timer, the end of its time to live, or a signal: one that it waits for, or
+-- one of the library's own. For a signal that comes later, trg_wf_signal_wakes does
+-- this. If neither a timer nor a wait is there, somebody has deleted the timer, and a
+-- worker is to record it again. The + keeps SQLite from two detours: to look for the
+-- earliest timer in the index of all timers, and for the executions among all that are
+-- unfinished.
 -- @unfenced: no worker has them
 -- :workflow_execution_ids text
 -- :now text
@@ -469,7 +510,8 @@ where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids))
     and guarantee = 'BEST_EFFORT_BACKGROUND'
     and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
-    and blocked_reason is null;
+    and blocked_reason is null
+    and paused_at is null;
 
 -- name: note_trouble!
 -- A worker leaves an execution as it is, and says why. trouble_since stays until the
@@ -492,9 +534,10 @@ where
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: load_queue_heads
--- Of each queue (a workflow and a priority) the time at which its first execution
--- may be claimed, the highest priority of a workflow first. It hops from one queue
--- to the next, so it costs the same however many executions are in them.
+-- Of what is in no named queue: for each workflow and priority, the time at which its
+-- first execution may be claimed, the highest priority first. It hops from one to the
+-- next, so it costs the same however many executions are in them. Those of a
+-- workflow that is paused are left out.
 -- =workflow_id text
 -- =workflow_type text
 -- =version integer
@@ -509,8 +552,20 @@ with recursive queues (workflow_id, priority) as (
             where
                 workflow_executions.workflow_id = workflows.workflow_id
                 and workflow_executions.available_at is not null
+                and workflow_executions.queue is null
         ) as priority
     from workflows
+    where
+        not exists (
+            select 1
+            from workflow_pauses
+            where
+                (
+                    workflow_pauses.scope = 'WORKFLOW'
+                    and workflow_pauses.name = workflows.workflow_type
+                )
+                or workflow_pauses.scope = 'ALL'
+        )
     union all
     select
         queues.workflow_id,
@@ -520,6 +575,7 @@ with recursive queues (workflow_id, priority) as (
             where
                 workflow_executions.workflow_id = queues.workflow_id
                 and workflow_executions.available_at is not null
+                and workflow_executions.queue is null
                 and workflow_executions.priority < queues.priority
         ) as priority
     from queues
@@ -538,6 +594,7 @@ select
             workflow_executions.workflow_id = queues.workflow_id
             and workflow_executions.priority = queues.priority
             and workflow_executions.available_at is not null
+            and workflow_executions.queue is null
     ) as available_at
 from queues
 inner join workflows
@@ -545,9 +602,10 @@ inner join workflows
 where queues.priority is not null;
 
 -- name: load_available
--- The next executions of one queue that may be claimed, the longest waiting first. Some
--- are passed over (a JSON array of ids), and so are suspects, if :with_suspects is 0.
--- Workers that had claimed a suspect died so often that it may be the cause.
+-- The next executions of a queue without a name that may be claimed, the longest
+-- waiting first. Some are passed over (a JSON array of ids), and so are suspects,
+-- unless :with_suspects is 1. Workers that had claimed a suspect died so often that it
+-- may be the cause.
 -- :now text
 -- :passed_over text
 -- :suspect_at integer
@@ -563,11 +621,183 @@ from workflow_executions
 where
     workflow_id = :workflow_id
     and priority = :priority
+    and queue is null
+    and available_at <= :now
+    and paused_at is null
+    and workflow_execution_id not in (select value from json_each(:passed_over))
+    and (:with_suspects or recovery_count < :suspect_at)
+order by available_at
+limit :batch_size;
+
+-- name: load_waiting_queues
+-- The named queues in which an execution waits for a worker, each with its limits. It
+-- hops from one queue to the next, so it costs the same however many executions are in
+-- them.
+-- =name text
+with recursive waiting (queue) as (
+    select min(workflow_executions.queue)
+    from workflow_executions
+    where
+        workflow_executions.available_at is not null
+        and workflow_executions.queue is not null
+    union all
+    select (
+        select min(workflow_executions.queue)
+        from workflow_executions
+        where
+            workflow_executions.available_at is not null
+            and workflow_executions.queue > waiting.queue
+    )
+    from waiting
+    where waiting.queue is not null
+)
+
+select
+    waiting.queue as name,
+    workflow_limits.concurrency,
+    workflow_limits.per_worker,
+    workflow_limits.per_key
+from waiting
+left join workflow_limits
+    on
+        workflow_limits.kind = 'QUEUE'
+        and waiting.queue = workflow_limits.name
+where waiting.queue is not null;
+
+-- name: load_heads_of_queue
+-- As load_queue_heads, of the executions in one named queue.
+-- =workflow_id text
+-- =workflow_type text
+-- =version integer
+-- =priority integer
+-- =available_at text
+with recursive queues (workflow_id, priority) as (
+    select
+        workflows.workflow_id,
+        (
+            select max(workflow_executions.priority)
+            from workflow_executions
+            where
+                workflow_executions.queue = :queue
+                and workflow_executions.workflow_id = workflows.workflow_id
+                and workflow_executions.available_at is not null
+        ) as priority
+    from workflows
+    where
+        not exists (
+            select 1
+            from workflow_pauses
+            where
+                (
+                    workflow_pauses.scope = 'WORKFLOW'
+                    and workflow_pauses.name = workflows.workflow_type
+                )
+                or workflow_pauses.scope = 'ALL'
+        )
+    union all
+    select
+        queues.workflow_id,
+        (
+            select max(workflow_executions.priority)
+            from workflow_executions
+            where
+                workflow_executions.queue = :queue
+                and workflow_executions.workflow_id = queues.workflow_id
+                and workflow_executions.available_at is not null
+                and workflow_executions.priority < queues.priority
+        ) as priority
+    from queues
+    where queues.priority is not null
+)
+
+select
+    queues.workflow_id,
+    workflows.workflow_type,
+    workflows.version,
+    queues.priority,
+    (
+        select min(workflow_executions.available_at)
+        from workflow_executions
+        where
+            workflow_executions.queue = :queue
+            and workflow_executions.workflow_id = queues.workflow_id
+            and workflow_executions.priority = queues.priority
+            and workflow_executions.available_at is not null
+    ) as available_at
+from queues
+inner join workflows
+    on queues.workflow_id = workflows.workflow_id
+where queues.priority is not null;
+
+-- name: load_available_in_queue
+-- As load_available, of the executions in one named queue.
+-- :now text
+-- :passed_over text
+-- :suspect_at integer
+-- :with_suspects integer
+-- :batch_size integer
+-- =available_at text
+-- =is_suspect integer
+select
+    workflow_execution_id,
+    available_at,
+    recovery_count >= :suspect_at as is_suspect,
+    queue_key
+from workflow_executions
+where
+    queue = :queue
+    and workflow_id = :workflow_id
+    and priority = :priority
     and available_at <= :now
     and workflow_execution_id not in (select value from json_each(:passed_over))
     and (:with_suspects or recovery_count < :suspect_at)
 order by available_at
 limit :batch_size;
+
+-- name: load_next_key$
+-- The next key after a key, of the executions in one queue that wait for a worker.
+-- :after text
+-- =queue_key text null
+select min(queue_key) as queue_key
+from workflow_executions
+where
+    queue = :queue
+    and queue_key > :after
+    and available_at is not null;
+
+-- name: load_available_of_key
+-- As load_available_in_queue, of one key, or of what has none.
+-- :now text
+-- :passed_over text
+-- :suspect_at integer
+-- :with_suspects integer
+-- :batch_size integer
+-- =available_at text
+-- =is_suspect integer
+select
+    workflow_execution_id,
+    available_at,
+    recovery_count >= :suspect_at as is_suspect,
+    queue_key
+from workflow_executions
+where
+    queue = :queue
+    and queue_key is :queue_key
+    and workflow_id = :workflow_id
+    and priority = :priority
+    and available_at <= :now
+    and workflow_execution_id not in (select value from json_each(:passed_over))
+    and (:with_suspects or recovery_count < :suspect_at)
+order by available_at
+limit :batch_size;
+
+-- name: load_queue_of^
+-- The queue that an execution names, and its key there.
+select
+    queue,
+    queue_key
+from workflow_executions
+where workflow_execution_id = :workflow_execution_id;
 
 -- name: load_unqueued
 -- What only an engine that starts up takes over: first FOREGROUND_ONLY executions that
@@ -640,6 +870,7 @@ from workflow_executions
 where
     workflow_executions.status = 'PENDING'
     and workflow_executions.available_at is null
+    and workflow_executions.paused_at is null
     and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
     and workflow_executions.blocked_reason is null
     and not exists (
@@ -664,6 +895,7 @@ where
         where begun.status in ('RUNNING', 'COMPENSATING')
     )
     and workflow_executions.available_at is null
+    and workflow_executions.paused_at is null
     and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
     and workflow_executions.blocked_reason is null
     and not exists (
@@ -825,7 +1057,48 @@ set
     trouble_since = null,
     available_at = null,
     updated_at = :updated_at,
-    status_since = iif(status = :status, status_since, :updated_at)
+    status_since = iif(status = :status, status_since, :updated_at),
+    paused_at = :paused_at,
+    paused_by = :paused_by,
+    paused_reason = :paused_reason
+where workflow_execution_id = :workflow_execution_id;
+
+-- name: pause_execution!
+-- No worker claims an execution from now on, until it is resumed. If it is paused
+-- already, it only gets another reason, unless that is null.
+-- Changing no row means that it is unknown or final.
+-- @unfenced: a person pauses it, also while a worker has it
+-- :paused_at text
+-- :paused_by text
+update workflow_executions
+set
+    paused_by = iif(paused_at is null, :paused_by, paused_by),
+    paused_reason = coalesce(:paused_reason, paused_reason),
+    paused_at = coalesce(paused_at, :paused_at),
+    available_at = null
+where
+    workflow_execution_id = :workflow_execution_id
+    and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+
+-- name: resume_execution!
+-- Ends the pause of an execution; changing no row means that it is not paused.
+-- @unfenced: a person resumes it, also while a worker still has it
+update workflow_executions
+set
+    paused_at = null,
+    paused_by = null,
+    paused_reason = null
+where
+    workflow_execution_id = :workflow_execution_id
+    and paused_at is not null;
+
+-- name: hold_new_execution!
+-- An execution that was about to run here has not begun: its workflow is paused.
+-- @unfenced: in the transaction that starts it
+update workflow_executions
+set
+    status = 'PENDING',
+    started_at = null
 where workflow_execution_id = :workflow_execution_id;
 
 -- name: load_statuses
@@ -899,3 +1172,19 @@ where
 delete from workflow_executions
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: name_schedule_of!
+-- Notes which schedule has started an execution, in the transaction of its start.
+-- @unfenced: nobody has it yet
+update workflow_executions
+set schedule_name = :schedule_name
+where workflow_execution_id = :workflow_execution_id;
+
+-- name: load_unfinished_of_schedule
+-- The unfinished executions that a schedule has started, in the order of their ids.
+select workflow_execution_id
+from workflow_executions
+where
+    schedule_name = :schedule_name
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+order by workflow_execution_id;

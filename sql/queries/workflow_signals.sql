@@ -2,7 +2,8 @@
 -- wait consumes it; the ids are the order of arrival. One whose payload the wait cannot
 -- read is REFUSED, and refused_reason says why. A name that begins with $ is the
 -- library's own: `$cancel` asks the execution to cancel. `$mended` is DELIVERED from its
--- beginning: it tells a worker that left the execution as it is to look at it again.
+-- beginning: it tells a worker that left the execution as it is to look at it again. So
+-- is `$paused`: it tells the worker that has the execution to leave it.
 -- An execution has at most one signal of a signal_key.
 --
 -- Statements that take a :fencing_token change nothing unless it is the token of

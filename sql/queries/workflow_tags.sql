@@ -3,7 +3,6 @@
 
 -- name: insert_tags!
 -- Gives an execution its tags (a JSON object).
--- :tags text
 insert into workflow_tags (workflow_execution_id, name, value)
 select
     :workflow_execution_id,

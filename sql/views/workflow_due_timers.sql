@@ -8,6 +8,9 @@
 -- due_in_seconds         real null  until then; negative for one that should have been
 --                                   noticed
 -- workflow_timer_id      text       the id in workflow_timers
+-- is_paused              integer    1 if the execution is paused, or its workflow, or
+--                                   everything: the deadline is noticed once that is
+--                                   resumed; else 0
 
 drop view if exists workflow_due_timers;
 
@@ -19,7 +22,15 @@ select
     timer.step_name,
     timer.fire_at,
     round((julianday(timer.fire_at) - julianday('now')) * 86400, 1) as due_in_seconds,
-    timer.workflow_timer_id
+    timer.workflow_timer_id,
+    execution.paused_at is not null
+    or exists (
+        select 1
+        from workflow_pauses as pause
+        where
+            (pause.scope = 'WORKFLOW' and pause.name = workflow.workflow_type)
+            or pause.scope = 'ALL'
+    ) as is_paused
 from workflow_timers as timer
 inner join workflow_executions as execution
     on timer.workflow_execution_id = execution.workflow_execution_id

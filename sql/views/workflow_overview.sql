@@ -30,6 +30,12 @@
 --                                      a worker has it again, and when it is over
 -- trouble_since          text null     when the first worker left it so; null where
 --                                      trouble is null
+-- paused_at              text null     since when it is paused, or its workflow, or
+--                                      everything; null if nothing holds it
+-- paused_by              text null     who paused that
+-- paused_reason          text null     why; null if that person did not say
+-- paused_scope           text null     what is paused: EXECUTION, WORKFLOW or ALL, the
+--                                      first that holds it
 -- error_type             text null     the class of the error that ended it
 -- error_message          text null     what that error said
 -- recovery_count         integer       as in workflow_executions
@@ -130,6 +136,27 @@ select
         when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         when execution.trouble is not null then execution.trouble_since
     end as trouble_since,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when execution.paused_at is not null then execution.paused_at
+        else coalesce(pause.paused_at, pause_of_all.paused_at)
+    end as paused_at,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when execution.paused_at is not null then execution.paused_by
+        else coalesce(pause.paused_by, pause_of_all.paused_by)
+    end as paused_by,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when execution.paused_at is not null then execution.paused_reason
+        when pause.scope is not null then pause.paused_reason
+        else pause_of_all.paused_reason
+    end as paused_reason,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when execution.paused_at is not null then 'EXECUTION'
+        else coalesce(pause.scope, pause_of_all.scope)
+    end as paused_scope,
     execution.error_type,
     execution.error_message,
     execution.recovery_count,
@@ -188,6 +215,10 @@ left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 left join workflow_claims as claim
     on execution.workflow_execution_id = claim.workflow_execution_id
+left join workflow_pauses as pause
+    on pause.scope = 'WORKFLOW' and workflow.workflow_type = pause.name
+left join workflow_pauses as pause_of_all
+    on pause_of_all.scope = 'ALL' and pause_of_all.name = ''
 left join workflow_open_steps as open_step
     on open_step.id = (
         select candidate.id

@@ -1,12 +1,12 @@
 -- workflow_queue: the workflows that have unfinished executions. The numbers in due,
--- running, waiting, in_trouble and blocked add up to unfinished.
+-- running, waiting, paused, in_trouble and blocked add up to unfinished.
 --
 -- workflow_type     text       the name of the workflow
 -- version           integer    the version of its code
 -- unfinished        integer    how many of its executions are not over
 -- unfinished_since  text       when the oldest of them was started
 -- due               integer    how many any worker that runs this workflow may claim
---                              now
+--                              now; also those that wait for a slot of a named queue
 -- due_since         text null  since when the first of them has been due
 -- due_age_seconds   real null  how long ago that was: the age of the queue
 -- running           integer    how many a worker has claimed, and are not SUSPENDED
@@ -14,6 +14,9 @@
 --                              FOREGROUND_ONLY ones that wait for an engine to start up
 -- in_trouble        integer    how many their worker left as they are
 -- blocked           integer    how many are blocked
+-- paused            integer    how many are paused, and no worker has; while their
+--                              workflow or everything is paused, all that would be due
+--                              or wait
 
 drop view if exists workflow_queue;
 
@@ -27,6 +30,7 @@ with recursive queues (workflow_id, priority) as (
             where
                 execution.workflow_id = workflow.workflow_id
                 and execution.available_at is not null
+                and execution.queue is null
         ) as priority
     from workflows as workflow
     union all
@@ -38,6 +42,7 @@ with recursive queues (workflow_id, priority) as (
             where
                 execution.workflow_id = queues.workflow_id
                 and execution.available_at is not null
+                and execution.queue is null
                 and execution.priority < queues.priority
         ) as priority
     from queues
@@ -64,6 +69,37 @@ left_alone as (
         and execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
 ),
 
+-- A workflow that is paused, or all of them if everything is.
+held as (
+    select workflow.workflow_id
+    from workflows as workflow
+    where
+        exists (
+            select 1
+            from workflow_pauses as pause
+            where
+                (pause.scope = 'WORKFLOW' and pause.name = workflow.workflow_type)
+                or pause.scope = 'ALL'
+        )
+),
+
+paused as (
+    select
+        execution.workflow_id,
+        count(*) as total
+    from workflow_executions as execution
+    where
+        execution.paused_at is not null
+        and +execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+        and execution.rowid not in (select left_alone.row_number from left_alone)
+        and not exists (
+            select 1
+            from workflow_claims as claim
+            where claim.workflow_execution_id = execution.workflow_execution_id
+        )
+    group by execution.workflow_id
+),
+
 due as (
     select
         of_priority.workflow_id,
@@ -78,6 +114,7 @@ due as (
                 where
                     execution.workflow_id = queues.workflow_id
                     and execution.priority = queues.priority
+                    and execution.queue is null
                     and execution.available_at
                     <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
                     and execution.rowid not in (
@@ -90,6 +127,7 @@ due as (
                 where
                     execution.workflow_id = queues.workflow_id
                     and execution.priority = queues.priority
+                    and execution.queue is null
                     and execution.available_at
                     <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
                     and execution.rowid not in (
@@ -99,7 +137,22 @@ due as (
                 limit 1
             ) as since
         from queues
-        where queues.priority is not null
+        where
+            queues.priority is not null
+            and queues.workflow_id not in (select held.workflow_id from held)
+        union all
+        select
+            execution.workflow_id,
+            count(*) as total,
+            min(execution.available_at) as since
+        from workflow_executions as execution
+        where
+            execution.queue is not null
+            and execution.available_at is not null
+            and execution.available_at <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
+            and execution.rowid not in (select left_alone.row_number from left_alone)
+            and execution.workflow_id not in (select held.workflow_id from held)
+        group by execution.workflow_id
     ) as of_priority
     group by of_priority.workflow_id
 ),
@@ -167,8 +220,12 @@ counted as (
             where
                 left_alone.workflow_id = workflow.workflow_id
                 and left_alone.is_blocked = 1
-        ) as blocked
+        ) as blocked,
+        coalesce(paused.total, 0) as paused,
+        workflow.workflow_id in (select held.workflow_id from held) as is_held
     from workflows as workflow
+    left join paused
+        on workflow.workflow_id = paused.workflow_id
     left join running
         on workflow.workflow_id = running.workflow_id
     left join due
@@ -184,8 +241,17 @@ select
     due_since,
     round((julianday('now') - julianday(due_since)) * 86400, 1) as due_age_seconds,
     running,
-    unfinished - due - running - in_trouble - blocked as waiting,
+    iif(
+        is_held,
+        0,
+        unfinished - due - running - paused - in_trouble - blocked
+    ) as waiting,
     in_trouble,
-    blocked
+    blocked,
+    iif(
+        is_held,
+        unfinished - running - in_trouble - blocked,
+        paused
+    ) as paused
 from counted
 where unfinished_since is not null;

@@ -10,13 +10,18 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from durable_workflow_sqlite import limits
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
+    DueSchedules,
     ExecutionStatus,
     NewExecution,
+    Pause,
+    PauseScope,
     Record,
+    Schedule,
     SignalStatus,
     StepCheckpoint,
     StepKind,
@@ -50,8 +55,10 @@ class Records(Protocol):
         It saves records beside, in the same transaction.
 
         tags: names and values to find it by; they do not change any more.
-        None, and nothing written, if the id is taken. Raises ValueError for one that is final,
-        blocked or in trouble.
+        None, and nothing written, if the id is taken. None, too, if its workflow or everything is
+        paused: then it is stored as PENDING, has no `started_at`, and may be claimed from
+        `created_at` on once that is resumed. Raises ValueError for one that is final, blocked, in
+        trouble or paused, and for one in a named queue, which can only be enqueued.
         """
         ...
 
@@ -64,7 +71,8 @@ class Records(Protocol):
     ) -> bool:
         """As `create_execution`, for any worker to claim from `execution.available_at` on.
 
-        False, and nothing written, if the id is taken.
+        False, and nothing written, if the id is taken. Raises QueueNotFoundError if it names a
+        queue that is not declared.
         """
         ...
 
@@ -94,7 +102,8 @@ class Records(Protocol):
         unless what is saved equals what is stored. One that becomes final loses its claim; its
         pending timers are CANCELLED then, and its pending signals EXPIRED. Under a claim, what an
         execution was started with (workflow, input, time to live, guarantee, priority, parent,
-        creation) stays as it is. So do `started_at`, `available_at` and `run_number`.
+        creation) stays as it is. So do `started_at`, `available_at`, `run_number` and its pause.
+        One that becomes final is not paused any more.
 
         Whatever makes a child final, also `mend_execution`, sends its parent the signal
         `$child:ID`, in the same transaction. The payload says how it ended, as an object: `status`,
@@ -153,9 +162,9 @@ class Records(Protocol):
     ) -> WorkflowSignal | None:
         """Send the signal that asks an execution to cancel, and return the signal.
 
-        It saves `records` in the same transaction. If the execution is COMPENSATING, or has such a
-        signal already, it writes nothing and returns None. Raises ExecutionNotFoundError or
-        ExecutionFinishedError; it is decided in the transaction.
+        It saves `records` in the same transaction. If the execution is paused itself, that ends.
+        If it is COMPENSATING, or has such a signal already, it writes nothing and returns None.
+        Raises ExecutionNotFoundError or ExecutionFinishedError; it is decided in the transaction.
         """
         ...
 
@@ -231,7 +240,8 @@ class Queue(Protocol):
     """Which worker has which execution, and which executions wait for a worker.
 
     An execution is claimed by one worker, or is in the queue from its `available_at` on. It is
-    neither if it is blocked, only waits for a signal, is FOREGROUND_ONLY, or is final.
+    neither if it is blocked, is paused itself, only waits for a signal, is FOREGROUND_ONLY, or is
+    final. What a pause of its workflow or of everything holds stays in the queue.
     """
 
     async def claim_execution(
@@ -239,9 +249,10 @@ class Queue(Protocol):
     ) -> WorkflowClaim | None:
         """Claim an unfinished execution that no worker has; its status becomes RUNNING.
 
-        None if a worker has it (this one included), or if it is blocked, unknown or final. The
-        status COMPENSATING does not change. The claim clears its `trouble`. The first claim sets
-        its `started_at`.
+        None if a worker has it (this one included), or if it is blocked, paused, unknown or final;
+        it is paused, too, if its workflow or everything is. None, too, if no slot of its queue is
+        free. The status COMPENSATING does not change. The claim clears its `trouble`. The first
+        claim sets its `started_at`.
         """
         ...
 
@@ -250,6 +261,7 @@ class Queue(Protocol):
         workflows: Collection[tuple[str, int]],
         limit: int,
         *,
+        queues: Collection[str] | None = None,
         passed_over: Collection[str] = (),
         suspect_at: int | None = None,
         takes_suspect: bool = True,
@@ -260,20 +272,36 @@ class Queue(Protocol):
         workflows: their types and versions.
         limit: the highest number of claims. If other live workers could claim their share, fewer
             are claimed.
-        passed_over: the ids of executions that are not claimed.
+        queues: the queues from which it claims; None: from all of them, and what is in none.
+        passed_over: the ids of executions that are not claimed. Nor is what is paused.
         suspect_at: of executions with this `recovery_count` or more, at most one is claimed; none
             unless `takes_suspect`.
 
-        Each claimed execution changes as `claim_execution` says.
+        Each claimed execution changes as `claim_execution` says. An execution in a queue takes a
+        slot of it, and is not claimed if none is free. If an execution has waited for more than a
+        minute, it may be claimed before those of a higher priority; so each is reached in the end.
+        """
+        ...
+
+    async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
+        """Take a slot of its queue for an execution that goes on; False if none is free.
+
+        It had given its slot up when it was saved as SUSPENDED under its claim. Also False if the
+        claim is lost. If the claim holds a slot, nothing changes.
         """
         ...
 
     async def load_next_available_at(
-        self, workflows: Collection[tuple[str, int]]
+        self,
+        workflows: Collection[tuple[str, int]],
+        queues: Collection[str] | None = None,
     ) -> datetime | None:
         """The time from which the next execution of some workflows may be claimed; None if none.
 
-        It may be past or future. The cost does not depend on the number of executions.
+        queues: as for `claim_available`. A queue without a free slot counts for nothing.
+
+        It may be past or future. Workflows that are paused are left out. The cost does not depend
+        on the number of executions.
         """
         ...
 
@@ -316,7 +344,10 @@ class Queue(Protocol):
         ...
 
     async def load_unqueued_executions(self) -> list[UnqueuedExecution]:
-        """The unfinished executions that no worker has, and that only a recovery claims."""
+        """The unfinished executions that no worker has, and that only a recovery claims.
+
+        Of those that are paused, only FOREGROUND_ONLY ones.
+        """
         ...
 
     async def load_unregistered(
@@ -333,6 +364,32 @@ class Queue(Protocol):
         ...
 
 
+class Limits(Protocol):
+    """The named queues, and how much of each runs at once, over all workers.
+
+    A change counts for the next claim, also of other workers. A slot is held by the claim of an
+    execution whose code runs, so it is free when the claim is released, in whatever way.
+    """
+
+    async def declare_queues(
+        self, queues: Iterable[limits.Queue], now: datetime | None = None
+    ) -> None:
+        """Make sure that queues are there, with the limits that code gives them.
+
+        If a queue was declared with the same limits last time, it stays as it is, also if somebody
+        has changed it since.
+        """
+        ...
+
+    async def save_queue(self, queue: limits.Queue, now: datetime | None = None) -> None:
+        """Change the limits of a queue, or add it; it is not declared by that."""
+        ...
+
+    async def load_queues(self) -> list[limits.Queue]:
+        """All queues, by name."""
+        ...
+
+
 class Changes(Protocol):
     """What other workers have written, noticed at a low cost."""
 
@@ -340,7 +397,8 @@ class Changes(Protocol):
         """A number that changes when there may be something new.
 
         It changes when another worker has written. It also changes when a signal or a new
-        execution for the queue came through this store, which several engines may use. It is fast.
+        execution for the queue came through this store, which several engines may use. So it does
+        when a pause began or ended through it. It is fast.
         """
         ...
 
@@ -463,8 +521,8 @@ class Mending(Protocol):
 
         seen: what `take_execution` returned.
         becomes: the new record. Its input, other arguments of its start and `started_at` do not
-            change, but its time to live may. The execution is not blocked or in trouble any more,
-            has no output, and its `recovery_count` is 0.
+            change, but its time to live and its pause may. The execution is not blocked or in
+            trouble any more, has no output, and its `recovery_count` is 0.
         forget: checkpoints that are deleted.
 
         If the execution becomes final, the result is the same as with `save`. If not, it may be
@@ -501,6 +559,104 @@ class Mending(Protocol):
         ...
 
 
+class Schedules(Protocol):
+    """When executions are started by themselves, and which of them are not finished yet."""
+
+    async def save_schedule(
+        self,
+        schedule: Schedule,
+        *records: Record,
+        seen: Schedule | None,
+        start: Collection[NewExecution] = (),
+    ) -> bool:
+        """Save a schedule, and start executions of it, in one transaction.
+
+        seen: the schedule as it was read; None for a new one. If it is not as that any more, this
+        writes nothing and returns False. start: these are executions of this schedule; one whose id
+        is taken is left out. `records` are saved after them.
+        """
+        ...
+
+    async def delete_schedule(self, schedule_name: str) -> bool:
+        """Delete a schedule, and leave its executions; False if there was none."""
+        ...
+
+    async def load_schedule(self, schedule_name: str) -> Schedule | None:
+        """The schedule of that name; None if there is none.
+
+        Raises StoreCorruptError if it cannot be read.
+        """
+        ...
+
+    async def load_schedules(self) -> list[Schedule]:
+        """Every schedule, by name. Rows that cannot be read are left out."""
+        ...
+
+    async def load_due_schedules(self, now: datetime) -> DueSchedules:
+        """What a worker has to do about schedules now, and when it has to look again.
+
+        Schedules that are paused or in trouble are left out; of those that have ended, only what
+        is buffered is not. Rows that cannot be read are left out. The cost does not depend on the
+        number of schedules that are not due.
+        """
+        ...
+
+    async def load_unfinished_of_schedule(self, schedule_name: str) -> list[str]:
+        """The unfinished executions that `save_schedule` has started, in the order of their ids.
+
+        The cost does not depend on the number of finished executions.
+        """
+        ...
+
+
+class Pausing(Protocol):
+    """What people pause and resume. A pause is no status: it says that no worker may go on.
+
+    The worker that has a paused execution leaves it; the store does not take away its claim.
+    """
+
+    async def pause_execution(
+        self,
+        workflow_execution_id: str,
+        *records: Record,
+        by: str,
+        reason: str | None = None,
+        now: datetime | None = None,
+    ) -> bool:
+        """Pause one execution, from `now` on, and save `records` in the same transaction.
+
+        No worker claims it until it is resumed; its `available_at` is None until then. Returns
+        whether it was not paused before. If it was, only its reason changes, and only if one is
+        given. Raises ExecutionNotFoundError or ExecutionFinishedError.
+        """
+        ...
+
+    async def resume_execution(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> bool:
+        """End the pause of one execution, and save `records` in the same transaction.
+
+        If no worker has it, it may be claimed as after `release_claims`. If it is not paused, this
+        writes nothing and returns False. Raises ExecutionNotFoundError.
+        """
+        ...
+
+    async def begin_pause(self, pause: Pause) -> bool:
+        """Pause a workflow, or everything; returns whether it was not paused before.
+
+        If it was, only its reason changes, and only if one is given.
+        """
+        ...
+
+    async def end_pause(self, scope: PauseScope, name: str = "") -> bool:
+        """Resume a workflow, or everything; False if it was not paused."""
+        ...
+
+    async def load_pauses(self) -> list[Pause]:
+        """What is paused as a whole, by scope and name. Rows that cannot be read are left out."""
+        ...
+
+
 class Maintenance(Protocol):
     """Deletes old records. The engine does not use it; people and the command line do."""
 
@@ -531,7 +687,9 @@ class Maintenance(Protocol):
         ...
 
 
-class CheckpointStore(Records, Queue, Changes, Membership, Mending, Protocol):
+class CheckpointStore(
+    Records, Queue, Limits, Changes, Membership, Mending, Pausing, Schedules, Protocol
+):
     """The methods that `DurableEngine` and `Client` need, by roles.
 
     A store only keeps records; the engine gives them their meaning. Problems of the database raise

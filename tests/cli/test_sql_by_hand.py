@@ -19,6 +19,7 @@ EXAMPLES: list[str] = re.findall(
 QUESTIONS = [example for example in EXAMPLES if example.startswith("select")]
 UPDATES = [example for example in EXAMPLES if example.startswith("update")]
 CHANGES = [example for example in EXAMPLES if example.startswith("insert")]
+TRIGGERS = [example for example in EXAMPLES if example.startswith("create trigger")]
 
 
 @pytest.fixture
@@ -38,7 +39,8 @@ def test_there_are_questions_and_changes() -> None:
     assert len(QUESTIONS) >= 8
     assert len(CHANGES) == 2
     assert len(UPDATES) == 1
-    assert len(QUESTIONS) + len(CHANGES) + len(UPDATES) == len(EXAMPLES)
+    assert len(TRIGGERS) == 1
+    assert len(QUESTIONS) + len(CHANGES) + len(UPDATES) + len(TRIGGERS) == len(EXAMPLES)
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=range(len(QUESTIONS)))
@@ -95,6 +97,33 @@ def test_a_cancel_inserted_by_hand_is_honoured(file: Path, shell: sqlite3.Connec
     shell.execute(CHANGES[1].replace("order-17", "order-WAIT-2"))
     with a_worker(file):
         wait_until(lambda: status_of(file, "order-WAIT-2") == "CANCELLED")
+
+
+def test_a_trigger_of_ones_own_notes_who_edits_a_result(
+    file: Path, shell: sqlite3.Connection
+) -> None:
+    shell.execute(TRIGGERS[0])
+    shell.execute(CHANGES[0].replace("order-17", "order-WAIT-1"))
+    with a_worker(file):
+        wait_until(lambda: status_of(file, "order-WAIT-1") == "COMPLETED")
+    # What a worker records is no edit.
+    assert shell.execute(
+        "select count(*) from workflow_audit_log where act = 'edit'"
+    ).fetchall() == [(0,)]
+    ((step, before),) = shell.execute(
+        "select step_name, output_data from step_checkpoints where kind = 'STEP' and"
+        " workflow_execution_id = 'order-WAIT-1' and status = 'COMPLETED' limit 1"
+    ).fetchall()
+    shell.execute(
+        "update step_checkpoints set output_data = '7' where step_name = ? and"
+        " workflow_execution_id = 'order-WAIT-1'",
+        (step,),
+    )
+    (act,) = [line for line in lines("show", file, "order-WAIT-1") if line[0] == "act"]
+    assert act[1:3] == ["edit", "SQL"]
+    details = json.loads(act[4])
+    assert (details["step"], details["output before"]) == (step, before)
+    assert "\tschema\t" not in run("doctor", file, "--quick").stdout
 
 
 def test_one_that_is_unblocked_by_hand_is_taken_on(file: Path, shell: sqlite3.Connection) -> None:

@@ -11,7 +11,7 @@ import traceback
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionHandle,
     ExecutionStatus,
+    NewSignal,
+    Pause,
+    PauseScope,
+    Queue,
+    Schedule,
     SqliteCheckpointStore,
     StepStatus,
     StoreError,
@@ -64,15 +69,35 @@ def uses_of_engine(engine: DurableEngine) -> dict[str, Use]:
         "enqueue": lambda: engine.enqueue(job),
         "load": lambda: engine.load("waits"),
         "send_signal": lambda: engine.send_signal("waits", "go", 1),
+        "signal_or_start": lambda: engine.signal_or_start(
+            waits, execution_id="waits", signal=NewSignal("stay")
+        ),
         "cancel": lambda: engine.cancel("waits"),
         "observe": lambda: first(engine.observe("waits")),
         "result_of": lambda: engine.result_of("waits"),
         "unblock": lambda: engine.unblock("waits"),
         "retry": lambda: engine.retry("waits"),
         "acknowledge": lambda: engine.acknowledge("waits"),
+        "declare": lambda: engine.declare(Queue("mail")),
         "enqueue_named": lambda: engine.enqueue_named("job"),
         "resolve": lambda: engine.resolve("waits", "go"),
         "rerun": lambda: engine.rerun("waits"),
+        "schedule": lambda: engine.schedule("s", job, every=timedelta(hours=1)),
+        "load_schedule": lambda: engine.load_schedule("s"),
+        "load_schedules": lambda: engine.load_schedules(),
+        "pause_schedule": lambda: engine.pause_schedule("s"),
+        "resume_schedule": lambda: engine.resume_schedule("s"),
+        "trigger": lambda: engine.trigger("s"),
+        "backfill": lambda: engine.backfill("s", NOON, NOON),
+        "next_times": lambda: engine.next_times("s"),
+        "unschedule": lambda: engine.unschedule("s"),
+        "pause": lambda: engine.pause("waits"),
+        "resume": lambda: engine.resume("waits"),
+        "pause_workflow": lambda: engine.pause_workflow("waits"),
+        "resume_workflow": lambda: engine.resume_workflow("waits"),
+        "pause_all": lambda: engine.pause_all(),
+        "resume_all": lambda: engine.resume_all(),
+        "pauses": lambda: engine.pauses(),
         "recover": lambda: engine.recover(),
         "dispose": lambda: engine.dispose(),
     }
@@ -90,11 +115,15 @@ def uses_of_handle(handle: ExecutionHandle[Any]) -> dict[str, Use]:
 def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
     execution, queued = new_execution("new"), new_execution("queued", available_at=NOON)
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
+    schedule = Schedule(schedule_name="s", workflow_type="order", every_seconds=60)
 
     async def release(name: str) -> None:
         claim = await created(store, new_execution(name))
         await store.mark_as_stopping([claim])
         await store.release_claims([claim])
+
+    async def slot() -> None:
+        await store.take_slot(await created(store, new_execution("slot")), "mail", None)
 
     async def step(write: Callable[..., Awaitable[None]], status: StepStatus) -> None:
         claim = await store.create_execution(WORKFLOW, new_execution(f"step {status}"))
@@ -144,6 +173,10 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "join": lambda: store.join([("order", 1)], 9),
         "load_served": lambda: store.load_served(),
         "hasten_attempts": lambda: store.hasten_attempts("waits"),
+        "take_slot": slot,
+        "declare_queues": lambda: store.declare_queues([Queue("mail")]),
+        "save_queue": lambda: store.save_queue(Queue("mail")),
+        "load_queues": lambda: store.load_queues(),
         "claim_available": lambda: store.claim_available([("order", 1)], 9),
         "load_next_available_at": lambda: store.load_next_available_at([("order", 1)]),
         "mark_as_stopping": lambda: release("stopping"),
@@ -155,11 +188,24 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "load_unregistered": lambda: store.load_unregistered([("order", 1)], 9),
         "load_blocked": lambda: store.load_blocked(),
         "unblock_execution": lambda: store.unblock_execution("waits"),
+        "pause_execution": lambda: store.pause_execution("waits", by="kim"),
+        "resume_execution": lambda: store.resume_execution("waits"),
+        "begin_pause": lambda: store.begin_pause(
+            Pause(scope=PauseScope.ALL, paused_at=NOON, paused_by="kim")
+        ),
+        "end_pause": lambda: store.end_pause(PauseScope.ALL),
+        "load_pauses": lambda: store.load_pauses(),
         "mend_execution": mend,
         "acknowledge": lambda: store.acknowledge("waits"),
         "load_tags": lambda: store.load_tags("waits"),
         "load_audit_log": lambda: store.load_audit_log("waits"),
         "load_open_waits": lambda: store.load_open_waits("waits", "go"),
+        "save_schedule": lambda: store.save_schedule(schedule, seen=None),
+        "load_schedule": lambda: store.load_schedule("s"),
+        "load_schedules": lambda: store.load_schedules(),
+        "load_due_schedules": lambda: store.load_due_schedules(NOON),
+        "load_unfinished_of_schedule": lambda: store.load_unfinished_of_schedule("s"),
+        "delete_schedule": lambda: store.delete_schedule("s"),
         "delete_finished": lambda: store.delete_finished(["queued"], long_ago),
         "delete_execution": lambda: store.delete_execution("queued"),
         "delete_completed_before": lambda: store.delete_completed_before(long_ago),

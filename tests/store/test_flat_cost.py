@@ -19,8 +19,11 @@ from benchmarks import big_file, sleepers
 
 from durable_workflow_sqlite import (
     ExecutionStatus,
+    Pause,
+    PauseScope,
     SignalStatus,
     SqliteCheckpointStore,
+    Workflow,
     WorkflowGuarantee,
 )
 from durable_workflow_sqlite.testing.contract_base import (
@@ -28,6 +31,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     WORKFLOW,
     new_execution,
     new_signal,
+    queued,
 )
 from query_files import read_queries
 from query_plans import QUERIES, ROOT, add_unfinished
@@ -89,6 +93,9 @@ WHATEVER: Mapping[str, Any] = {
     "tags": '{"customer": "7"}',
     "acknowledged_at": "2026-02-01T00:00:00.000000Z",
     "statuses": '["PENDING", "RUNNING", "SUSPENDED", "COMPENSATING"]',
+    "scope": "WORKFLOW",
+    "name": "order",
+    "paused_by": "kim",
     "kind": "STEP",
     "branch": "",
     "step_index": 0,
@@ -107,6 +114,9 @@ WHATEVER: Mapping[str, Any] = {
     "priority": 0,
     "recovery_count": 0,
     "current_step": 0,
+    "queue": "mail",
+    "queue_key": "kim",
+    "after": "",
     "passed_over": "[]",
     "batch_size": 10,
     "row_limit": 10,
@@ -132,7 +142,19 @@ WHATEVER: Mapping[str, Any] = {
 CHANGED: Mapping[str, Mapping[str, Any]] = {
     "insert_claim": {"workflow_execution_id": "unfinished-6"},
     "insert_worker": {"worker_id": "a new one"},
+    "upsert_schedule": {
+        "schedule_name": "nightly",
+        "input_data": "[]",
+        "cron": "0 3 * * *",
+        "tz": "UTC",
+        "overlap": "skip",
+        "missed": "last",
+        "jitter_seconds": 0,
+        "tags": "{}",
+    },
     "delete_workers": {"worker_numbers": "[-1]"},
+    "load_limit": {"kind": "QUEUE"},
+    "upsert_limit": {"kind": "QUEUE"},
 }
 
 
@@ -309,6 +331,48 @@ def test_an_engine_that_starts_costs_the_same_however_much_is_queued_or_waits(
                 {
                     name: cost(connection, name, {"workflow_ids": '["retired@1"]'})
                     for name in ("load_unqueued", "load_blocked", "load_unregistered")
+                }
+            )
+    for name, before in costs[0].items():
+        assert costs[1][name] < before + 50
+
+
+async def test_claims_cost_the_same_however_many_are_paused(file: Path) -> None:
+    queries = ("load_queue_heads", "load_available", "insert_claim", "load_unqueued")
+    costs: list[dict[str, int]] = []
+    for first, end in ((0, 10), (10, 500)):
+        async with SqliteCheckpointStore.file(file) as store:
+            for number in range(first, end):
+                status = (ExecutionStatus.PENDING, ExecutionStatus.SUSPENDED)[number % 2]
+                await store.save(
+                    WORKFLOW, queued(f"paused-{number}", BEGIN, status=status, priority=number)
+                )
+                await store.pause_execution(f"paused-{number}", by="kim")
+            await store.save(queued("free", BEGIN))
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            changed = {"workflow_id": "order:1", "workflow_execution_id": "free"}
+            costs.append({name: cost(connection, name, changed) for name in queries})
+    for name, before in costs[0].items():
+        assert costs[1][name] < before + 50
+
+
+async def test_claims_cost_the_same_however_many_wait_for_a_paused_workflow(file: Path) -> None:
+    other = Workflow(workflow_id="other:1", workflow_type="other")
+    costs: list[dict[str, int]] = []
+    for first, end in ((0, 10), (10, 500)):
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.begin_pause(
+                Pause(scope=PauseScope.WORKFLOW, name="order", paused_at=BEGIN, paused_by="kim")
+            )
+            for number in range(first, end):
+                await store.save(WORKFLOW, queued(f"held-{number}", BEGIN, priority=number))
+            await store.save(other, queued("free", BEGIN, workflow_id="other:1"))
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            changed = {"workflow_id": "other:1", "workflow_execution_id": "free"}
+            costs.append(
+                {
+                    name: cost(connection, name, changed)
+                    for name in ("load_queue_heads", "load_available", "insert_claim")
                 }
             )
     for name, before in costs[0].items():

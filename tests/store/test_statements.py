@@ -20,7 +20,12 @@ from durable_workflow_sqlite import (
     ExecutionConflictError,
     ExecutionFinishedError,
     ExecutionStatus,
+    NewExecution,
+    Pause,
+    PauseScope,
+    Queue,
     RetryPolicy,
+    Schedule,
     SignalStatus,
     SqliteCheckpointStore,
     StepStatus,
@@ -30,6 +35,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.store.adapter import number_parameters
+from durable_workflow_sqlite.store.available import LOOKED_AT
 from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR, VIEWS_DIR
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
@@ -40,6 +46,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_execution,
     new_signal,
     new_timer,
+    queued,
     taken,
 )
 from tests.processes import an_engine
@@ -194,12 +201,38 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.enqueue_execution(WORKFLOW, new_execution("g", available_at=NOON))
             await store.load_next_available_at([("order", 1)])
             await store.claim_available([("order", 1)], 9)
+            mail = f"mail of {store.worker_id}"
+            await store.declare_queues([Queue(mail, per_worker=5, per_key=1)])
+            await store.save_queue(Queue(mail, concurrency=5, per_key=1))
+            await store.load_queues()
+            for number in range(LOOKED_AT + 1):
+                one = queued(f"{mail}, {number}", NOON, queue=mail, queue_key="kim")
+                await store.enqueue_execution(WORKFLOW, one)
+            (sending,) = await store.claim_available([("order", 1)], 9, queues=[mail])
+            suspended = queued(
+                sending.workflow_execution_id,
+                None,
+                status=ExecutionStatus.SUSPENDED,
+                queue=mail,
+                queue_key="kim",
+            )
+            await store.save(suspended, claim=sending)
+            assert await store.take_slot(sending, mail, "kim")
+            assert await store.claim_available([("order", 1)], 9, queues=[mail]) == []
             await store.put_into_queue(["f"])
             await store.release_claims_of_the_dead(9)
             await store.load_unqueued_executions()
             await store.load_unregistered([], 9)
             await store.load_blocked()
             await store.unblock_execution("f")
+            await store.pause_execution("f", by="kim", reason="why")
+            await store.resume_execution("f")
+            pause = Pause(scope=PauseScope.ALL, paused_at=NOON, paused_by="kim", paused_reason="?")
+            await store.begin_pause(pause)
+            await store.begin_pause(pause)
+            await store.load_pauses()
+            await store.create_execution(WORKFLOW, new_execution("p"))
+            await store.end_pause(PauseScope.ALL)
             await store.save(
                 new_execution("n", status=ExecutionStatus.FAILED),
                 new_checkpoint("n", 0, attempt=0, status=StepStatus.FAILED),
@@ -215,6 +248,14 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.save(AuditEntry(workflow_execution_id="t", act="retry", actor="kim"))
             await store.load_audit_log("t")
             store.change_counter()
+            nightly = Schedule(schedule_name="s", workflow_type="order", every_seconds=60)
+            new = NewExecution(workflow=WORKFLOW, execution=new_execution("s@1"))
+            assert await store.save_schedule(nightly, seen=None, start=[new])
+            await store.load_schedules()
+            await store.load_due_schedules(NOON)
+            await store.load_unfinished_of_schedule("s")
+            await store.delete_schedule("s")
+            await store.delete_execution("s@1")
             later = datetime.now(UTC) + timedelta(days=1)
             await store.delete_old_timers(later)
             await store.delete_old_signals(later)
@@ -224,7 +265,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.delete_completed_before(later, FINAL)
             with closing(sqlite3.Connection(file)) as shell:  # as one that may have restored it
                 shell.execute("create table if not exists of_mine (name text)")
-            for one in ("anew", "e", "f", "g", "h", "i", "n", "t"):
+            for one in ("anew", "e", "f", "g", "h", "i", "n", "p", "t"):
                 await store.delete_execution(one)
 
     for opened in (

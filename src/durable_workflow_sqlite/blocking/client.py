@@ -128,6 +128,7 @@ class Client:
 
     enqueue = starting(Behind.enqueue)
     enqueue_named = starting(Behind.enqueue_named)
+    declare = blocking(Behind.declare)
     load = blocking(Behind.load)
     send_signal = blocking(Behind.send_signal)
     signal_or_start = signalling(Behind.signal_or_start)
@@ -138,6 +139,22 @@ class Client:
     acknowledge = blocking(Behind.acknowledge)
     resolve = blocking(Behind.resolve)
     rerun = starting(Behind.rerun)
+    schedule = blocking(Behind.schedule)
+    unschedule = blocking(Behind.unschedule)
+    load_schedule = blocking(Behind.load_schedule)
+    load_schedules = blocking(Behind.load_schedules)
+    pause_schedule = blocking(Behind.pause_schedule)
+    resume_schedule = blocking(Behind.resume_schedule)
+    trigger = starting(Behind.trigger)
+    backfill = blocking(Behind.backfill)
+    next_times = blocking(Behind.next_times)
+    pause = blocking(Behind.pause)
+    resume = blocking(Behind.resume)
+    pause_workflow = blocking(Behind.pause_workflow)
+    resume_workflow = blocking(Behind.resume_workflow)
+    pause_all = blocking(Behind.pause_all)
+    resume_all = blocking(Behind.resume_all)
+    pauses = blocking(Behind.pauses)
 
 
 def check_store(store: object) -> None:

@@ -51,6 +51,9 @@ class Access:
     def look(self) -> None:
         """There may be something to claim."""
 
+    def look_at_schedules(self) -> None:
+        """A schedule has changed."""
+
     async def resume(self, record: WorkflowExecution) -> None:
         """Claim one execution now, if that can be done here."""
 
@@ -62,6 +65,12 @@ class Access:
 
     async def hasten(self, execution_id: str) -> None:
         """Somebody has ended pauses of an execution before their time: tell the worker here."""
+
+    async def paused(self, execution_id: str) -> None:
+        """Somebody has paused an execution: tell the worker here."""
+
+    async def look_at_pauses(self) -> None:
+        """A pause of a workflow or of everything has begun or ended: tell the worker here."""
 
     def trouble_of(self, execution_id: str) -> BaseException | None:
         """Why the worker here does not claim an execution again by itself; None if it does."""

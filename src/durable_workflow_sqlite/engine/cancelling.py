@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from durable_workflow_sqlite.engine import audit, deleted_rows
+from durable_workflow_sqlite.engine import audit, deleted_rows, pausing
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
 from durable_workflow_sqlite.engine.given import given
@@ -18,6 +18,7 @@ from durable_workflow_sqlite.engine.mending import (
     may_need_undoing,
     mend,
     missing_events,
+    to_whoever_left_it,
 )
 from durable_workflow_sqlite.engine.outcome import Cancellation, cancelled
 from durable_workflow_sqlite.engine.results import finished
@@ -30,6 +31,7 @@ from durable_workflow_sqlite.errors import (
 )
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
+    AuditEntry,
     ExecutionStatus,
     Record,
     SignalStatus,
@@ -42,6 +44,12 @@ from durable_workflow_sqlite.records import (
 _ABOUT_RECORDS: Final = (StoreCorruptError.__qualname__, NonDeterminismError.__qualname__)
 """Errors that a deleted row may cause."""
 
+_NOT_PAUSED: Final[dict[str, Any]] = {
+    "paused_at": None,
+    "paused_by": None,
+    "paused_reason": None,
+}
+
 
 async def cancel(access: Access, execution_id: str, by: str | None) -> Cancellation:
     """See `DurableEngine.cancel`."""
@@ -51,7 +59,7 @@ async def cancel(access: Access, execution_id: str, by: str | None) -> Cancellat
     if found.status is ExecutionStatus.COMPENSATING:
         return Cancellation.REFUSED
     done = await _without_a_worker(access, found, by)
-    return await _ask(access, execution_id, by) if done is None else done
+    return await _ask(access, found, by) if done is None else done
 
 
 # By whoever asks
@@ -131,6 +139,7 @@ def _at_once(
         error_type=CANCELLED_TYPE,
         error_message=str(cancelled(execution_id)),
         last_event=history.last_event,
+        **_NOT_PAUSED,
     )
     records: list[Record] = []
     for _, step in history.steps():
@@ -146,6 +155,7 @@ def _at_once(
     details: dict[str, object] = {"ended": "at once"}
     if record.blocked_reason is not None:
         details["blocked"] = record.blocked_reason
+    details |= _pause_that_ends(record)
     return Change(
         becomes,
         [*records, *_answered(requests), audit.entry(execution_id, "cancel", by, now, details)],
@@ -161,10 +171,14 @@ def _unblocked(
 ) -> Change:
     """It may be claimed again, to be undone."""
     execution_id = record.workflow_execution_id
-    details: dict[str, object] = {"unblocked": record.blocked_reason}
+    details = {"unblocked": record.blocked_reason, **_pause_that_ends(record)}
     entry = audit.entry(execution_id, "cancel", by, now, details)
     asked = [] if requests else [_request(execution_id, now)]
-    return Change(as_open(record, now), [*asked, entry])
+    return Change(as_open(record, now, **_NOT_PAUSED), [*asked, entry])
+
+
+def _pause_that_ends(record: WorkflowExecution) -> dict[str, object]:
+    return {} if record.paused_at is None else pausing.details_of(record)
 
 
 # By a worker
@@ -176,12 +190,13 @@ def _request(execution_id: str, now: datetime) -> WorkflowSignal:
     )
 
 
-async def _ask(access: Access, execution_id: str, by: str | None) -> Cancellation:
+async def _ask(access: Access, found: WorkflowExecution, by: str | None) -> Cancellation:
+    execution_id = found.workflow_execution_id
     now = access.clock.now()
-    entry = audit.entry(execution_id, "cancel", by, now)
+    entry = audit.entry(execution_id, "cancel", by, now, _pause_that_ends(found) or None)
     request = await access.store.request_cancel(execution_id, entry, now=now)
     if request is None:
-        return Cancellation.REFUSED
+        return await _ask_again(access, found, entry)
     access.on_signal_sent(request)
     execution = access.executions.get(execution_id)
     if execution is not None and not execution.is_interrupted:
@@ -195,4 +210,17 @@ async def _ask(access: Access, execution_id: str, by: str | None) -> Cancellatio
         if found.status.is_terminal:
             raise finished(found, "it ended before the request reached it")
         await access.resume(found)
+    return Cancellation.ASKED
+
+
+async def _ask_again(access: Access, found: WorkflowExecution, entry: AuditEntry) -> Cancellation:
+    """Somebody has asked before: if it was paused since, that ends, and a worker undoes it."""
+    execution_id = found.workflow_execution_id
+    now = entry.created_at
+    if found.paused_at is None or not await access.store.resume_execution(
+        execution_id, to_whoever_left_it(execution_id, now), entry, now=now
+    ):
+        return Cancellation.REFUSED
+    await access.hasten(execution_id)
+    access.look()
     return Cancellation.ASKED

@@ -12,7 +12,11 @@ from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.slots import Slots
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.errors import StoreCorruptError, StoreError
-from durable_workflow_sqlite.records import WorkflowClaim, WorkflowExecution
+from durable_workflow_sqlite.records import (
+    WorkflowClaim,
+    WorkflowExecution,
+    WorkflowGuarantee,
+)
 
 
 class Claiming:
@@ -21,6 +25,7 @@ class Claiming:
     suspect_at: an execution whose workers died so often in a row is a suspect. There is one at a
         time whose code runs, so that whichever it is that kills them is blocked alone.
     look: told when there may be something to claim, or room for it.
+    queues: the named queues that this worker serves; None: all, and what is in none.
     """
 
     def __init__(
@@ -30,7 +35,9 @@ class Claiming:
         max_concurrent: int,
         suspect_at: int,
         look: Callable[[], None],
+        queues: frozenset[str] | None,
     ) -> None:
+        self.queues = queues
         self._clock = environment.clock
         self._store = environment.store
         self._registry = registry
@@ -43,6 +50,10 @@ class Claiming:
         self._claiming: set[asyncio.Task[list[WorkflowClaim]]] = set()
         self._foreground: dict[str, datetime | None] = {}
         """FOREGROUND_ONLY ones that are this engine's to claim: when they are due."""
+        self._leaving: set[str] = set()
+        """Of these, what is paused and is just being released."""
+        self._held_back: set[str] = set()
+        """Of these, what is due and is paused."""
 
     # Before the claim
 
@@ -54,6 +65,17 @@ class Claiming:
     def is_for_this_engine(self, execution_id: str, due_at: datetime | None) -> None:
         """A FOREGROUND_ONLY execution is not in the queue: this engine claims it when due."""
         self._foreground[execution_id] = due_at
+
+    def is_left(self, record: WorkflowExecution) -> None:
+        """One that is paused is being released; this engine claims it once it is resumed."""
+        if record.guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
+            self._leaving.add(record.workflow_execution_id)
+
+    def pauses_ended(self) -> None:
+        """What was held back is perhaps not paused any more."""
+        held_back, self._held_back = self._held_back, set()
+        for execution_id in held_back:
+            self._foreground[execution_id] = self._clock.now()
 
     def signalled(self, execution_id: str) -> bool:
         """A signal has come for an execution; whether it is claimed, and not launched yet."""
@@ -73,6 +95,12 @@ class Claiming:
             for execution_id, due_at in self._foreground.items()
             if due_at is not None and due_at <= now
         ]
+
+    def serves(self, record: WorkflowExecution) -> bool:
+        """Whether this worker serves the queue of an execution, or is the only one for it."""
+        if self.queues is None or record.guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
+            return True
+        return record.queue in self.queues
 
     def must_wait(self, record: WorkflowExecution) -> bool:
         """Whether it is a suspect, and code of another one runs."""
@@ -94,6 +122,7 @@ class Claiming:
             return await self._store.claim_available(
                 self._registry.names_and_versions,
                 room,
+                queues=self.queues,
                 passed_over=passed_over,
                 suspect_at=self._suspect_at,
                 takes_suspect=not self._slots.has_suspect,
@@ -120,7 +149,8 @@ class Claiming:
                 break  # the rest when there is a look again
             if record is not None:
                 self.is_claimed(record)
-            self._foreground.pop(execution_id, None)
+            if execution_id not in self._held_back:
+                self._foreground.pop(execution_id, None)
         return claims
 
     async def _load(self, execution_id: str) -> WorkflowExecution | None:
@@ -130,8 +160,27 @@ class Claiming:
             return None  # who launches it says what is wrong
 
     async def take_one(self, execution_id: str) -> list[WorkflowClaim]:
-        """This one, room or not; nothing if others have it."""
-        return await self._taken(lambda: self._claim_one(execution_id))
+        """This one, room or not; nothing if others have it, or if it is paused."""
+        self._held_back.discard(execution_id)
+        claims = await self._taken(lambda: self._claim_one(execution_id))
+        if claims or not await self._is_paused_here(execution_id):
+            return claims
+        self._foreground[execution_id] = None
+        self._held_back.add(execution_id)
+        return []
+
+    async def _is_paused_here(self, execution_id: str) -> bool:
+        """Whether it is paused, and nobody but an engine that starts up would claim it."""
+        record = await self._load(execution_id)
+        if record is None or record.guarantee is not WorkflowGuarantee.FOREGROUND_ONLY:
+            return False
+        if record.status.is_terminal or record.paused_at is not None:
+            return not record.status.is_terminal
+        pauses = await self._store.load_pauses()
+        definition = await self._store.load_workflow(record.workflow_id) if pauses else None
+        return definition is not None and any(
+            pause.holds(definition.workflow_type) for pause in pauses
+        )
 
     async def _claim_one(self, execution_id: str) -> list[WorkflowClaim]:
         claim = await self._store.claim_execution(execution_id, self._clock.now())
@@ -174,7 +223,11 @@ class Claiming:
 
     def is_released(self, claim: WorkflowClaim) -> None:
         """The claim has been released."""
-        self._held.pop(claim.workflow_execution_id, None)
+        execution_id = claim.workflow_execution_id
+        self._held.pop(execution_id, None)
+        if execution_id in self._leaving:
+            self._leaving.discard(execution_id)
+            self._foreground[execution_id] = self._clock.now()
         self._look()
 
     def make_room(self, execution_id: str) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from durable_workflow_sqlite.engine.claiming import Claiming
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.execution import Execution
+from durable_workflow_sqlite.engine.holds import Holds
 from durable_workflow_sqlite.engine.launching import Launch, Launching
 from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.recovery import Recovery, RecoveryResult
@@ -24,6 +25,7 @@ from durable_workflow_sqlite.engine.releasing import Releases
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import (
+    Pause,
     WorkflowClaim,
     WorkflowExecution,
     WorkflowGuarantee,
@@ -57,6 +59,7 @@ class Dispatcher:
         *,
         max_concurrent: int,
         max_recoveries: int,
+        queues: frozenset[str] | None,
     ) -> None:
         self._clock = environment.clock
         self._scheduler = environment.scheduler
@@ -71,16 +74,20 @@ class Dispatcher:
         self._resuming: Counter[str] = Counter()
         """How many callers want an execution to be claimed at once."""
         suspect_at = max(1, max_recoveries // 2)
-        self._claims = Claiming(environment, registry, max_concurrent, suspect_at, self.look)
+        self._claims = Claiming(
+            environment, registry, max_concurrent, suspect_at, self.look, queues
+        )
         self._releases = Releases(
             environment, self._spawn, look=self.look, is_released=self._claims.is_released
         )
+        self.holds = Holds()
         self._launching = Launching(
             environment,
             registry,
             launch,
             self._claims,
             self._releases,
+            self.holds,
             changed=changed,
         )
         self._recovery = Recovery(
@@ -128,6 +135,8 @@ class Dispatcher:
         if self._is_closed or await self._launching.definition_of(record.workflow_id) is None:
             return
         await self.release_the_dead()
+        if not self._claims.serves(record):
+            return  # it is in the queue, for the workers that serve it
         if self._claims.must_wait(record):
             if record.guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
                 self._claims.is_for_this_engine(execution_id, self._clock.now())
@@ -170,8 +179,18 @@ class Dispatcher:
         self._launching.release(execution.claim, execution.record.guarantee, trouble)
 
     def parked(self, execution: Execution) -> None:
-        """An execution only waits: any worker may have it when its time or signal comes."""
+        """An execution only waits: any worker may have it when its time or signal comes.
+
+        Or it is paused, and they may have it once it is resumed.
+        """
+        self._claims.is_left(execution.record)
         self._releases.parked(execution.claim)
+
+    def pauses_changed(self, pauses: Sequence[Pause]) -> None:
+        """These are the pauses of workflows and of everything now."""
+        if self.holds.change(pauses):
+            self._claims.pauses_ended()
+            self.look()
 
     def continues(self, execution: Execution) -> None:
         """An execution continues as new: this worker, which has its claim, launches it again."""
@@ -193,7 +212,7 @@ class Dispatcher:
             return True
         if await self._launching.definition_of(record.workflow_id) is None:
             return False
-        if self.trouble_of(execution_id) is not None:
+        if self.trouble_of(execution_id) is not None or not self._claims.serves(record):
             return False
         if execution_id in self._claims.due_in_foreground():
             return True
@@ -257,7 +276,9 @@ class Dispatcher:
         if self._claims.room <= 0 or not self._registry:
             return None
         times = self._claims.foreground_times()
-        queued = await self._store.load_next_available_at(self._registry.names_and_versions)
+        queued = await self._store.load_next_available_at(
+            self._registry.names_and_versions, self._claims.queues
+        )
         if queued is not None:
             times.append(queued)
         # What was due then and was not claimed is passed over here, or its row cannot be read.

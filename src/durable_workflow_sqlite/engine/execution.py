@@ -22,7 +22,12 @@ from durable_workflow_sqlite.engine.gaps import Gaps
 from durable_workflow_sqlite.engine.given import given
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.operations import StepCall, WaitCall
-from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, expired
+from durable_workflow_sqlite.engine.outcome import (
+    Interruption,
+    Outcome,
+    PausedError,
+    expired,
+)
 from durable_workflow_sqlite.engine.replay import (
     check_all_was_asked_for,
     replay_events,
@@ -101,6 +106,24 @@ class Execution(Driver):
                     f"execution {self.id!r} is parked until its time or signal comes",
                     workflow_execution_id=self.id,
                 )
+            )
+
+    def leave_until_slot(self) -> None:
+        """Take it out of memory: no slot of its queue is free, so it waits in the queue."""
+        if self.trouble is None:
+            self._is_parked = True
+            self.stop(
+                EngineStoppedError(
+                    f"execution {self.id!r} waits for a free slot of queue {self.record.queue!r}",
+                    workflow_execution_id=self.id,
+                )
+            )
+
+    def pause(self, why: str) -> None:
+        """Leave it after the functions that run, since a person has paused it; see `why`."""
+        if self.trouble is None and self.stops_after_steps is None and not self.outcome.done():
+            self.stop_after_steps(
+                PausedError(f"execution {self.id!r} {why}", workflow_execution_id=self.id)
             )
 
     def stop_after_steps(self, trouble: BaseException) -> None:
@@ -239,11 +262,14 @@ class Execution(Driver):
     def _left(self, trouble: BaseException) -> Outcome:
         if self._is_parked:
             _log.debug(
-                "execution %r of %s is parked: it leaves memory until its time or signal comes",
+                "execution %r of %s is parked: it leaves memory until it can go on",
                 self.id,
                 self.record.workflow_id,
                 extra={"workflow_execution_id": self.id},
             )
+            return Outcome(self.record, trouble=trouble, is_parked=True)
+        if isinstance(trouble, PausedError):
+            _log.info("%s", trouble, extra={"workflow_execution_id": self.id})
             return Outcome(self.record, trouble=trouble, is_parked=True)
         if isinstance(trouble, asyncio.CancelledError):
             trouble = EngineStoppedError(
@@ -268,5 +294,6 @@ class Execution(Driver):
             self._alarm.add_done_callback(self._expire)
 
     def _expire(self, alarm: asyncio.Future[None]) -> None:
-        if not alarm.cancelled():
+        # While it is being paused, nothing new begins; it expires once it is resumed.
+        if not alarm.cancelled() and not isinstance(self.stops_after_steps, PausedError):
             self.interrupt(expired(self.record))

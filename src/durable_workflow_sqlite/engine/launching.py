@@ -14,6 +14,7 @@ from durable_workflow_sqlite.engine.claiming import Claiming
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.history import RecordedHistory
+from durable_workflow_sqlite.engine.holds import Holds
 from durable_workflow_sqlite.engine.outcome import Interruption, cancelled, expired
 from durable_workflow_sqlite.engine.releasing import Releases
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
@@ -59,6 +60,7 @@ class Launching:
         launch: Launch,
         claims: Claiming,
         releases: Releases,
+        holds: Holds,
         *,
         changed: Callable[[str], None],
     ) -> None:
@@ -68,6 +70,7 @@ class Launching:
         self._launch = launch
         self._claims = claims
         self._releases = releases
+        self._holds = holds
         self._changed = changed
         self._definitions: dict[str, AnyWorkflow] = {}
         self._signalled: set[str] = set()
@@ -77,6 +80,9 @@ class Launching:
         """Launch an execution that was claimed; whether its time to live has run out."""
         try:
             taken, definition = await self._take(claim.workflow_execution_id)
+            if self._holds.why(taken.execution, definition.name) is not None:
+                self._leave(claim, taken.execution)
+                return False
             return self._launched(taken, definition, claim)
         except Exception as error:  # noqa: BLE001 - whatever it is
             await self._not_launched(claim, error)
@@ -96,6 +102,13 @@ class Launching:
             now = self._environment.clock.now()
             self._claims.is_for_this_engine(claim.workflow_execution_id, now)
         self._releases.release(claim, trouble)
+
+    def _leave(self, claim: WorkflowClaim, record: WorkflowExecution) -> None:
+        """Somebody has paused it since it was claimed."""
+        self._claims.make_room(record.workflow_execution_id)
+        self._claims.is_left(record)
+        self._releases.parked(claim)
+        self._changed(record.workflow_execution_id)
 
     async def definition_of(self, workflow_id: str) -> AnyWorkflow | None:
         """The workflow that a stored definition means, if it is registered here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from datetime import timedelta
@@ -25,6 +25,7 @@ from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, cancelled
 from durable_workflow_sqlite.engine.parking import Parking
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
+from durable_workflow_sqlite.engine.schedule_loop import ScheduleLoop
 from durable_workflow_sqlite.engine.threads import Threads
 from durable_workflow_sqlite.engine.under_way import UnderWay
 from durable_workflow_sqlite.engine.watchdog import Watchdog
@@ -36,6 +37,7 @@ from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     ExecutionStatus,
+    Pause,
     WorkflowClaim,
     WorkflowExecution,
     WorkflowSignal,
@@ -72,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     park_after: timedelta | None
     max_resident: int
     clock: Clock
+    queues: frozenset[str] | None
 
 
 class OpenEngine(Access):
@@ -114,7 +117,9 @@ class OpenEngine(Access):
             self._not_launched,
             max_concurrent=settings.max_concurrent,
             max_recoveries=settings.max_recoveries,
+            queues=settings.queues,
         )
+        self.schedules = ScheduleLoop(self, self._environment.scheduler)
         self.changes: WorkerChangePoller = WorkerChangePoller(settings.store, self.dispatcher, self)
 
     async def begin(self) -> RecoveryResult:
@@ -125,6 +130,7 @@ class OpenEngine(Access):
         self.check_open()
         result = await self.dispatcher.recover()
         self.dispatcher.begin()
+        self.schedules.begin()
         held, self._held = self._held, None
         asyncio.get_running_loop().call_soon(self._begin, held)
         return result
@@ -172,6 +178,7 @@ class OpenEngine(Access):
         self.changes.changed(execution.id)
         if self._held is None:
             execution.begin()
+            self._pause_if_held(execution)
         else:
             self._held.append((execution, copy_context()))  # of whoever starts it
         return execution
@@ -190,6 +197,9 @@ class OpenEngine(Access):
             self.dispatcher.continues(execution)
         elif outcome.trouble is not None and not (self.is_closed and _is_stopped(outcome)):
             self.dispatcher.release(execution, outcome.trouble)
+        if execution.record.queue is not None:
+            self.dispatcher.look()  # its slot is free
+        self.schedules.on_end()
         self.changes.changed(execution.id)
 
     def on_signal_sent(self, signal: WorkflowSignal) -> None:
@@ -214,8 +224,37 @@ class OpenEngine(Access):
         else:
             execution.signals_came()
 
+    def pauses_changed(self, pauses: Sequence[Pause]) -> None:
+        self.dispatcher.pauses_changed(pauses)
+        for execution in list(self.executions.values()):
+            self._pause_if_held(execution)
+
+    def _pause_if_held(self, execution: Execution) -> None:
+        why = self.dispatcher.holds.why(execution.record, execution.definition.name)
+        if why is not None:
+            execution.pause(why)
+
+    async def paused(self, execution_id: str) -> None:
+        execution = self.executions.get(execution_id)
+        if execution is None:
+            self.dispatcher.signalled(execution_id)
+            return
+        record = await self.store.load_execution(execution_id)
+        if record is not None and record.paused_at is not None:
+            why = self.dispatcher.holds.why(record, execution.definition.name)
+            execution.pause(why or "is paused")
+
+    async def look_at_pauses(self) -> None:
+        self.pauses_changed(await self.store.load_pauses())
+
     def look(self) -> None:
         self.dispatcher.look()
+
+    def look_at_schedules(self) -> None:
+        self.schedules.look()
+
+    def others_wrote(self, change_counter: int) -> None:
+        self.schedules.look_if_changed(change_counter)
 
     async def resume(self, record: WorkflowExecution) -> None:
         await self.dispatcher.resume(record)
@@ -238,6 +277,7 @@ class OpenEngine(Access):
         self._status_changed(record, before)
         self._observers.tell("on_execution_complete", record, record.updated_at - record.created_at)
         self.dispatcher.signalled(record.workflow_execution_id)
+        self.schedules.on_end()
         super().ended_at_once(record, before)
 
     # To its end
@@ -263,6 +303,7 @@ class OpenEngine(Access):
 
     async def _close(self, grace: timedelta) -> None:
         marking = asyncio.create_task(self._mark_as_stopping())
+        await self.schedules.close()
         waiting = await self.dispatcher.close()
         running = list(self.executions.values())
         if running:

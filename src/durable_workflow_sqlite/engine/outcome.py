@@ -8,6 +8,7 @@ import msgspec
 
 from durable_workflow_sqlite.errors import (
     CompensationError,
+    EngineStoppedError,
     WorkflowCancelledError,
     WorkflowExpiredError,
 )
@@ -54,10 +55,14 @@ class SignalResult(StrEnum):
         return format(str(self), spec)
 
 
+class PausedError(EngineStoppedError):
+    """A person has paused an execution: its worker leaves it. No caller gets this."""
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """How an execution left this worker: `record` is final, unless `trouble` says why it is not.
 
-    is_parked: it only waits, and is out of memory until its time or signal comes.
+    is_parked: it is out of memory until its time or signal comes, or until somebody resumes it.
     continues: it continues as new, and `record` is what it begins again with.
     """
 

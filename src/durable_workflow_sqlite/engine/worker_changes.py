@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from durable_workflow_sqlite.engine.changes import ChangePoller
 from durable_workflow_sqlite.engine.dispatcher import Dispatcher
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.protocol import CheckpointStore
-from durable_workflow_sqlite.records import CANCEL_SIGNAL, MENDED_SIGNAL, WorkflowSignal
+from durable_workflow_sqlite.records import (
+    CANCEL_SIGNAL,
+    MENDED_SIGNAL,
+    PAUSED_SIGNAL,
+    Pause,
+    WorkflowSignal,
+)
 
 
 class Worker(Protocol):
@@ -20,6 +27,15 @@ class Worker(Protocol):
 
     async def hasten(self, execution_id: str) -> None:
         """Somebody has perhaps ended pauses before their time."""
+
+    def others_wrote(self, change_counter: int) -> None:
+        """The counter of changes, every half second."""
+
+    async def paused(self, execution_id: str) -> None:
+        """Somebody has paused an execution."""
+
+    def pauses_changed(self, pauses: Sequence[Pause]) -> None:
+        """These are the pauses of workflows and of everything now."""
 
 
 class WorkerChangePoller(ChangePoller):
@@ -34,11 +50,13 @@ class WorkerChangePoller(ChangePoller):
         """Of the signals after the last one, what this worker has been told of already."""
         self._untold: dict[tuple[str, str], None] = {}
         """What it is still to be told: executions, and the names of the signals that came."""
+        self._pauses: list[Pause] = []
         self._is_closed = False
 
     async def begin(self) -> None:
         self._last_signal = await self._store.load_last_signal_id()
         self._seen = self._store.change_counter()
+        await self._look_at_pauses()
         self._begin_to_watch()
 
     async def close(self) -> None:
@@ -68,11 +86,18 @@ class WorkerChangePoller(ChangePoller):
         if arrived:
             last = self._last_signal = arrived[-1].workflow_signal_id
             self._known = {one for one in self._known if one > last}
+        await self._look_at_pauses()
         refused = await self._tell()
         self._dispatcher.look()
         await super()._on_change()
         if refused is not None:
             raise refused
+
+    async def _look_at_pauses(self) -> None:
+        pauses = await self._store.load_pauses()
+        if pauses != self._pauses:
+            self._pauses = pauses
+            self._worker.pauses_changed(pauses)
 
     async def _tell(self) -> StoreError | None:
         """Tell the worker; why it could not be told of something, if so: it is at the next look."""
@@ -86,6 +111,8 @@ class WorkerChangePoller(ChangePoller):
                         self._worker.signalled(execution_id, is_to_cancel=True)
                 elif name == MENDED_SIGNAL:
                     await self._worker.hasten(execution_id)
+                elif name == PAUSED_SIGNAL:
+                    await self._worker.paused(execution_id)
             except StoreError as error:
                 refused = error
                 if error.may_pass:
@@ -97,4 +124,5 @@ class WorkerChangePoller(ChangePoller):
         for execution_id in await self._dispatcher.release_the_dead():
             self.changed(execution_id)
         self._dispatcher.look()
+        self._worker.others_wrote(self._store.change_counter())
         await super()._look_around()

@@ -115,4 +115,7 @@ class Mending:
             ttl_expires_at=optional_time_to_text(becomes.ttl_expires_at),
             last_event=becomes.last_event,
             updated_at=time_to_text(becomes.updated_at),
+            paused_at=optional_time_to_text(becomes.paused_at),
+            paused_by=becomes.paused_by,
+            paused_reason=becomes.paused_reason,
         )

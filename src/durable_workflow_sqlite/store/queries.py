@@ -56,6 +56,10 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     blocked_reason: str | None
     trouble: str | None
     trouble_since: str | None
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
+    paused_scope: str | None
     error_type: str | None
     error_message: str | None
     worker_id: str | None
@@ -76,6 +80,8 @@ class LoadExecutionDataRow(Struct, frozen=True, gc=False):
     guarantee: str
     recovery_count: int
     priority: int
+    queue: str | None
+    queue_key: str | None
     available_at: str | None
     last_event: int | None
     started_at: str | None
@@ -222,6 +228,8 @@ class LoadSuspectExecutionsRow(Struct, frozen=True, gc=False):
     ttl_expires_at: str | None
     guarantee: str
     priority: int
+    queue: str | None
+    queue_key: str | None
     recovery_count: int
     blocked_reason: str | None
     trouble: str | None
@@ -234,6 +242,9 @@ class LoadSuspectExecutionsRow(Struct, frozen=True, gc=False):
     run_number: int
     created_at: str
     updated_at: str
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
 
 
 class LoadSuspectCheckpointsRow(Struct, frozen=True, gc=False):
@@ -361,6 +372,7 @@ class LoadQueuesRow(Struct, frozen=True, gc=False):
     running: int
     in_trouble: int
     blocked: int
+    paused: int
 
 
 class CountUnfinishedRow(Struct, frozen=True, gc=False):
@@ -443,6 +455,22 @@ class CountByHourRow(Struct, frozen=True, gc=False):
     cancelled: int
 
 
+class LoadNamedQueuesRow(Struct, frozen=True, gc=False):
+    """What load_named_queues gives."""
+
+    queue: str
+    concurrency: int | None
+    per_worker: int | None
+    per_key: int | None
+    running: int
+    due: int
+    due_since: str | None
+    due_age_seconds: float | None
+    later: int
+    running_longest: str | None
+    running_since: str | None
+
+
 class StepCheckpointRow(Struct, frozen=True, gc=False):
     """A row of step_checkpoints."""
 
@@ -499,6 +527,20 @@ class LoadClaimsOfRow(Struct, frozen=True, gc=False):
     is_stopping: int
 
 
+class CountSlotsRow(Struct, frozen=True, gc=False):
+    """What count_slots gives."""
+
+    held: int
+    by_worker: int
+
+
+class CountSlotsOfKeysRow(Struct, frozen=True, gc=False):
+    """What count_slots_of_keys gives."""
+
+    queue_key: str
+    held: int
+
+
 class LoadExecutionRow(Struct, frozen=True, gc=False):
     """What load_execution gives."""
 
@@ -513,6 +555,8 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     ttl_expires_at: str | None
     guarantee: str
     priority: int
+    queue: str | None
+    queue_key: str | None
     recovery_count: int
     blocked_reason: str | None
     trouble: str | None
@@ -525,6 +569,9 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     run_number: int
     created_at: str
     updated_at: str
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
 
 
 class TakeExecutionRow(Struct, frozen=True, gc=False):
@@ -541,6 +588,8 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     ttl_expires_at: str | None
     guarantee: str
     priority: int
+    queue: str | None
+    queue_key: str | None
     recovery_count: int
     blocked_reason: str | None
     trouble: str | None
@@ -553,6 +602,9 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     run_number: int
     created_at: str
     updated_at: str
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
     has_timers: int
     is_to_cancel: int
 
@@ -580,6 +632,31 @@ class LoadAvailableRow(Struct, frozen=True, gc=False):
     workflow_execution_id: str
     available_at: str
     is_suspect: int
+
+
+class LoadWaitingQueuesRow(Struct, frozen=True, gc=False):
+    """What load_waiting_queues gives."""
+
+    name: str
+    concurrency: int | None
+    per_worker: int | None
+    per_key: int | None
+
+
+class LoadAvailableInQueueRow(Struct, frozen=True, gc=False):
+    """What load_available_in_queue gives."""
+
+    workflow_execution_id: str
+    available_at: str
+    is_suspect: int
+    queue_key: str | None
+
+
+class LoadQueueOfRow(Struct, frozen=True, gc=False):
+    """What load_queue_of gives."""
+
+    queue: str | None
+    queue_key: str | None
 
 
 class LoadUnqueuedRow(Struct, frozen=True, gc=False):
@@ -631,6 +708,66 @@ class LoadIdsToPruneRow(Struct, frozen=True, gc=False):
 
     workflow_execution_id: str
     created_at: str
+
+
+class LoadLimitRow(Struct, frozen=True, gc=False):
+    """What load_limit gives."""
+
+    kind: str
+    name: str
+    concurrency: int | None
+    per_worker: int | None
+    per_key: int | None
+    declared: str | None
+
+
+class WorkflowPauseRow(Struct, frozen=True, gc=False):
+    """A row of workflow_pauses."""
+
+    scope: str
+    name: str
+    paused_at: str
+    paused_by: str
+    paused_reason: str | None
+
+
+class WorkflowScheduleRow(Struct, frozen=True, gc=False):
+    """A row of workflow_schedules."""
+
+    schedule_name: str
+    workflow_type: str
+    version: int
+    input_data: str
+    cron: str | None
+    tz: str
+    every_seconds: int | None
+    overlap: str
+    missed: str
+    within_seconds: int | None
+    jitter_seconds: int
+    ends_at: str | None
+    priority: int
+    ttl_seconds: int | None
+    tags: str
+    next_fire_at: str | None
+    last_fired_at: str | None
+    last_execution_id: str | None
+    last_skipped_at: str | None
+    buffered_at: str | None
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
+    ended_at: str | None
+    trouble: str | None
+    declared: str | None
+    created_at: str
+    updated_at: str
+
+
+class LoadBufferedSchedulesRow(Struct, frozen=True, gc=False):
+    """What load_buffered_schedules gives."""
+
+    schedule_name: str
 
 
 class LoadKeyedSignalRow(Struct, frozen=True, gc=False):
@@ -870,7 +1007,7 @@ class Queries(Protocol):
     def load_next_timers(
         self, connection: sqlite3.Connection, *, row_limit: int
     ) -> list[LoadNextTimersRow]:
-        """The deadlines that are due next."""
+        """The deadlines that are due next, of what nobody has paused."""
         ...
 
     def count_pending_timers(self, connection: sqlite3.Connection) -> int | None:
@@ -1177,8 +1314,12 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, before: str, at_most: int
     ) -> int | None:
         """How many deadlines before a time no worker has noticed, counted no further than to a
-        limit.
+        limit. Those of what is paused wait for a person.
         """
+        ...
+
+    def load_named_queues(self, connection: sqlite3.Connection) -> list[LoadNamedQueuesRow]:
+        """The named queues, with their limits and what is in them, by name."""
         ...
 
     # step_checkpoints.sql
@@ -1347,8 +1488,9 @@ class Queries(Protocol):
         claimed_at: str,
         workflow_execution_id: str,
     ) -> int | None:
-        """Claims an execution for a worker, and gives the token. No row means that it is
-        unknown, final or blocked, or that a worker has it.
+        """Claims an execution for a worker, and gives the token. One that is in a named queue
+        takes a slot of it. No row means that it is unknown, final, blocked or paused, or
+        that a worker has it.
         """
         ...
 
@@ -1388,6 +1530,40 @@ class Queries(Protocol):
         """Deletes the claims of a batch of executions (a JSON array of ids)."""
         ...
 
+    def count_slots(
+        self, connection: sqlite3.Connection, *, worker_id: str, queue: str
+    ) -> CountSlotsRow | None:
+        """How many slots of a queue are held, and how many of them by one worker; no row if
+        none is.
+        """
+        ...
+
+    def count_slots_of_keys(
+        self, connection: sqlite3.Connection, *, queue: str
+    ) -> list[CountSlotsOfKeysRow]:
+        """How many slots of a queue each of its keys holds."""
+        ...
+
+    def give_up_slot(
+        self, connection: sqlite3.Connection, *, fencing_token: int, workflow_execution_id: str
+    ) -> int:
+        """The execution of a claim only waits from now on: it holds no slot of its queue."""
+        ...
+
+    def take_slot(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        queue: str | None,
+        queue_key: str | None,
+        fencing_token: int,
+        workflow_execution_id: str,
+    ) -> int:
+        """The execution of a claim goes on: it holds a slot again. Changing no row means that
+        the claim is lost.
+        """
+        ...
+
     # workflow_executions.sql
 
     def upsert_execution(
@@ -1405,6 +1581,8 @@ class Queries(Protocol):
         ttl_expires_at: str | None,
         guarantee: str,
         priority: int,
+        queue: str | None,
+        queue_key: str | None,
         recovery_count: int,
         blocked_reason: str | None,
         trouble: str | None,
@@ -1417,6 +1595,9 @@ class Queries(Protocol):
         run_number: int,
         created_at: str,
         updated_at: str,
+        paused_at: str | None,
+        paused_by: str | None,
+        paused_reason: str | None,
         fencing_token: int | None,
     ) -> int:
         """Saves an execution; one that is there already is updated, unless it is final.
@@ -1439,6 +1620,8 @@ class Queries(Protocol):
         ttl_expires_at: str | None,
         guarantee: str,
         priority: int,
+        queue: str | None,
+        queue_key: str | None,
         recovery_count: int,
         blocked_reason: str | None,
         available_at: str | None,
@@ -1498,7 +1681,8 @@ class Queries(Protocol):
     ) -> int:
         """Saves how far an execution has come, for the worker that has claimed it. What it
         was started with stays: an input may be large, and is written once. So does why it is
-        blocked, until it is over: somebody has deleted a step of it meanwhile.
+        blocked, until it is over: somebody has deleted a step of it meanwhile. And so does
+        its pause, which somebody may have begun meanwhile.
         Changing no row means that it is final, or that the claim is lost.
         """
         ...
@@ -1531,12 +1715,13 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, now: str, workflow_execution_ids: str
     ) -> int:
         """No worker has these executions any more (a JSON array of ids): says from when on each
-        may be claimed. One that only waits has nothing to do before its earliest timer, the
-        end of its time to live, or a signal: one that it waits for, or one of the library's
-        own. For a signal that comes later, trg_wf_signal_wakes does this. If neither a timer
-        nor a wait is there, somebody has deleted the timer, and a worker is to record it
-        again. The + keeps SQLite from two detours: to look for the earliest timer in the
-        index of all timers, and for the executions among all that are unfinished.
+        may be claimed, unless it is paused. One that only waits has nothing to do before its
+        earliest timer, the end of its time to live, or a signal: one that it waits for, or
+        one of the library's own. For a signal that comes later, trg_wf_signal_wakes does
+        this. If neither a timer nor a wait is there, somebody has deleted the timer, and a
+        worker is to record it again. The + keeps SQLite from two detours: to look for the
+        earliest timer in the index of all timers, and for the executions among all that are
+        unfinished.
         """
         ...
 
@@ -1556,9 +1741,10 @@ class Queries(Protocol):
         ...
 
     def load_queue_heads(self, connection: sqlite3.Connection) -> list[LoadQueueHeadsRow]:
-        """Of each queue (a workflow and a priority) the time at which its first execution
-        may be claimed, the highest priority of a workflow first. It hops from one queue
-        to the next, so it costs the same however many executions are in them.
+        """Of what is in no named queue: for each workflow and priority, the time at which its
+        first execution may be claimed, the highest priority first. It hops from one to the
+        next, so it costs the same however many executions are in them. Those of a
+        workflow that is paused are left out.
         """
         ...
 
@@ -1574,10 +1760,69 @@ class Queries(Protocol):
         with_suspects: int,
         batch_size: int,
     ) -> list[LoadAvailableRow]:
-        """The next executions of one queue that may be claimed, the longest waiting first. Some
-        are passed over (a JSON array of ids), and so are suspects, if :with_suspects is 0.
-        Workers that had claimed a suspect died so often that it may be the cause.
+        """The next executions of a queue without a name that may be claimed, the longest
+        waiting first. Some are passed over (a JSON array of ids), and so are suspects,
+        unless :with_suspects is 1. Workers that had claimed a suspect died so often that it
+        may be the cause.
         """
+        ...
+
+    def load_waiting_queues(self, connection: sqlite3.Connection) -> list[LoadWaitingQueuesRow]:
+        """The named queues in which an execution waits for a worker, each with its limits. It
+        hops from one queue to the next, so it costs the same however many executions are in
+        them.
+        """
+        ...
+
+    def load_heads_of_queue(
+        self, connection: sqlite3.Connection, *, queue: str | None
+    ) -> list[LoadQueueHeadsRow]:
+        """As load_queue_heads, of the executions in one named queue."""
+        ...
+
+    def load_available_in_queue(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        suspect_at: int,
+        queue: str | None,
+        workflow_id: str,
+        priority: int,
+        now: str,
+        passed_over: str,
+        with_suspects: int,
+        batch_size: int,
+    ) -> list[LoadAvailableInQueueRow]:
+        """As load_available, of the executions in one named queue."""
+        ...
+
+    def load_next_key(
+        self, connection: sqlite3.Connection, *, queue: str | None, after: str
+    ) -> str | None:
+        """The next key after a key, of the executions in one queue that wait for a worker."""
+        ...
+
+    def load_available_of_key(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        suspect_at: int,
+        queue: str | None,
+        queue_key: str | None,
+        workflow_id: str,
+        priority: int,
+        now: str,
+        passed_over: str,
+        with_suspects: int,
+        batch_size: int,
+    ) -> list[LoadAvailableInQueueRow]:
+        """As load_available_in_queue, of one key, or of what has none."""
+        ...
+
+    def load_queue_of(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> LoadQueueOfRow | None:
+        """The queue that an execution names, and its key there."""
         ...
 
     def load_unqueued(self, connection: sqlite3.Connection) -> list[LoadUnqueuedRow]:
@@ -1637,11 +1882,41 @@ class Queries(Protocol):
         ttl_expires_at: str | None,
         last_event: int | None,
         updated_at: str,
+        paused_at: str | None,
+        paused_by: str | None,
+        paused_reason: str | None,
         workflow_execution_id: str,
     ) -> int:
         """Opens an execution again, or ends it, by an operator's wish. It is not blocked any
         more, nor in trouble, nor in the queue.
         """
+        ...
+
+    def pause_execution(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        paused_by: str,
+        paused_reason: str | None,
+        paused_at: str,
+        workflow_execution_id: str,
+    ) -> int:
+        """No worker claims an execution from now on, until it is resumed. If it is paused
+        already, it only gets another reason, unless that is null.
+        Changing no row means that it is unknown or final.
+        """
+        ...
+
+    def resume_execution(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """Ends the pause of an execution; changing no row means that it is not paused."""
+        ...
+
+    def hold_new_execution(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int:
+        """An execution that was about to run here has not begun: its workflow is paused."""
         ...
 
     def load_statuses(
@@ -1690,6 +1965,146 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str
     ) -> int:
         """Deletes a batch of executions (a JSON array of ids), after all that refers to them."""
+        ...
+
+    def name_schedule_of(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        schedule_name: str | None,
+        workflow_execution_id: str,
+    ) -> int:
+        """Notes which schedule has started an execution, in the transaction of its start."""
+        ...
+
+    def load_unfinished_of_schedule(
+        self, connection: sqlite3.Connection, *, schedule_name: str | None
+    ) -> list[LoadUnregisteredRow]:
+        """The unfinished executions that a schedule has started, in the order of their ids."""
+        ...
+
+    # workflow_limits.sql
+
+    def load_limit(
+        self, connection: sqlite3.Connection, *, kind: str, name: str
+    ) -> LoadLimitRow | None:
+        """The limits of one queue."""
+        ...
+
+    def load_limits(self, connection: sqlite3.Connection) -> list[LoadLimitRow]:
+        """All limits, by kind and name."""
+        ...
+
+    def upsert_limit(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        kind: str,
+        name: str,
+        concurrency: int | None,
+        per_worker: int | None,
+        per_key: int | None,
+        declared: str | None,
+        now: str,
+    ) -> int:
+        """Saves the limits of a queue; what code has declared stays unless it is given."""
+        ...
+
+    # workflow_pauses.sql
+
+    def insert_pause(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        scope: str,
+        name: str,
+        paused_at: str,
+        paused_by: str,
+        paused_reason: str | None,
+    ) -> int:
+        """Pauses a workflow, or everything. Changing no row means that it is paused already."""
+        ...
+
+    def change_pause_reason(
+        self, connection: sqlite3.Connection, *, paused_reason: str | None, scope: str, name: str
+    ) -> int:
+        """Gives another reason for a pause; who began it, and when, stays."""
+        ...
+
+    def delete_pause(self, connection: sqlite3.Connection, *, scope: str, name: str) -> int:
+        """Ends a pause; changing no row means that there is none."""
+        ...
+
+    def load_pauses(self, connection: sqlite3.Connection) -> list[WorkflowPauseRow]:
+        """Everything that is paused as a whole."""
+        ...
+
+    # workflow_schedules.sql
+
+    def upsert_schedule(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        schedule_name: str,
+        workflow_type: str,
+        version: int,
+        input_data: str,
+        cron: str | None,
+        tz: str,
+        every_seconds: int | None,
+        overlap: str,
+        missed: str,
+        within_seconds: int | None,
+        jitter_seconds: int,
+        ends_at: str | None,
+        priority: int,
+        ttl_seconds: int | None,
+        tags: str,
+        next_fire_at: str | None,
+        last_fired_at: str | None,
+        last_execution_id: str | None,
+        last_skipped_at: str | None,
+        buffered_at: str | None,
+        paused_at: str | None,
+        paused_by: str | None,
+        paused_reason: str | None,
+        ended_at: str | None,
+        trouble: str | None,
+        declared: str | None,
+        created_at: str,
+        updated_at: str,
+    ) -> int:
+        """Saves a schedule. The caller has compared the row in the same transaction."""
+        ...
+
+    def delete_schedule(self, connection: sqlite3.Connection, *, schedule_name: str) -> int:
+        """Deletes a schedule. Its executions keep its name."""
+        ...
+
+    def load_schedule(
+        self, connection: sqlite3.Connection, *, schedule_name: str
+    ) -> WorkflowScheduleRow | None:
+        """One schedule by its name."""
+        ...
+
+    def load_schedules(self, connection: sqlite3.Connection) -> list[WorkflowScheduleRow]:
+        """Every schedule, by name."""
+        ...
+
+    def load_due_schedules(
+        self, connection: sqlite3.Connection, *, now: str
+    ) -> list[WorkflowScheduleRow]:
+        """The schedules with a time that has come, and those whose next time is to be computed."""
+        ...
+
+    def load_buffered_schedules(
+        self, connection: sqlite3.Connection
+    ) -> list[LoadBufferedSchedulesRow]:
+        """The schedules with a time to fire when the execution before it is finished."""
+        ...
+
+    def load_next_fire_at(self, connection: sqlite3.Connection, *, now: str) -> str | None:
+        """When the next of the schedules fires that are not due."""
         ...
 
     # workflow_signals.sql
@@ -2060,18 +2475,26 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_problems": LoadProblemsRow,
     "load_fresh_failures": LoadFreshFailuresRow,
     "count_by_hour": CountByHourRow,
+    "load_named_queues": LoadNamedQueuesRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
     "load_audit_log": WorkflowAuditLogRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,
     "load_claims_of": LoadClaimsOfRow,
+    "count_slots": CountSlotsRow,
+    "count_slots_of_keys": CountSlotsOfKeysRow,
     "load_execution": LoadExecutionRow,
     "take_execution": TakeExecutionRow,
     "load_pending": LoadPendingRow,
     "load_executions_by_status": LoadExecutionRow,
     "load_queue_heads": LoadQueueHeadsRow,
     "load_available": LoadAvailableRow,
+    "load_waiting_queues": LoadWaitingQueuesRow,
+    "load_heads_of_queue": LoadQueueHeadsRow,
+    "load_available_in_queue": LoadAvailableInQueueRow,
+    "load_available_of_key": LoadAvailableInQueueRow,
+    "load_queue_of": LoadQueueOfRow,
     "load_unqueued": LoadUnqueuedRow,
     "load_unregistered": LoadUnregisteredRow,
     "load_at_work": LoadAtWorkRow,
@@ -2081,6 +2504,14 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_stopped": LoadUnregisteredRow,
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
+    "load_unfinished_of_schedule": LoadUnregisteredRow,
+    "load_limit": LoadLimitRow,
+    "load_limits": LoadLimitRow,
+    "load_pauses": WorkflowPauseRow,
+    "load_schedule": WorkflowScheduleRow,
+    "load_schedules": WorkflowScheduleRow,
+    "load_due_schedules": WorkflowScheduleRow,
+    "load_buffered_schedules": LoadBufferedSchedulesRow,
     "load_keyed_signal": LoadKeyedSignalRow,
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
@@ -2101,6 +2532,9 @@ TABLES: Final = frozenset(
         "workflow_audit_log",
         "workflow_claims",
         "workflow_executions",
+        "workflow_limits",
+        "workflow_pauses",
+        "workflow_schedules",
         "workflow_signals",
         "workflow_tags",
         "workflow_timers",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args
 
 import msgspec
 
@@ -13,7 +13,12 @@ from durable_workflow_sqlite.errors import StoreCorruptError
 from durable_workflow_sqlite.records import (
     AuditEntry,
     ExecutionStatus,
+    Missed,
     OnParentEnd,
+    Overlap,
+    Pause,
+    PauseScope,
+    Schedule,
     SignalStatus,
     StepCheckpoint,
     StepKind,
@@ -38,6 +43,9 @@ _KINDS: Final = {kind.value: kind for kind in StepKind}
 _STEP_STATUSES: Final = {status.value: status for status in StepStatus}
 _STATUSES: Final = {status.value: status for status in ExecutionStatus}
 _GUARANTEES: Final = {guarantee.value: guarantee for guarantee in WorkflowGuarantee}
+
+OVERLAPS: Final[dict[str, Overlap]] = {one: one for one in get_args(Overlap)}
+MISSED: Final[dict[str, Missed]] = {one: one for one in get_args(Missed)}
 
 _log = logging.getLogger("durable_workflow_sqlite.store")
 
@@ -121,6 +129,8 @@ def execution_from(
             ttl_expires_at=optional_text_to_time("ttl_expires_at", row.ttl_expires_at),
             guarantee=_GUARANTEES.get(row.guarantee) or WorkflowGuarantee(row.guarantee),
             priority=row.priority,
+            queue=row.queue,
+            queue_key=row.queue_key,
             recovery_count=row.recovery_count,
             blocked_reason=row.blocked_reason,
             trouble=row.trouble,
@@ -133,6 +143,9 @@ def execution_from(
             run_number=row.run_number,
             created_at=text_to_time("created_at", row.created_at),
             updated_at=text_to_time("updated_at", row.updated_at),
+            paused_at=optional_text_to_time("paused_at", row.paused_at),
+            paused_by=row.paused_by,
+            paused_reason=row.paused_reason,
         )
     except (ValueError, TypeError) as error:
         raise _unreadable("execution", error, row.workflow_execution_id) from None
@@ -231,6 +244,57 @@ def audit_entry_from(row: q.WorkflowAuditLogRow) -> AuditEntry:
     except (ValueError, TypeError) as error:
         what = f"entry {row.workflow_audit_id} of the audit log, of execution"
         raise _unreadable(what, error, row.workflow_execution_id) from None
+
+
+def schedule_from(row: q.WorkflowScheduleRow) -> Schedule:
+    try:
+        if row.overlap not in OVERLAPS or row.missed not in MISSED:
+            raise ValueError(f"overlap {row.overlap!r} or missed {row.missed!r} is not known")
+        return Schedule(
+            schedule_name=row.schedule_name,
+            workflow_type=row.workflow_type,
+            version=row.version,
+            input_data=row.input_data,
+            cron=row.cron,
+            tz=row.tz,
+            every_seconds=row.every_seconds,
+            overlap=OVERLAPS[row.overlap],
+            missed=MISSED[row.missed],
+            within_seconds=row.within_seconds,
+            jitter_seconds=row.jitter_seconds,
+            ends_at=optional_text_to_time("ends_at", row.ends_at),
+            priority=row.priority,
+            ttl_seconds=row.ttl_seconds,
+            tags=row.tags,
+            next_fire_at=optional_text_to_time("next_fire_at", row.next_fire_at),
+            last_fired_at=optional_text_to_time("last_fired_at", row.last_fired_at),
+            last_execution_id=row.last_execution_id,
+            last_skipped_at=optional_text_to_time("last_skipped_at", row.last_skipped_at),
+            buffered_at=optional_text_to_time("buffered_at", row.buffered_at),
+            paused_at=optional_text_to_time("paused_at", row.paused_at),
+            paused_by=row.paused_by,
+            paused_reason=row.paused_reason,
+            ended_at=optional_text_to_time("ended_at", row.ended_at),
+            trouble=row.trouble,
+            declared=row.declared,
+            created_at=text_to_time("created_at", row.created_at),
+            updated_at=text_to_time("updated_at", row.updated_at),
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable(f"schedule {row.schedule_name!r}", error) from None
+
+
+def pause_from(row: q.WorkflowPauseRow) -> Pause:
+    try:
+        return Pause(
+            scope=PauseScope(row.scope),
+            name=row.name,
+            paused_at=text_to_time("paused_at", row.paused_at),
+            paused_by=row.paused_by,
+            paused_reason=row.paused_reason,
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable(f"the pause of {row.scope} {row.name!r}", error) from None
 
 
 def _unreadable(

@@ -22,6 +22,7 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store import executions, rows
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.group_commit import GroupCommit
+from durable_workflow_sqlite.store.pauses import Pauses
 from durable_workflow_sqlite.store.queries import LoadKeyedSignalRow, Queries
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
 
@@ -35,11 +36,13 @@ class Signals:
         queries: Queries,
         commit: GroupCommit,
         claims: Claims,
+        pauses: Pauses,
     ) -> None:
         self._connection = connection
         self._queries = queries
         self._commit = commit
         self._claims = claims
+        self._pauses = pauses
 
     async def save_new(self, signal: WorkflowSignal) -> WorkflowSignal:
         check_sent(signal)
@@ -86,6 +89,8 @@ class Signals:
                 return None
             self._commit.count_change()
             save()
+            if self._pauses.end_pause_of(workflow_execution_id):
+                self._pauses.put_back(workflow_execution_id, at)
             return signal_id
 
         signal_id = await self._commit.write(request)

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from durable_workflow_sqlite import limits
 from durable_workflow_sqlite.errors import ClaimLostError, ExecutionConflictError, StoreError
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.records import (
@@ -23,9 +24,13 @@ from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
+    DueSchedules,
     ExecutionStatus,
     NewExecution,
+    Pause,
+    PauseScope,
     Record,
+    Schedule,
     StepCheckpoint,
     StepStatus,
     TakenExecution,
@@ -72,7 +77,9 @@ from durable_workflow_sqlite.store.migrations import (
     pending,
 )
 from durable_workflow_sqlite.store.open_files import OpenFiles
+from durable_workflow_sqlite.store.pauses import Pauses
 from durable_workflow_sqlite.store.queue import Queue
+from durable_workflow_sqlite.store.queues import Queues
 from durable_workflow_sqlite.store.retention import Retention
 from durable_workflow_sqlite.store.rows import (
     json_array,
@@ -80,12 +87,14 @@ from durable_workflow_sqlite.store.rows import (
     readable,
     time_to_text,
 )
+from durable_workflow_sqlite.store.schedules import Schedules
 from durable_workflow_sqlite.store.signals import Signals
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
 
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
 _FAILED: Final = StepStatus.FAILED
+_SUSPENDED: Final = ExecutionStatus.SUSPENDED
 
 _PLACE: Final = ("workflow_execution_id", "branch", "step_index", "attempt", "fencing_token")
 
@@ -110,18 +119,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         *,
         synchronous: Synchronous = "normal",
     ) -> None:
-        if synchronous not in ("normal", "full"):
-            raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}')
-        try:
-            if connection.in_transaction:
-                raise StoreError("the connection is in a transaction; commit or roll it back first")
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot use the connection: {error}") from error
-        except AttributeError:
-            raise TypeError(
-                f"connection must be an open sqlite3.Connection, not {connection!r}; to open"
-                " a file, use SqliteCheckpointStore.file(path)"
-            ) from None
+        # It is long: all parts of the store are made here, and what each of them is given.
+        _check_usable(connection, synchronous)
         self._connection = connection
         self._owns_connection = False
         self._restore = (
@@ -170,9 +169,12 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         access = (connection, self._queries, self._commit)
         self._claims = Claims(*access, self._lock)
         self._membership = self._claims.membership
-        self._queue = Queue(*access, self._claims)
-        self._signals = Signals(*access, self._claims)
+        self._queues = Queues(*access, self._claims)
+        self._queue = Queue(*access, self._claims, self._queues)
+        self._pauses = Pauses(*access, self._claims, put_into_queue=self._queue.put_now)
+        self._signals = Signals(*access, self._claims, self._pauses)
         self._retention = Retention(*access)
+        self._schedules = Schedules(*access, self._insert)
         self._mending = Mending(
             *access,
             self._claims,
@@ -520,6 +522,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return changed
 
     def _update_execution(self, execution: WorkflowExecution, claim: WorkflowClaim) -> int:
+        if execution.queue is not None and execution.status is _SUSPENDED:
+            self._queues.give_up(claim)
         return self._queries.update_execution(
             self._connection,
             workflow_execution_id=execution.workflow_execution_id,
@@ -549,6 +553,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             ttl_expires_at=optional_time_to_text(execution.ttl_expires_at),
             guarantee=execution.guarantee.value,
             priority=execution.priority,
+            queue=execution.queue,
+            queue_key=execution.queue_key,
             recovery_count=execution.recovery_count,
             blocked_reason=execution.blocked_reason,
             trouble=execution.trouble,
@@ -561,6 +567,9 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             run_number=execution.run_number,
             created_at=time_to_text(execution.created_at),
             updated_at=time_to_text(execution.updated_at),
+            paused_at=optional_time_to_text(execution.paused_at),
+            paused_by=execution.paused_by,
+            paused_reason=execution.paused_reason,
             fencing_token=None,
         )
         if not changed:
@@ -579,6 +588,11 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         *records: Record,
     ) -> WorkflowClaim | None:
         new = NewExecution(workflow=workflow, execution=execution, tags=tags)
+        if execution.queue is not None:
+            raise ValueError(
+                f"execution {execution.workflow_execution_id!r} is in queue {execution.queue!r}:"
+                " it can be enqueued, and not begin at once"
+            )
         served = (workflow.workflow_type, workflow.version)
         self._claims.be_alive()
 
@@ -588,8 +602,11 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             claim = self._claims.insert(
                 execution.workflow_execution_id, execution.status, execution.created_at
             )
-            self._membership.tell([served], now=execution.created_at)
             self._save_all(records, None, [])
+            if claim is None:
+                self._hold(execution)
+            else:
+                self._membership.tell([served], now=execution.created_at)
             return claim
 
         claim = await self._commit.write(create)
@@ -598,6 +615,13 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             self._claims.took([claim])
             self._membership.told([served])
         return claim
+
+    def _hold(self, execution: WorkflowExecution) -> None:
+        """It is new, so nothing but a pause keeps it from being claimed: it waits in the queue."""
+        execution_id = execution.workflow_execution_id
+        self._queries.hold_new_execution(self._connection, workflow_execution_id=execution_id)
+        self._queue.put_now([execution_id], execution.created_at)
+        self._commit.count_change()
 
     async def enqueue_execution(
         self,
@@ -618,6 +642,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._commit.write(enqueue)
 
     def _insert(self, new: NewExecution) -> bool:
+        if new.execution.queue is not None:
+            self._queues.check_declared(new.execution.queue)
         if not self._insert_with_workflow(new.workflow, new.execution):
             return False
         if new.tags:
@@ -661,6 +687,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
                 ttl_expires_at=optional_time_to_text(execution.ttl_expires_at),
                 guarantee=execution.guarantee.value,
                 priority=execution.priority,
+                queue=execution.queue,
+                queue_key=execution.queue_key,
                 recovery_count=execution.recovery_count,
                 blocked_reason=execution.blocked_reason,
                 available_at=optional_time_to_text(execution.available_at),
@@ -899,6 +927,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         workflows: Collection[tuple[str, int]],
         limit: int,
         *,
+        queues: Collection[str] | None = None,
         passed_over: Collection[str] = (),
         suspect_at: int | None = None,
         takes_suspect: bool = True,
@@ -907,6 +936,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._queue.claim_available(
             workflows,
             limit,
+            queues=queues,
             passed_over=passed_over,
             suspect_at=suspect_at,
             takes_suspect=takes_suspect,
@@ -914,9 +944,25 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         )
 
     async def load_next_available_at(
-        self, workflows: Collection[tuple[str, int]]
+        self,
+        workflows: Collection[tuple[str, int]],
+        queues: Collection[str] | None = None,
     ) -> datetime | None:
-        return await self._queue.load_next_available_at(workflows)
+        return await self._queue.load_next_available_at(workflows, queues)
+
+    async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
+        return await self._queues.take_slot(claim, queue, key)
+
+    async def declare_queues(
+        self, queues: Iterable[limits.Queue], now: datetime | None = None
+    ) -> None:
+        await self._queues.declare(queues, now)
+
+    async def save_queue(self, queue: limits.Queue, now: datetime | None = None) -> None:
+        await self._queues.save(queue, now)
+
+    async def load_queues(self) -> list[limits.Queue]:
+        return await self._queues.load()
 
     async def release_claims(
         self,
@@ -978,6 +1024,34 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             workflow_execution_id, lambda: self._save_all(records, None, []), only, now
         )
 
+    async def pause_execution(
+        self,
+        workflow_execution_id: str,
+        *records: Record,
+        by: str,
+        reason: str | None = None,
+        now: datetime | None = None,
+    ) -> bool:
+        return await self._pauses.pause_execution(
+            workflow_execution_id, lambda: self._save_all(records, None, []), by, reason, now
+        )
+
+    async def resume_execution(
+        self, workflow_execution_id: str, *records: Record, now: datetime | None = None
+    ) -> bool:
+        return await self._pauses.resume_execution(
+            workflow_execution_id, lambda: self._save_all(records, None, []), now
+        )
+
+    async def begin_pause(self, pause: Pause) -> bool:
+        return await self._pauses.begin_pause(pause)
+
+    async def end_pause(self, scope: PauseScope, name: str = "") -> bool:
+        return await self._pauses.end_pause(scope, name)
+
+    async def load_pauses(self) -> list[Pause]:
+        return await self._pauses.load_pauses()
+
     async def mend_execution(
         self,
         seen: TakenExecution,
@@ -989,6 +1063,34 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._mending.mend_execution(
             seen, becomes, lambda: self._save_all(records, None, []), forget, now
         )
+
+    # Schedules
+
+    async def save_schedule(
+        self,
+        schedule: Schedule,
+        *records: Record,
+        seen: Schedule | None,
+        start: Collection[NewExecution] = (),
+    ) -> bool:
+        return await self._schedules.save_schedule(
+            schedule, lambda: self._save_all(records, None, []), seen, start
+        )
+
+    async def delete_schedule(self, schedule_name: str) -> bool:
+        return await self._schedules.delete_schedule(schedule_name)
+
+    async def load_schedule(self, schedule_name: str) -> Schedule | None:
+        return await self._schedules.load_schedule(schedule_name)
+
+    async def load_schedules(self) -> list[Schedule]:
+        return await self._schedules.load_schedules()
+
+    async def load_due_schedules(self, now: datetime) -> DueSchedules:
+        return await self._schedules.load_due_schedules(now)
+
+    async def load_unfinished_of_schedule(self, schedule_name: str) -> list[str]:
+        return await self._schedules.load_unfinished_of_schedule(schedule_name)
 
     # Retention
 
@@ -1023,6 +1125,22 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
 
     async def delete_old_signals(self, before: datetime, *, batch_size: int = 500) -> int:
         return await self._retention.delete_old_signals(before, batch_size)
+
+
+def _check_usable(connection: sqlite3.Connection, synchronous: str) -> None:
+    """Raise ValueError, TypeError or StoreError for what a store cannot be opened with."""
+    if synchronous not in ("normal", "full"):
+        raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}')
+    try:
+        if connection.in_transaction:
+            raise StoreError("the connection is in a transaction; commit or roll it back first")
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot use the connection: {error}") from error
+    except AttributeError:
+        raise TypeError(
+            f"connection must be an open sqlite3.Connection, not {connection!r}; to open"
+            " a file, use SqliteCheckpointStore.file(path)"
+        ) from None
 
 
 def _by_deadline(timers: list[WorkflowTimer]) -> list[WorkflowTimer]:

@@ -216,6 +216,7 @@ def execution_with_everything(
     status: ExecutionStatus = ExecutionStatus.RUNNING,
     blocked_reason: str | None = "why not",
     trouble: str | None = "it does not fit",
+    is_paused: bool = True,
     created_at: datetime = NOON,
 ) -> WorkflowExecution:
     return WorkflowExecution(
@@ -242,6 +243,9 @@ def execution_with_everything(
         run_number=7,
         created_at=created_at,
         updated_at=NOON + MINUTE,
+        paused_at=NOON if is_paused else None,
+        paused_by="kim" if is_paused else None,
+        paused_reason="the bank" if is_paused else None,
     )
 
 

@@ -11,6 +11,7 @@ from durable_workflow_sqlite import (
     CheckpointStore,
     ExecutionStatus,
     NewExecution,
+    Schedule,
     StepStatus,
     StoreError,
 )
@@ -61,6 +62,9 @@ class LimitsContract(StoreContract):
             (lambda: ask.load_unregistered([], 0), ValueError),
             (lambda: ask.unblock_execution(""), ValueError),
             (lambda: ask.acknowledge(""), ValueError),
+            (lambda: ask.load_schedule(""), ValueError),
+            (lambda: ask.delete_schedule(None), TypeError),
+            (lambda: ask.load_unfinished_of_schedule(" s"), ValueError),
         ]
         for call, error in calls:
             with pytest.raises(error):
@@ -73,6 +77,7 @@ class LimitsContract(StoreContract):
         claim = await created(store, new_execution("e"))
         seen = await taken(store, "e")
         child = NewExecution(workflow=WORKFLOW, execution=queued("child", NOON))
+        schedule = Schedule(schedule_name="s", workflow_type="order", every_seconds=60)
         await store.close()
         await store.close()
         ended = new_checkpoint("e", 0, status=StepStatus.COMPLETED, event=1)
@@ -117,6 +122,12 @@ class LimitsContract(StoreContract):
             lambda: store.acknowledge("e"),
             lambda: store.load_tags("e"),
             lambda: store.load_audit_log("e"),
+            lambda: store.save_schedule(schedule, seen=None),
+            lambda: store.delete_schedule("s"),
+            lambda: store.load_schedule("s"),
+            store.load_schedules,
+            lambda: store.load_due_schedules(NOON),
+            lambda: store.load_unfinished_of_schedule("s"),
         ]
         for call in calls:
             with pytest.raises(StoreError, match="closed"):

@@ -155,7 +155,7 @@ class MendingContract(StoreContract):
     ) -> None:
         for before in (ExecutionStatus.FAILED, ExecutionStatus.RUNNING):
             one = f"e {before}"
-            broken = execution_with_everything(one, status=before)
+            broken = execution_with_everything(one, status=before, is_paused=False)
             await store.save(
                 broken,
                 new_checkpoint(one, 0, status=StepStatus.COMPLETED, event=1),

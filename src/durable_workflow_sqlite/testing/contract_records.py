@@ -651,7 +651,7 @@ class RecordsContract(StoreContract):
     async def test_an_execution_is_created_with_a_claim(self, store: CheckpointStore) -> None:
         workflow = Workflow(workflow_id="w2", workflow_type="w", created_at=NOON)
         execution = execution_with_everything(
-            "e", workflow_id="w2", blocked_reason=None, trouble=None
+            "e", workflow_id="w2", blocked_reason=None, trouble=None, is_paused=False
         )
         claim = await created(store, execution, workflow)
         assert (claim.workflow_execution_id, claim.worker_id) == ("e", store.worker_id)

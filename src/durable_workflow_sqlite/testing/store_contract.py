@@ -15,8 +15,11 @@ from durable_workflow_sqlite.testing.contract_limits import LimitsContract
 from durable_workflow_sqlite.testing.contract_maintenance import MaintenanceContract
 from durable_workflow_sqlite.testing.contract_membership import MembershipContract
 from durable_workflow_sqlite.testing.contract_mending import MendingContract
+from durable_workflow_sqlite.testing.contract_pausing import PausingContract
 from durable_workflow_sqlite.testing.contract_queue import QueueContract
+from durable_workflow_sqlite.testing.contract_queues import QueuesContract
 from durable_workflow_sqlite.testing.contract_records import RecordsContract
+from durable_workflow_sqlite.testing.contract_schedules import SchedulesContract
 from durable_workflow_sqlite.testing.contract_trees import TreesContract
 
 __all__ = ["CheckpointStoreContract", "MaintenanceContract"]
@@ -25,9 +28,12 @@ __all__ = ["CheckpointStoreContract", "MaintenanceContract"]
 class CheckpointStoreContract(
     RecordsContract,
     QueueContract,
+    QueuesContract,
     ChangesContract,
     MembershipContract,
     MendingContract,
+    SchedulesContract,
+    PausingContract,
     TreesContract,
     LimitsContract,
 ):

@@ -1,0 +1,34 @@
+-- A pause holds all executions of a workflow, or of every workflow. One that is paused
+-- by itself has columns of its own, in workflow_executions.
+
+-- name: insert_pause!
+-- Pauses a workflow, or everything. Changing no row means that it is paused already.
+insert into workflow_pauses (scope, name, paused_at, paused_by, paused_reason)
+values (:scope, :name, :paused_at, :paused_by, :paused_reason)
+on conflict (scope, name) do nothing;
+
+-- name: change_pause_reason!
+-- Gives another reason for a pause; who began it, and when, stays.
+update workflow_pauses
+set paused_reason = :paused_reason
+where
+    scope = :scope
+    and name = :name;
+
+-- name: delete_pause!
+-- Ends a pause; changing no row means that there is none.
+delete from workflow_pauses
+where
+    scope = :scope
+    and name = :name;
+
+-- name: load_pauses
+-- Everything that is paused as a whole.
+select
+    scope,
+    name,
+    paused_at,
+    paused_by,
+    paused_reason
+from workflow_pauses
+order by scope, name;

@@ -1,0 +1,38 @@
+"""What this worker knows of the pauses of workflows and of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from durable_workflow_sqlite.records import Pause, PauseScope, WorkflowExecution
+
+
+class Holds:
+    """The pauses as they were read last; the store has the truth, and claims nothing of them."""
+
+    def __init__(self) -> None:
+        self._pauses: Sequence[Pause] = ()
+
+    def change(self, pauses: Sequence[Pause]) -> bool:
+        """These are the pauses now; whether one that was there has ended."""
+        before, self._pauses = self._pauses, pauses
+        keys = {(one.scope, one.name) for one in pauses}
+        return any((one.scope, one.name) not in keys for one in before)
+
+    def why(self, record: WorkflowExecution, workflow_type: str) -> str | None:
+        """Why an execution may not go on, in words; None if nothing holds it."""
+        if record.paused_at is not None:
+            return f"is paused{_by(record.paused_by, record.paused_at, record.paused_reason)}"
+        for one in self._pauses:
+            if one.holds(workflow_type):
+                what = "everything" if one.scope is PauseScope.ALL else f"workflow {one.name!r}"
+                paused = _by(one.paused_by, one.paused_at, one.paused_reason)
+                return f"is left to be resumed: {what} is paused{paused}"
+        return None
+
+
+def _by(who: str | None, since: datetime, reason: str | None) -> str:
+    text = "" if who is None else f" by {who}"
+    text += f" since {since:%Y-%m-%dT%H:%M:%SZ}"
+    return text if reason is None else f"{text}: {reason}"

@@ -1,0 +1,149 @@
+"""Pausing and resuming: one execution, all of a workflow, everything."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from durable_workflow_sqlite.engine import audit
+from durable_workflow_sqlite.engine.access import Access
+from durable_workflow_sqlite.engine.mending import to_whoever_left_it
+from durable_workflow_sqlite.engine.results import finished
+from durable_workflow_sqlite.nearest import nearest
+from durable_workflow_sqlite.records import (
+    PAUSED_SIGNAL,
+    Pause,
+    PauseScope,
+    SignalStatus,
+    WorkflowExecution,
+    WorkflowSignal,
+    check_identifier,
+)
+
+
+async def pause(access: Access, execution_id: str, reason: str | None, by: str | None) -> bool:
+    """See `DurableEngine.pause`."""
+    _check_reason(reason)
+    found = await access.load(execution_id)
+    if found.status.is_terminal:
+        raise finished(found, "it was not paused")
+    if found.paused_at is not None and reason in (None, found.paused_reason):
+        return False
+    details: dict[str, object] = {} if reason is None else {"reason": reason}
+    if found.paused_at is not None:
+        details["was"] = found.paused_reason
+    now = access.clock.now()
+    entry = audit.entry(execution_id, "pause", by, now, details or None)
+    is_new = await access.store.pause_execution(
+        execution_id,
+        _to_its_worker(execution_id, now),
+        entry,
+        by=entry.actor,
+        reason=reason,
+        now=now,
+    )
+    await access.paused(execution_id)
+    return is_new
+
+
+async def resume(access: Access, execution_id: str, by: str | None) -> bool:
+    """See `DurableEngine.resume`."""
+    found = await access.load(execution_id)
+    now = access.clock.now()
+    entry = audit.entry(execution_id, "resume", by, now, details_of(found))
+    is_ended = await access.store.resume_execution(
+        execution_id, to_whoever_left_it(execution_id, now), entry, now=now
+    )
+    if is_ended:
+        await access.hasten(execution_id)
+        access.look()
+    return is_ended
+
+
+def details_of(record: WorkflowExecution) -> dict[str, object]:
+    """What the audit log keeps of a pause that ends."""
+    return {
+        "paused_at": record.paused_at,
+        "paused_by": record.paused_by,
+        "paused_reason": record.paused_reason,
+    }
+
+
+def _to_its_worker(execution_id: str, now: datetime) -> WorkflowSignal:
+    return WorkflowSignal(
+        workflow_execution_id=execution_id,
+        signal_name=PAUSED_SIGNAL,
+        status=SignalStatus.DELIVERED,
+        created_at=now,
+    )
+
+
+# As a whole
+
+
+async def pause_workflow(
+    access: Access, workflow_type: str, reason: str | None, by: str | None
+) -> bool:
+    """See `DurableEngine.pause_workflow`."""
+    await _check_type(access, workflow_type, "paused")
+    return await _begin(access, PauseScope.WORKFLOW, workflow_type, reason, by)
+
+
+async def pause_all(access: Access, reason: str | None, by: str | None) -> bool:
+    """See `DurableEngine.pause_all`."""
+    return await _begin(access, PauseScope.ALL, "", reason, by)
+
+
+async def resume_workflow(access: Access, workflow_type: str) -> bool:
+    """See `DurableEngine.resume_workflow`."""
+    if await _end(access, PauseScope.WORKFLOW, workflow_type):
+        return True
+    await _check_type(access, workflow_type, "resumed")
+    return False
+
+
+async def resume_all(access: Access) -> bool:
+    """See `DurableEngine.resume_all`."""
+    return await _end(access, PauseScope.ALL, "")
+
+
+async def _begin(
+    access: Access, scope: PauseScope, name: str, reason: str | None, by: str | None
+) -> bool:
+    _check_reason(reason)
+    access.check_open()
+    begun = Pause(
+        scope=scope,
+        name=name,
+        paused_at=access.clock.now(),
+        paused_by=audit.this_user() if by is None else by,
+        paused_reason=reason,
+    )
+    is_new = await access.store.begin_pause(begun)
+    await access.look_at_pauses()
+    return is_new
+
+
+async def _end(access: Access, scope: PauseScope, name: str) -> bool:
+    access.check_open()
+    is_ended = await access.store.end_pause(scope, name)
+    await access.look_at_pauses()
+    return is_ended
+
+
+async def _check_type(access: Access, workflow_type: str, was: str) -> None:
+    """Raise ValueError for a name that no workflow has."""
+    check_identifier("workflow_type", workflow_type)
+    access.check_open()
+    names = {one.workflow_type for one in await access.store.load_workflows()}
+    names |= {name for name, _ in await access.store.load_served()}
+    names |= {name for name, _ in access.registry.names_and_versions}
+    if workflow_type not in names:
+        hint = nearest(workflow_type, names)
+        raise ValueError(f"nothing was {was}: no workflow type {workflow_type!r}{hint}")
+
+
+def _check_reason(reason: str | None) -> None:
+    if reason is not None and not isinstance(reason, str):
+        raise TypeError(f"reason must be a string or None, not {reason!r}")
+    if reason is not None and not reason.strip():
+        raise ValueError("reason must not be empty; leave it out if there is none")

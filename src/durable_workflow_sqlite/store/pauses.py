@@ -1,0 +1,142 @@
+"""What people pause and resume: one execution, all of a workflow, everything."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime
+
+from durable_workflow_sqlite.records import (
+    Pause,
+    PauseScope,
+    WorkflowExecution,
+    check_identifier,
+    check_scope,
+    check_text,
+    utc_now,
+)
+from durable_workflow_sqlite.store import executions, rows
+from durable_workflow_sqlite.store.claims import Claims
+from durable_workflow_sqlite.store.group_commit import GroupCommit
+from durable_workflow_sqlite.store.queries import Queries
+from durable_workflow_sqlite.store.rows import readable, time_to_text
+
+
+class Pauses:
+    """put_into_queue: makes an execution that no worker has available."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        queries: Queries,
+        commit: GroupCommit,
+        claims: Claims,
+        *,
+        put_into_queue: Callable[[list[str], datetime], None],
+    ) -> None:
+        self._connection = connection
+        self._queries = queries
+        self._commit = commit
+        self._claims = claims
+        self._put_into_queue = put_into_queue
+
+    async def pause_execution(
+        self,
+        workflow_execution_id: str,
+        save: Callable[[], None],
+        by: str,
+        reason: str | None,
+        now: datetime | None,
+    ) -> bool:
+        """`save` is called in the same transaction."""
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        check_identifier("by", by)
+        check_text("reason", reason)
+        at = now or utc_now()
+
+        def pause() -> bool:
+            before = self._load(workflow_execution_id)
+            if not self._queries.pause_execution(
+                self._connection,
+                workflow_execution_id=workflow_execution_id,
+                paused_at=time_to_text(at),
+                paused_by=by,
+                paused_reason=reason,
+            ):
+                raise executions.finished(before, "it was not paused")
+            save()
+            self._commit.count_change()
+            return before.paused_at is None
+
+        return await self._commit.write(pause)
+
+    async def resume_execution(
+        self, workflow_execution_id: str, save: Callable[[], None], now: datetime | None
+    ) -> bool:
+        """`save` is called in the same transaction, before it is in the queue."""
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        at = now or utc_now()
+
+        def resume() -> bool:
+            if not self.end_pause_of(workflow_execution_id):
+                self._load(workflow_execution_id)
+                return False
+            save()
+            self.put_back(workflow_execution_id, at)
+            return True
+
+        return await self._commit.write(resume)
+
+    def end_pause_of(self, workflow_execution_id: str) -> bool:
+        """Called from within a transaction; whether there was one."""
+        return bool(
+            self._queries.resume_execution(
+                self._connection, workflow_execution_id=workflow_execution_id
+            )
+        )
+
+    def put_back(self, workflow_execution_id: str, now: datetime) -> None:
+        """Called from within a transaction: it may be claimed, unless a worker still has it."""
+        self._commit.count_change()
+        if self._claims.load(workflow_execution_id) is None:
+            self._put_into_queue([workflow_execution_id], now)
+
+    def _load(self, workflow_execution_id: str) -> WorkflowExecution:
+        found = executions.load_execution(self._connection, self._queries, workflow_execution_id)
+        if found is None:
+            raise executions.not_found(workflow_execution_id)
+        return found
+
+    # As a whole
+
+    async def begin_pause(self, pause: Pause) -> bool:
+        def begin() -> bool:
+            self._commit.count_change()
+            key = {"scope": pause.scope.value, "name": pause.name}
+            is_new = self._queries.insert_pause(
+                self._connection,
+                **key,
+                paused_at=time_to_text(pause.paused_at),
+                paused_by=pause.paused_by,
+                paused_reason=pause.paused_reason,
+            )
+            if not is_new and pause.paused_reason is not None:
+                self._queries.change_pause_reason(
+                    self._connection, **key, paused_reason=pause.paused_reason
+                )
+            return bool(is_new)
+
+        return await self._commit.write(begin)
+
+    async def end_pause(self, scope: PauseScope, name: str) -> bool:
+        check_scope(scope, name)
+
+        def end() -> bool:
+            self._commit.count_change()
+            return bool(self._queries.delete_pause(self._connection, scope=scope.value, name=name))
+
+        return await self._commit.write(end)
+
+    async def load_pauses(self) -> list[Pause]:
+        found = await self._commit.read(lambda: self._queries.load_pauses(self._connection))
+        return readable(found, rows.pause_from)
