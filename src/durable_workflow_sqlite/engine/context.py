@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import ContextVar, copy_context
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -20,16 +20,16 @@ from typing import (
 
 from durable_workflow_sqlite.engine import hints, serialization
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
-from durable_workflow_sqlite.engine.composing import Composing
 from durable_workflow_sqlite.engine.mapping import AT_ONCE, MapCall
-from durable_workflow_sqlite.engine.operations import OnCancel, StepCall, WaitCall
+from durable_workflow_sqlite.engine.operations import OnCancel, StepCall
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
 from durable_workflow_sqlite.engine.startable import Startable, StartableDefinition
+from durable_workflow_sqlite.engine.waiting import Waiting, check_duration
 from durable_workflow_sqlite.errors import SerializationError
-from durable_workflow_sqlite.records import StepKind, check_identifier, check_integer, check_time
+from durable_workflow_sqlite.records import StepKind, check_identifier, check_integer
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeForm
+    pass
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -43,7 +43,7 @@ _STEP: Final = StepKind.STEP
 current_context: ContextVar[WorkflowContext] = ContextVar("workflow context")
 
 
-class WorkflowContext(Composing):
+class WorkflowContext(Waiting):
     """What a workflow function uses for steps, sleeps and signals, which are recorded.
 
     Each `step`, `sleep` and `wait_signal` takes the next number of its context when it is
@@ -159,7 +159,7 @@ class WorkflowContext(Composing):
                 what, policy = ("compensate_retry", compensate_retry)
             raise TypeError(f"{what} of step {name!r} must be a RetryPolicy, not {policy!r}")
         if timeout is not None:
-            _check_duration("timeout", timeout, minimum=timedelta(microseconds=1))
+            check_duration("timeout", timeout, minimum=timedelta(microseconds=1))
         if on_cancel not in _ON_CANCEL:
             raise ValueError(
                 f'on_cancel of step {name!r} must be "finish" or "stop", not {on_cancel!r}'
@@ -313,75 +313,6 @@ class WorkflowContext(Composing):
         )
         return self._body.calls.add(_mapped(call))
 
-    def sleep(self, name: str, duration: timedelta) -> Coroutine[Any, Any, None]:
-        """Sleep. The deadline is computed once, and stays the same after a restart."""
-        check_identifier("a sleep's name", name)
-        _check_duration("duration", duration)
-        return self._sleep(name, duration)
-
-    def sleep_until(self, name: str, deadline: datetime) -> Coroutine[Any, Any, None]:
-        """Sleep until a time, which must have a time zone."""
-        check_identifier("a sleep's name", name)
-        check_time("deadline", deadline)
-        return self._sleep(name, deadline)
-
-    def _sleep(self, name: str, end: datetime | timedelta) -> Coroutine[Any, Any, None]:
-        place, history = self._next(name, StepKind.SLEEP)
-        return self._ask(WaitCall(place=place, name=name, history=history, is_sleep=True, end=end))
-
-    @overload
-    def wait_signal(
-        self, name: str, timeout: timedelta | None = None, type: None = None
-    ) -> Coroutine[Any, Any, Any]: ...
-
-    @overload
-    def wait_signal(
-        self, name: str, timeout: timedelta | None = None, *, type: TypeForm[T]
-    ) -> Coroutine[Any, Any, T]: ...
-
-    def wait_signal(
-        self,
-        name: str,
-        timeout: timedelta | None = None,
-        type: Any = None,  # noqa: A002 - the word that callers expect
-    ) -> Coroutine[Any, Any, Any]:
-        """Wait for a signal of this name, and return its payload.
-
-        Signals are kept until a wait takes them. Each wait takes one signal, in order of arrival.
-
-        timeout: counted from the first time that the workflow reaches the wait; the deadline stays
-            the same after a restart.
-        type: of the payload; plain JSON data by default. A signal whose payload does not have the
-            type is not taken: it is REFUSED, and the wait stays open for the next one.
-
-        Raises SignalTimeoutError at the deadline; a signal that comes later stays for the next
-        wait.
-        """
-        check_identifier("a signal's name", name)
-        if name.startswith("$"):
-            raise ValueError(
-                f"signal names that begin with $ are reserved for the library: {name!r}"
-            )
-        if timeout is not None:
-            _check_duration("timeout", timeout)
-        payload_type = Any if type is None else type
-        if payload_type is not Any:
-            try:
-                serialization.check_type(payload_type, "the payload of signal", name)
-            except SerializationError as refusal:
-                self._refuse(refusal)
-        place, history = self._next(name, StepKind.SIGNAL)
-        return self._ask(
-            WaitCall(
-                place=place,
-                name=name,
-                history=history,
-                is_sleep=False,
-                end=timeout,
-                payload_type=payload_type,
-            )
-        )
-
 
 def _never(_: Exception) -> bool:
     return False
@@ -389,12 +320,3 @@ def _never(_: Exception) -> bool:
 
 async def _mapped(call: MapCall[Any]) -> list[Any]:
     return await call.run()
-
-
-def _check_duration(what: str, value: object, minimum: timedelta = timedelta(0)) -> None:
-    if not isinstance(value, timedelta):
-        raise TypeError(f"{what} must be a timedelta, as timedelta(seconds=30), not {value!r}")
-    if value < minimum:
-        raise ValueError(
-            f"{what} must not be {'negative' if not minimum else 'zero or less'}: {value}"
-        )
