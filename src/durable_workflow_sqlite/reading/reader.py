@@ -16,6 +16,7 @@ from durable_workflow_sqlite.reading.executions import (
 )
 from durable_workflow_sqlite.reading.findings import Alarm, Finding
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
+from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import Workers
 
@@ -83,6 +84,10 @@ class Reader(Protocol):
 
         counts: the result of `counts`, if the caller has it; counting takes time.
         """
+        ...
+
+    def schedules(self) -> list[ScheduleState]:
+        """All schedules, by name."""
         ...
 
     def count_living_workers(self) -> int:

@@ -15,6 +15,7 @@ from durable_workflow_sqlite.reading.executions import (
 from durable_workflow_sqlite.reading.findings import Alarm, Finding
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
 from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import check_integer, check_time
@@ -23,6 +24,7 @@ from durable_workflow_sqlite.store.backup import Progress, back_up
 from durable_workflow_sqlite.store.cursor import Cursor
 from durable_workflow_sqlite.store.picking import AT_ONCE, pick, place_of
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.reading_schedules import read_schedules
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import json_array, readable_time, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
@@ -92,6 +94,9 @@ class SqliteReader(ReadOnlyFile, Reader):
         self, counts: Sequence[ExecutionCount] | None = None, *, limit: int = 10
     ) -> Workers:
         return read_workers(self, counts, limit=limit)
+
+    def schedules(self) -> list[ScheduleState]:
+        return read_schedules(self)
 
     def count_living_workers(self) -> int:
         return len(self.all_living())
