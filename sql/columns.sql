@@ -66,6 +66,8 @@
 -- trouble_since          when the first worker left it as it is for this reason, since it
 --                        last made progress; it stays while another worker tries
 -- priority               executions with a higher number are claimed first
+-- queue                  the named queue that it is in; null if it is in none
+-- queue_key              its key there: workflow_limits may limit each key
 -- available_at           the time from which any worker may claim it; null while a worker
 --                        has it, while it is blocked or paused, while it waits only for a
 --                        signal, and when it is final
@@ -180,6 +182,19 @@
 --                        "paused_reason" of that pause; else null
 -- created_at             when it was done
 
+-- workflow_limits: how much runs at once, over all workers. Code declares it with
+-- engine.declare; people change it.
+--
+-- kind         QUEUE: of the executions in a named queue; STEP: of steps
+-- name         of the queue, or of the limit
+-- concurrency  how many run at once; null: any number
+-- per_worker   how many of them in one worker; null: any number
+-- per_key      how many of them with one key; null: any number
+-- declared     what code has declared last, as JSON: to declare the same again changes
+--              nothing; null if no code has
+-- created_at   when it was first declared or set
+-- updated_at   when it was last changed
+
 -- workflow_pauses: what is paused as a whole. No worker claims what a row holds; new
 -- executions of it wait, too. To delete a row is to resume.
 --
@@ -199,6 +214,9 @@
 -- claimed_at             when
 -- is_stopping            1 once that worker was told to stop; else 0. If it dies after
 --                        that, its death does not count in recovery_count
+-- queue                  the named queue of which it holds a slot; null while its
+--                        execution only waits, and if that is in no queue
+-- queue_key              the key of its execution, with `queue`
 
 -- workflow_workers: who has worked in this file. A worker is one store of one process.
 -- A program that only reads, signals or enqueues has no row. No row says whether a

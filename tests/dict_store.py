@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 import durable_workflow_sqlite as d
+from durable_workflow_sqlite import limits
 from durable_workflow_sqlite import records as r
 
 BACKGROUND = d.WorkflowGuarantee.BEST_EFFORT_BACKGROUND
@@ -31,6 +32,7 @@ class Claim(d.WorkflowClaim, frozen=True, kw_only=True):
 
     since: datetime
     is_stopping: bool = False
+    slot: tuple | None = None
 
 
 class Tables(msgspec.Struct):
@@ -45,6 +47,7 @@ class Tables(msgspec.Struct):
     audit_log: dict = {}
     claims: dict = {}
     acknowledged: dict = {}
+    queues: dict = {}
     schedules: dict = {}
     of_schedule: dict = {}
     pauses: dict = {}
@@ -127,10 +130,24 @@ class Tables(msgspec.Struct):
         may_be = execution.guarantee == BACKGROUND and execution.paused_at is None
         return may_be and self.is_free(execution)
 
-    def queued(self, workflows):
+    def queued(self, workflows, queues, worker):
+        """What may be claimed at its time: also a slot is free for each of them."""
         found = [one for one in self.unfinished() if self.may_be_queued(one)]
+        found = [one for one in found if queues is None or one.queue in queues]
+        found = [one for one in found if self.has_slot(one.queue, one.queue_key, worker)]
         found = [one for one in found if one.available_at and self.is_of(one, workflows)]
         return [one for one in found if not self.is_held(one)]
+
+    def has_slot(self, queue, key, worker):
+        if queue is None:
+            return True
+        limits, none = self.queues[queue][0], float("inf")
+        held = [one for one in self.claims.values() if one.slot and one.slot[0] == queue]
+        return (
+            len(held) < (limits.concurrency or none)
+            and sum(one.worker_id == worker for one in held) < (limits.per_worker or none)
+            and (key is None or [one.slot[1] for one in held].count(key) < (limits.per_key or none))
+        )
 
     def is_for_it(self, signal):
         one, name = signal.workflow_execution_id, signal.signal_name
@@ -229,6 +246,8 @@ class Tables(msgspec.Struct):
         one = new.execution.workflow_execution_id
         if one in self.executions:
             return False
+        if new.execution.queue and new.execution.queue not in self.queues:
+            raise d.QueueNotFoundError(f"no queue {new.execution.queue!r}")
         self.workflows.setdefault(new.workflow.workflow_id, as_stored(new.workflow))
         self.executions[one], self.tags[one] = as_stored(new.execution), new.tags
         return True
@@ -256,6 +275,8 @@ class Tables(msgspec.Struct):
                 case d.Workflow():
                     self.workflows[record.workflow_id] = record
                 case d.WorkflowExecution() if claim:
+                    if record.status == "SUSPENDED":
+                        self.claims[one] = change(self.claims[one], slot=None)
                     self.set(one, **{name: getattr(record, name) for name in UNDER_A_CLAIM})
                     if record.status.is_terminal:
                         self.set(one, **NOT_PAUSED)
@@ -357,7 +378,8 @@ class DictStore(d.CheckpointStore):
 
     def __init__(self, dicts=None):
         self.dicts, self.worker_id = dicts or Dicts(), f"worker {next(numbers)}"
-        self.is_closed, self.own_commits, self.schedules_saved = False, 0, 0
+        self.is_closed, self.own_commits, self.claimed = False, 0, 0
+        self.schedules_saved = 0
 
     async def __aenter__(self):
         return self
@@ -379,6 +401,8 @@ class DictStore(d.CheckpointStore):
     @writes
     def create_execution(self, t, workflow, execution, tags=None, *records):
         new = d.NewExecution(workflow=workflow, execution=execution, tags=tags)
+        if execution.queue:
+            raise ValueError("it is in a queue")
         is_new = t.start(new)
         one, at = execution.workflow_execution_id, execution.created_at
         claim = self.claim(t, one, at) if is_new else None
@@ -474,7 +498,10 @@ class DictStore(d.CheckpointStore):
     def claim(self, t, one, now):
         self.dicts.living.add(self.worker_id)
         execution = t.get(one)
+        slot = execution and execution.queue and (execution.queue, execution.queue_key)
         if not execution or not t.may_be_claimed(execution):
+            return None
+        if slot and not t.has_slot(*slot, self.worker_id):
             return None
         t.claims[one] = Claim(
             workflow_execution_id=one,
@@ -482,6 +509,7 @@ class DictStore(d.CheckpointStore):
             fencing_token=next(numbers),
             status_before=execution.status,
             since=now,
+            slot=slot or None,
         )
         return t.claims[one]
 
@@ -500,23 +528,65 @@ class DictStore(d.CheckpointStore):
 
     @writes
     def claim_available(
-        self, t, workflows, limit, *, passed_over=(), suspect_at=None, takes_suspect=True, now=None
+        self,
+        t,
+        workflows,
+        limit,
+        *,
+        queues=None,
+        passed_over=(),
+        suspect_at=None,
+        takes_suspect=True,
+        now=None,
     ):
         r.check_integer("limit", limit, minimum=1)
         at, suspects, found = now or r.utc_now(), takes_suspect, []
-        due = [one for one in t.queued(workflows) if one.available_at <= at]
-        for one in sorted(due, key=lambda one: (-one.priority, one.available_at)):
+        due = t.queued(workflows, queues, self.worker_id)
+        due = [one for one in due if one.available_at <= at]
+        long = min(due, key=lambda one: one.available_at, default=None)
+        if self.claimed < 10 or long is None or at - long.available_at <= timedelta(minutes=1):
+            long = None
+        for one in sorted(due, key=lambda one: (one is not long, -one.priority, one.available_at)):
             is_suspect = one.recovery_count >= (suspect_at or r.MAX_INTEGER)
             if one.workflow_execution_id not in passed_over and suspects >= is_suspect:
                 found.append(one.workflow_execution_id)
                 suspects -= is_suspect
         workers = len(self.dicts.living | {self.worker_id})
         share = min(limit, -(-len(found[: limit * workers]) // workers))
-        return [self.take(t, one, at) for one in found[:share]]
+        claims = list(filter(None, [self.take(t, one, at) for one in found[:share]]))
+        self.claimed = len(claims) + (0 if long else self.claimed)
+        return claims
 
     @reads
-    def load_next_available_at(self, t, workflows):
-        return min((one.available_at for one in t.queued(workflows)), default=None)
+    def load_next_available_at(self, t, workflows, queues=None):
+        found = t.queued(workflows, queues, self.worker_id)
+        return min((one.available_at for one in found), default=None)
+
+    @writes
+    def take_slot(self, t, claim, queue, key):
+        one = claim.workflow_execution_id
+        if not holds(t, claim):
+            return False
+        t.claims[one] = change(t.claims[one], slot=None)
+        if not t.has_slot(queue, key, self.worker_id):
+            return False
+        t.claims[one] = change(t.claims[one], slot=(queue, key))
+        return True
+
+    # Limits
+
+    @writes
+    def declare_queues(self, t, queues, now=None):
+        for one in limits.checked(queues):
+            if t.queues.get(one.name, (None, None))[1] != one:
+                t.queues[one.name] = (one, one)
+
+    @writes
+    def save_queue(self, t, queue, now=None):
+        (one,) = limits.checked([queue])
+        t.queues[one.name] = (one, t.queues.get(one.name, (None, None))[1])
+
+    load_queues = reads(lambda _, t: [t.queues[name][0] for name in sorted(t.queues)])
 
     @writes
     def release_claims(self, t, claims, now=None, *, trouble=None):

@@ -48,6 +48,16 @@ EVERYTHING = {
     "row_limit": 99,
 }
 
+ABOUT_QUEUED = {
+    "workflow_id": "order:1",
+    "priority": 0,
+    "now": "9999-12-31T00:00:00.000000Z",
+    "passed_over": "[]",
+    "suspect_at": 2,
+    "with_suspects": 1,
+    "batch_size": 99,
+}
+
 WHOEVER = object()
 """Stands for the worker that has claims."""
 
@@ -81,6 +91,19 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
             "batch_size": 99,
         }
     ],
+    "load_waiting_queues": [{}],
+    "load_heads_of_queue": [{"queue": "mail"}],
+    "load_available_in_queue": [{**ABOUT_QUEUED, "queue": "mail"}],
+    "load_available_of_key": [
+        {**ABOUT_QUEUED, "queue": "mail", "queue_key": key} for key in ("kim", None)
+    ],
+    "load_next_key": [{"queue": "mail", "after": after} for after in ("", "kim")],
+    "load_queue_of": [{"workflow_execution_id": one} for one in ("queued", "PENDING, empty")],
+    "load_limit": [{"kind": "QUEUE", "name": name} for name in ("mail", "unlimited")],
+    "load_limits": [{}],
+    "load_named_queues": [{}],
+    "count_slots": [{"queue": "mail", "worker_id": WHOEVER}],
+    "count_slots_of_keys": [{"queue": "mail"}],
     "load_unqueued": [{}],
     "load_unregistered": [{"workflow_ids": '["order:1"]', "row_limit": 99}],
     "load_claiming_workers": [{}],
@@ -522,6 +545,25 @@ def _add_workers(connection: sqlite3.Connection) -> None:
             " select ?, worker_id, claimed_at from workflow_claims limit 1",
             (execution,),
         )
+    connection.execute(
+        "insert into workflow_limits (kind, name, concurrency, per_worker, per_key, declared)"
+        " values ('QUEUE', 'mail', 3, 2, 1, '{}'), ('QUEUE', 'unlimited', null, null, null, null),"
+        " ('QUEUE', 'idle', 1, null, null, null)"
+    )
+    for execution, queue, key in (
+        ("queued", "mail", "kim"),
+        ("queued without a key", "mail", None),
+        ("queued elsewhere", "unlimited", None),
+    ):
+        connection.execute(
+            "insert into workflow_executions (workflow_execution_id, workflow_id, guarantee, queue,"
+            " queue_key, available_at) values (?, 'order:1', 'BEST_EFFORT_BACKGROUND', ?, ?, ?)",
+            (execution, queue, key, NOON_TEXT),
+        )
+    connection.execute(
+        "update workflow_claims set queue = 'mail', queue_key = 'lee'"
+        " where workflow_execution_id = 'between steps'"
+    )
     for execution in ("asleep", "elsewhere"):
         connection.execute(
             "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind,"

@@ -637,6 +637,8 @@ select
     guarantee,
     recovery_count,
     priority,
+    queue,
+    queue_key,
     available_at,
     last_event,
     started_at
@@ -969,6 +971,8 @@ select
     ttl_expires_at,
     guarantee,
     priority,
+    queue,
+    queue_key,
     recovery_count,
     blocked_reason,
     trouble,

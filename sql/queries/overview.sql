@@ -329,3 +329,20 @@ select
     trouble
 from workflow_schedule_overview
 order by schedule_name;
+
+-- name: load_named_queues
+-- The named queues, with their limits and what is in them, by name.
+select
+    queue,
+    concurrency,
+    per_worker,
+    per_key,
+    running,
+    due,
+    due_since,
+    due_age_seconds,
+    later,
+    running_longest,
+    running_since
+from workflow_named_queues
+order by queue;

@@ -3,13 +3,22 @@
 -- nobody works on the execution.
 
 -- name: insert_claim$
--- Claims an execution for a worker, and gives the token. No row means that it is
--- unknown, final, blocked or paused, or that a worker has it.
-insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)
+-- Claims an execution for a worker, and gives the token. One that is in a named queue
+-- takes a slot of it. No row means that it is unknown, final, blocked or paused, or
+-- that a worker has it.
+insert into workflow_claims (
+    workflow_execution_id,
+    worker_id,
+    claimed_at,
+    queue,
+    queue_key
+)
 select
     workflow_execution_id,
     :worker_id,
-    :claimed_at
+    :claimed_at,
+    queue,
+    queue_key
 from workflow_executions
 where
     workflow_execution_id = :workflow_execution_id
@@ -97,3 +106,52 @@ where workflow_execution_id = :workflow_execution_id;
 delete from workflow_claims
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: count_slots^
+-- How many slots of a queue are held, and how many of them by one worker; no row if
+-- none is.
+-- :queue text
+-- =held integer
+-- =by_worker integer
+select
+    count(*) as held,
+    count(*) filter (where worker_id = :worker_id) as by_worker
+from workflow_claims
+where queue = :queue
+group by queue;
+
+-- name: count_slots_of_keys
+-- How many slots of a queue each of its keys holds.
+-- :queue text
+-- =queue_key text
+-- =held integer
+select
+    queue_key,
+    count(*) as held
+from workflow_claims
+where
+    queue = :queue
+    and queue_key is not null
+group by queue_key;
+
+-- name: give_up_slot!
+-- The execution of a claim only waits from now on: it holds no slot of its queue.
+update workflow_claims
+set
+    queue = null,
+    queue_key = null
+where
+    fencing_token = :fencing_token
+    and workflow_execution_id = :workflow_execution_id
+    and queue is not null;
+
+-- name: take_slot!
+-- The execution of a claim goes on: it holds a slot again. Changing no row means that
+-- the claim is lost.
+update workflow_claims
+set
+    queue = :queue,
+    queue_key = :queue_key
+where
+    fencing_token = :fencing_token
+    and workflow_execution_id = :workflow_execution_id;

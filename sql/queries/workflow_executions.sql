@@ -1,8 +1,8 @@
 -- An execution is one run of a workflow. COMPLETED, FAILED and CANCELLED are final: only
 -- mend_execution changes the status of a row that has one.
 --
--- One that no worker has claimed is in a queue, that of its workflow and priority,
--- from available_at on.
+-- One that no worker has claimed is in a queue from available_at on: in the queue that it
+-- names, or else in that of its workflow and priority.
 --
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
@@ -23,6 +23,8 @@ insert into workflow_executions (
     ttl_expires_at,
     guarantee,
     priority,
+    queue,
+    queue_key,
     recovery_count,
     blocked_reason,
     trouble,
@@ -53,6 +55,8 @@ select
     :ttl_expires_at,
     :guarantee,
     :priority,
+    :queue,
+    :queue_key,
     :recovery_count,
     :blocked_reason,
     :trouble,
@@ -90,6 +94,8 @@ on conflict (workflow_execution_id) do update set
     ttl_expires_at = excluded.ttl_expires_at,
     guarantee = excluded.guarantee,
     priority = excluded.priority,
+    queue = excluded.queue,
+    queue_key = excluded.queue_key,
     recovery_count = excluded.recovery_count,
     blocked_reason = excluded.blocked_reason,
     trouble = excluded.trouble,
@@ -132,6 +138,8 @@ insert into workflow_executions (
     ttl_expires_at,
     guarantee,
     priority,
+    queue,
+    queue_key,
     recovery_count,
     blocked_reason,
     available_at,
@@ -157,6 +165,8 @@ values (
     :ttl_expires_at,
     :guarantee,
     :priority,
+    :queue,
+    :queue_key,
     :recovery_count,
     :blocked_reason,
     :available_at,
@@ -186,6 +196,8 @@ select
     ttl_expires_at,
     guarantee,
     priority,
+    queue,
+    queue_key,
     recovery_count,
     blocked_reason,
     trouble,
@@ -222,6 +234,8 @@ select
     execution.ttl_expires_at,
     execution.guarantee,
     execution.priority,
+    execution.queue,
+    execution.queue_key,
     execution.recovery_count,
     execution.blocked_reason,
     execution.trouble,
@@ -294,6 +308,8 @@ select
     ttl_expires_at,
     guarantee,
     priority,
+    queue,
+    queue_key,
     recovery_count,
     blocked_reason,
     trouble,
@@ -518,9 +534,9 @@ where
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: load_queue_heads
--- Of each queue (a workflow and a priority) the time at which its first execution
--- may be claimed, the highest priority of a workflow first. It hops from one queue
--- to the next, so it costs the same however many executions are in them. Those of a
+-- Of what is in no named queue: for each workflow and priority, the time at which its
+-- first execution may be claimed, the highest priority first. It hops from one to the
+-- next, so it costs the same however many executions are in them. Those of a
 -- workflow that is paused are left out.
 -- =workflow_id text
 -- =workflow_type text
@@ -536,6 +552,7 @@ with recursive queues (workflow_id, priority) as (
             where
                 workflow_executions.workflow_id = workflows.workflow_id
                 and workflow_executions.available_at is not null
+                and workflow_executions.queue is null
         ) as priority
     from workflows
     where
@@ -558,6 +575,7 @@ with recursive queues (workflow_id, priority) as (
             where
                 workflow_executions.workflow_id = queues.workflow_id
                 and workflow_executions.available_at is not null
+                and workflow_executions.queue is null
                 and workflow_executions.priority < queues.priority
         ) as priority
     from queues
@@ -576,6 +594,7 @@ select
             workflow_executions.workflow_id = queues.workflow_id
             and workflow_executions.priority = queues.priority
             and workflow_executions.available_at is not null
+            and workflow_executions.queue is null
     ) as available_at
 from queues
 inner join workflows
@@ -583,9 +602,10 @@ inner join workflows
 where queues.priority is not null;
 
 -- name: load_available
--- The next executions of one queue that may be claimed, the longest waiting first. Some
--- are passed over (a JSON array of ids), and so are suspects, if :with_suspects is 0.
--- Workers that had claimed a suspect died so often that it may be the cause.
+-- The next executions of a queue without a name that may be claimed, the longest
+-- waiting first. Some are passed over (a JSON array of ids), and so are suspects,
+-- unless :with_suspects is 1. Workers that had claimed a suspect died so often that it
+-- may be the cause.
 -- :now text
 -- :passed_over text
 -- :suspect_at integer
@@ -601,12 +621,183 @@ from workflow_executions
 where
     workflow_id = :workflow_id
     and priority = :priority
+    and queue is null
     and available_at <= :now
     and paused_at is null
     and workflow_execution_id not in (select value from json_each(:passed_over))
     and (:with_suspects or recovery_count < :suspect_at)
 order by available_at
 limit :batch_size;
+
+-- name: load_waiting_queues
+-- The named queues in which an execution waits for a worker, each with its limits. It
+-- hops from one queue to the next, so it costs the same however many executions are in
+-- them.
+-- =name text
+with recursive waiting (queue) as (
+    select min(workflow_executions.queue)
+    from workflow_executions
+    where
+        workflow_executions.available_at is not null
+        and workflow_executions.queue is not null
+    union all
+    select (
+        select min(workflow_executions.queue)
+        from workflow_executions
+        where
+            workflow_executions.available_at is not null
+            and workflow_executions.queue > waiting.queue
+    )
+    from waiting
+    where waiting.queue is not null
+)
+
+select
+    waiting.queue as name,
+    workflow_limits.concurrency,
+    workflow_limits.per_worker,
+    workflow_limits.per_key
+from waiting
+left join workflow_limits
+    on
+        workflow_limits.kind = 'QUEUE'
+        and waiting.queue = workflow_limits.name
+where waiting.queue is not null;
+
+-- name: load_heads_of_queue
+-- As load_queue_heads, of the executions in one named queue.
+-- =workflow_id text
+-- =workflow_type text
+-- =version integer
+-- =priority integer
+-- =available_at text
+with recursive queues (workflow_id, priority) as (
+    select
+        workflows.workflow_id,
+        (
+            select max(workflow_executions.priority)
+            from workflow_executions
+            where
+                workflow_executions.queue = :queue
+                and workflow_executions.workflow_id = workflows.workflow_id
+                and workflow_executions.available_at is not null
+        ) as priority
+    from workflows
+    where
+        not exists (
+            select 1
+            from workflow_pauses
+            where
+                (
+                    workflow_pauses.scope = 'WORKFLOW'
+                    and workflow_pauses.name = workflows.workflow_type
+                )
+                or workflow_pauses.scope = 'ALL'
+        )
+    union all
+    select
+        queues.workflow_id,
+        (
+            select max(workflow_executions.priority)
+            from workflow_executions
+            where
+                workflow_executions.queue = :queue
+                and workflow_executions.workflow_id = queues.workflow_id
+                and workflow_executions.available_at is not null
+                and workflow_executions.priority < queues.priority
+        ) as priority
+    from queues
+    where queues.priority is not null
+)
+
+select
+    queues.workflow_id,
+    workflows.workflow_type,
+    workflows.version,
+    queues.priority,
+    (
+        select min(workflow_executions.available_at)
+        from workflow_executions
+        where
+            workflow_executions.queue = :queue
+            and workflow_executions.workflow_id = queues.workflow_id
+            and workflow_executions.priority = queues.priority
+            and workflow_executions.available_at is not null
+    ) as available_at
+from queues
+inner join workflows
+    on queues.workflow_id = workflows.workflow_id
+where queues.priority is not null;
+
+-- name: load_available_in_queue
+-- As load_available, of the executions in one named queue.
+-- :now text
+-- :passed_over text
+-- :suspect_at integer
+-- :with_suspects integer
+-- :batch_size integer
+-- =available_at text
+-- =is_suspect integer
+select
+    workflow_execution_id,
+    available_at,
+    recovery_count >= :suspect_at as is_suspect,
+    queue_key
+from workflow_executions
+where
+    queue = :queue
+    and workflow_id = :workflow_id
+    and priority = :priority
+    and available_at <= :now
+    and workflow_execution_id not in (select value from json_each(:passed_over))
+    and (:with_suspects or recovery_count < :suspect_at)
+order by available_at
+limit :batch_size;
+
+-- name: load_next_key$
+-- The next key after a key, of the executions in one queue that wait for a worker.
+-- :after text
+-- =queue_key text null
+select min(queue_key) as queue_key
+from workflow_executions
+where
+    queue = :queue
+    and queue_key > :after
+    and available_at is not null;
+
+-- name: load_available_of_key
+-- As load_available_in_queue, of one key, or of what has none.
+-- :now text
+-- :passed_over text
+-- :suspect_at integer
+-- :with_suspects integer
+-- :batch_size integer
+-- =available_at text
+-- =is_suspect integer
+select
+    workflow_execution_id,
+    available_at,
+    recovery_count >= :suspect_at as is_suspect,
+    queue_key
+from workflow_executions
+where
+    queue = :queue
+    and queue_key is :queue_key
+    and workflow_id = :workflow_id
+    and priority = :priority
+    and available_at <= :now
+    and workflow_execution_id not in (select value from json_each(:passed_over))
+    and (:with_suspects or recovery_count < :suspect_at)
+order by available_at
+limit :batch_size;
+
+-- name: load_queue_of^
+-- The queue that an execution names, and its key there.
+select
+    queue,
+    queue_key
+from workflow_executions
+where workflow_execution_id = :workflow_execution_id;
 
 -- name: load_unqueued
 -- What only an engine that starts up takes over: first FOREGROUND_ONLY executions that

@@ -6,7 +6,7 @@
 -- unfinished        integer    how many of its executions are not over
 -- unfinished_since  text       when the oldest of them was started
 -- due               integer    how many any worker that runs this workflow may claim
---                              now
+--                              now; also those that wait for a slot of a named queue
 -- due_since         text null  since when the first of them has been due
 -- due_age_seconds   real null  how long ago that was: the age of the queue
 -- running           integer    how many a worker has claimed, and are not SUSPENDED
@@ -30,6 +30,7 @@ with recursive queues (workflow_id, priority) as (
             where
                 execution.workflow_id = workflow.workflow_id
                 and execution.available_at is not null
+                and execution.queue is null
         ) as priority
     from workflows as workflow
     union all
@@ -41,6 +42,7 @@ with recursive queues (workflow_id, priority) as (
             where
                 execution.workflow_id = queues.workflow_id
                 and execution.available_at is not null
+                and execution.queue is null
                 and execution.priority < queues.priority
         ) as priority
     from queues
@@ -112,6 +114,7 @@ due as (
                 where
                     execution.workflow_id = queues.workflow_id
                     and execution.priority = queues.priority
+                    and execution.queue is null
                     and execution.available_at
                     <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
                     and execution.rowid not in (
@@ -124,6 +127,7 @@ due as (
                 where
                     execution.workflow_id = queues.workflow_id
                     and execution.priority = queues.priority
+                    and execution.queue is null
                     and execution.available_at
                     <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
                     and execution.rowid not in (
@@ -136,6 +140,19 @@ due as (
         where
             queues.priority is not null
             and queues.workflow_id not in (select held.workflow_id from held)
+        union all
+        select
+            execution.workflow_id,
+            count(*) as total,
+            min(execution.available_at) as since
+        from workflow_executions as execution
+        where
+            execution.queue is not null
+            and execution.available_at is not null
+            and execution.available_at <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
+            and execution.rowid not in (select left_alone.row_number from left_alone)
+            and execution.workflow_id not in (select held.workflow_id from held)
+        group by execution.workflow_id
     ) as of_priority
     group by of_priority.workflow_id
 ),

@@ -1,5 +1,6 @@
 """Durable workflows in one SQLite file, with every SQL statement in a plain `.sql` file."""
 
+from durable_workflow_sqlite.engine.awaiting import Awaited, AwaitedSignal, AwaitedTimer
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.composing import ChildHandle
@@ -27,6 +28,7 @@ from durable_workflow_sqlite.errors import (
     MigrationError,
     NonDeterminismError,
     NonDeterministicCallError,
+    QueueNotFoundError,
     ScheduleNotFoundError,
     SchemaTooNewError,
     SerializationError,
@@ -47,6 +49,7 @@ from durable_workflow_sqlite.errors import (
     WorkflowFailedError,
     WorkflowStuckError,
 )
+from durable_workflow_sqlite.limits import Queue
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
@@ -85,6 +88,9 @@ __all__ = [
     "AbandonedExecution",
     "ArrivedSignal",
     "AuditEntry",
+    "Awaited",
+    "AwaitedSignal",
+    "AwaitedTimer",
     "Cancellation",
     "CheckpointStore",
     "ChildCancelledError",
@@ -115,6 +121,8 @@ __all__ = [
     "OnParentEnd",
     "Pause",
     "PauseScope",
+    "Queue",
+    "QueueNotFoundError",
     "Reader",
     "Record",
     "RecoveryResult",

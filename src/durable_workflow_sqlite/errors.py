@@ -21,6 +21,7 @@ DurableWorkflowError
 ├── ExecutionNotFoundError     no execution has this id
 ├── ExecutionConflictError     this id belongs to another workflow or input, or a worker has it
 ├── ExecutionFinishedError     the execution is over: it takes no signal and no cancel
+├── QueueNotFoundError         no queue of this name is declared
 ├── ScheduleNotFoundError      no schedule has this name
 ├── ExecutionBlockedError      an execution killed its workers too often; no worker claims it
 ├── ClaimLostError             another worker took the execution over
@@ -348,6 +349,10 @@ class ExecutionFinishedError(DurableWorkflowError):
     ) -> None:
         super().__init__(message, workflow_execution_id=workflow_execution_id)
         self.status = status
+
+
+class QueueNotFoundError(DurableWorkflowError):
+    """No queue of this name is declared: see `Client.declare`. Nothing was started."""
 
 
 class ScheduleNotFoundError(DurableWorkflowError):

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from durable_workflow_sqlite import limits
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
@@ -57,7 +58,7 @@ class Records(Protocol):
         None, and nothing written, if the id is taken. None, too, if its workflow or everything is
         paused: then it is stored as PENDING, has no `started_at`, and may be claimed from
         `created_at` on once that is resumed. Raises ValueError for one that is final, blocked, in
-        trouble or paused.
+        trouble or paused, and for one in a named queue, which can only be enqueued.
         """
         ...
 
@@ -70,7 +71,8 @@ class Records(Protocol):
     ) -> bool:
         """As `create_execution`, for any worker to claim from `execution.available_at` on.
 
-        False, and nothing written, if the id is taken.
+        False, and nothing written, if the id is taken. Raises QueueNotFoundError if it names a
+        queue that is not declared.
         """
         ...
 
@@ -248,8 +250,9 @@ class Queue(Protocol):
         """Claim an unfinished execution that no worker has; its status becomes RUNNING.
 
         None if a worker has it (this one included), or if it is blocked, paused, unknown or final;
-        it is paused, too, if its workflow or everything is. The status COMPENSATING does not
-        change. The claim clears its `trouble`. The first claim sets its `started_at`.
+        it is paused, too, if its workflow or everything is. None, too, if no slot of its queue is
+        free. The status COMPENSATING does not change. The claim clears its `trouble`. The first
+        claim sets its `started_at`.
         """
         ...
 
@@ -258,6 +261,7 @@ class Queue(Protocol):
         workflows: Collection[tuple[str, int]],
         limit: int,
         *,
+        queues: Collection[str] | None = None,
         passed_over: Collection[str] = (),
         suspect_at: int | None = None,
         takes_suspect: bool = True,
@@ -268,18 +272,33 @@ class Queue(Protocol):
         workflows: their types and versions.
         limit: the highest number of claims. If other live workers could claim their share, fewer
             are claimed.
+        queues: the queues from which it claims; None: from all of them, and what is in none.
         passed_over: the ids of executions that are not claimed. Nor is what is paused.
         suspect_at: of executions with this `recovery_count` or more, at most one is claimed; none
             unless `takes_suspect`.
 
-        Each claimed execution changes as `claim_execution` says.
+        Each claimed execution changes as `claim_execution` says. An execution in a queue takes a
+        slot of it, and is not claimed if none is free. If an execution has waited for more than a
+        minute, it may be claimed before those of a higher priority; so each is reached in the end.
+        """
+        ...
+
+    async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
+        """Take a slot of its queue for an execution that goes on; False if none is free.
+
+        It had given its slot up when it was saved as SUSPENDED under its claim. Also False if the
+        claim is lost. If the claim holds a slot, nothing changes.
         """
         ...
 
     async def load_next_available_at(
-        self, workflows: Collection[tuple[str, int]]
+        self,
+        workflows: Collection[tuple[str, int]],
+        queues: Collection[str] | None = None,
     ) -> datetime | None:
         """The time from which the next execution of some workflows may be claimed; None if none.
+
+        queues: as for `claim_available`. A queue without a free slot counts for nothing.
 
         It may be past or future. Workflows that are paused are left out. The cost does not depend
         on the number of executions.
@@ -342,6 +361,32 @@ class Queue(Protocol):
 
     async def load_blocked(self) -> list[str]:
         """The unfinished executions that are blocked, the oldest first."""
+        ...
+
+
+class Limits(Protocol):
+    """The named queues, and how much of each runs at once, over all workers.
+
+    A change counts for the next claim, also of other workers. A slot is held by the claim of an
+    execution whose code runs, so it is free when the claim is released, in whatever way.
+    """
+
+    async def declare_queues(
+        self, queues: Iterable[limits.Queue], now: datetime | None = None
+    ) -> None:
+        """Make sure that queues are there, with the limits that code gives them.
+
+        If a queue was declared with the same limits last time, it stays as it is, also if somebody
+        has changed it since.
+        """
+        ...
+
+    async def save_queue(self, queue: limits.Queue, now: datetime | None = None) -> None:
+        """Change the limits of a queue, or add it; it is not declared by that."""
+        ...
+
+    async def load_queues(self) -> list[limits.Queue]:
+        """All queues, by name."""
         ...
 
 
@@ -642,7 +687,9 @@ class Maintenance(Protocol):
         ...
 
 
-class CheckpointStore(Records, Queue, Changes, Membership, Mending, Pausing, Schedules, Protocol):
+class CheckpointStore(
+    Records, Queue, Limits, Changes, Membership, Mending, Pausing, Schedules, Protocol
+):
     """The methods that `DurableEngine` and `Client` need, by roles.
 
     A store only keeps records; the engine gives them their meaning. Problems of the database raise

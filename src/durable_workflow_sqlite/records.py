@@ -178,6 +178,7 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     itself; None when a worker has the execution again.
     `available_at` is the time from which any worker may claim the execution, a higher `priority`
     first; None while no worker may claim it.
+    `queue` is the named queue that it is in, and `queue_key` its key there; None if it is in none.
     `started_at` is when a worker first claimed the execution; None before that, and if an older
     version of the library did it.
     `last_event` is the last event that the workflow function got before it ended by a failure, a
@@ -202,6 +203,8 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ttl_expires_at: datetime | None = None
     guarantee: WorkflowGuarantee = WorkflowGuarantee.FOREGROUND_ONLY
     priority: int = 0
+    queue: str | None = None
+    queue_key: str | None = None
     recovery_count: int = 0
     blocked_reason: str | None = None
     trouble: str | None = None
@@ -230,6 +233,10 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_optional_time("ttl_expires_at", self.ttl_expires_at)
         check_member("guarantee", self.guarantee, WorkflowGuarantee)
         check_integer("priority", self.priority, minimum=-MAX_INTEGER - 1)
+        if self.queue is not None:
+            check_identifier("queue", self.queue)
+        if self.queue_key is not None:
+            check_queue_key(self.queue, self.queue_key)
         check_integer("recovery_count", self.recovery_count)
         check_text("blocked_reason", self.blocked_reason)
         check_text("trouble", self.trouble)
@@ -704,6 +711,13 @@ def check_step_name(value: object) -> None:
     if isinstance(value, str) and value.endswith(COMPENSATION_SUFFIX):
         value = value.removesuffix(COMPENSATION_SUFFIX)
     check_identifier("step_name", value)
+
+
+def check_queue_key(queue: str | None, key: object) -> None:
+    """As `check_identifier`; a key is of a queue."""
+    if queue is None:
+        raise ValueError(f"key {key!r} is given without a queue; a key limits what a queue runs")
+    check_identifier("key", key)
 
 
 def check_tags(tags: Mapping[str, str] | None) -> dict[str, str]:

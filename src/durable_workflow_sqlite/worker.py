@@ -18,10 +18,12 @@ from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import Any, Final
 
+from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.watchdog import line_of_user
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowDefinition
 from durable_workflow_sqlite.errors import DurableWorkflowError
+from durable_workflow_sqlite.limits import Queue
 from durable_workflow_sqlite.stores import Synchronous, open_store
 
 HURRY_S: Final = 2.0
@@ -38,6 +40,13 @@ _log = logging.getLogger("durable_workflow_sqlite.worker")
 
 class AppError(DurableWorkflowError):
     """The workflows that a worker is to run cannot be found."""
+
+
+def find_queues(app: str) -> list[Queue]:
+    """The queues among the names of the module that `find_workflows` has imported."""
+    module = sys.modules[app.partition(":")[0]]
+    found = {one.name: one for one in vars(module).values() if type(one) is Queue}
+    return list(found.values())
 
 
 def find_workflows(app: str) -> list[AnyWorkflow]:
@@ -99,12 +108,16 @@ async def run_worker(
     file: str | os.PathLike[str],
     workflows: Iterable[AnyWorkflow],
     *,
+    queues: Iterable[str] | None = None,
+    declared: Iterable[Queue] = (),
     max_concurrent: int = 100,
     synchronous: Synchronous = "normal",
     grace: timedelta = timedelta(seconds=30),
 ) -> None:
     """Run what is in a file, and what comes, until this process gets SIGTERM or SIGINT.
 
+    queues: the named queues that it serves; by default all, and also what is in none.
+    declared: the queues that it declares first.
     grace: how long steps that are under way may then take to end; what is left is released, to be
         resumed by another worker. A second signal ends it at once.
 
@@ -123,7 +136,8 @@ async def run_worker(
     before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
         async with open_store(file, synchronous=synchronous) as store:
-            engine = DurableEngine(store, workflows, max_concurrent=max_concurrent)
+            engine = DurableEngine(store, workflows, queues=queues, max_concurrent=max_concurrent)
+            await Client(store).declare(*declared)
             await engine.open()
             end.what_runs = engine._what_runs  # pyright: ignore[reportPrivateUsage]
             _log.info("worker %s runs %s", store.worker_id, Path(file))

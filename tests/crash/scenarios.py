@@ -739,6 +739,36 @@ async def begin_by_a_signal(
     assert len(await engine._settings.store.load_signals(EXECUTION)) == 3
 
 
+def first_of_several(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+
+    @workflow(name="first of several")
+    async def body(ctx: WorkflowContext) -> list[object]:
+        red, blue = ctx.signal("red", type=int), ctx.signal("blue", type=int)
+        got: list[object] = []
+        for number in range(4):
+            soon = ctx.timer(f"soon {number}", A_MOMENT if number == 1 else timedelta(days=1))
+            first = await ctx.wait_any(red, soon, blue)
+            got.append("soon" if first is soon else (red if first is red else blue).value)
+            await steps.do(ctx, f"after {number}")
+        return got
+
+    return body
+
+
+async def send_first_of_several(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """One comes after the other: each is taken once, by the wait that was open."""
+    handle = await engine.start(definition, execution_id=EXECUTION)
+    ending = asyncio.create_task(handle.result())
+    await handle.signal("blue", 0, key="mail-0")
+    await until(lambda: ending.done() or "run after 1" in journal.lines)  # the timer came
+    await handle.signal("red", 1, key="mail-1")
+    await handle.signal("blue", 2, key="mail-2")
+    assert await ending == [0, "soon", 1, 2]
+
+
 async def send_misfits(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
@@ -869,6 +899,10 @@ SCENARIOS = [
     Scenario("parked in sleeps", sleeps, run, engine=PARKS_AT_ONCE),
     Scenario("signals", signals, send_signals),
     Scenario("signals with keys", signals, send_with_keys),
+    Scenario("first of several", first_of_several, send_first_of_several),
+    Scenario(
+        "first of several, parked", first_of_several, send_first_of_several, engine=PARKS_AT_ONCE
+    ),
     Scenario("begun with signals", signals, begin_with_signals),
     Scenario("begun by a signal", signals, begin_by_a_signal),
     Scenario("parked between signals", signals, send_signals, engine=PARKS_AT_ONCE),

@@ -22,6 +22,7 @@ MODULES = (
     "observers",
     "order",
     "parking",
+    "queues",
     "replay",
     "retries",
     "sagas",

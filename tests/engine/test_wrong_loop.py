@@ -24,6 +24,7 @@ from durable_workflow_sqlite import (
     NewSignal,
     Pause,
     PauseScope,
+    Queue,
     Schedule,
     SqliteCheckpointStore,
     StepStatus,
@@ -77,6 +78,7 @@ def uses_of_engine(engine: DurableEngine) -> dict[str, Use]:
         "unblock": lambda: engine.unblock("waits"),
         "retry": lambda: engine.retry("waits"),
         "acknowledge": lambda: engine.acknowledge("waits"),
+        "declare": lambda: engine.declare(Queue("mail")),
         "enqueue_named": lambda: engine.enqueue_named("job"),
         "resolve": lambda: engine.resolve("waits", "go"),
         "rerun": lambda: engine.rerun("waits"),
@@ -119,6 +121,9 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         claim = await created(store, new_execution(name))
         await store.mark_as_stopping([claim])
         await store.release_claims([claim])
+
+    async def slot() -> None:
+        await store.take_slot(await created(store, new_execution("slot")), "mail", None)
 
     async def step(write: Callable[..., Awaitable[None]], status: StepStatus) -> None:
         claim = await store.create_execution(WORKFLOW, new_execution(f"step {status}"))
@@ -168,6 +173,10 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "join": lambda: store.join([("order", 1)], 9),
         "load_served": lambda: store.load_served(),
         "hasten_attempts": lambda: store.hasten_attempts("waits"),
+        "take_slot": slot,
+        "declare_queues": lambda: store.declare_queues([Queue("mail")]),
+        "save_queue": lambda: store.save_queue(Queue("mail")),
+        "load_queues": lambda: store.load_queues(),
         "claim_available": lambda: store.claim_available([("order", 1)], 9),
         "load_next_available_at": lambda: store.load_next_available_at([("order", 1)]),
         "mark_as_stopping": lambda: release("stopping"),

@@ -297,6 +297,9 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
     assert type(number) is int, "an insert without a condition always gives its row"
     assert number == queries.load_worker_number(filled, worker_id="w")
     assert queries.load_worker_number(filled, worker_id="nobody") is None
+    assert type(queries.load_next_key(filled, queue="mail", after="")) is str
+    assert queries.load_next_key(filled, queue="nobody", after="") is None
+    values["load_next_key"] = {str, type(None)}
     values["insert_worker"] = values["load_worker_number"] = {int, type(None)}
     assert type(queries.load_next_fire_at(filled, now="")) is str
     assert queries.load_next_fire_at(filled, now="~") is None
@@ -395,9 +398,11 @@ def test_no_query_of_an_engine_reads_a_whole_table(empty: sqlite3.Connection) ->
         r"SCAN (TABLE )?(?!workflow_in_doubt)(workflow\w*|step_\w+)\b(?! USING)"
     )
     found = {query.name for query in QUERIES if any(map(whole_table.match, plan(query, empty)))}
-    # Definitions and pauses are few, and six ask for all. The other is a question of an operator's.
+    # Definitions and pauses are few, and eight ask for all. The other is a question of
+    # an operator's.
     definitions = {"load_workflows", "load_queues", "count_unfinished", "load_queue_heads"}
-    definitions |= {"load_workflows_of_workers", "load_pauses"}
+    definitions |= {"load_workflows_of_workers", "load_pauses", "load_limits"}
+    definitions.add("load_heads_of_queue")
     assert found == {*definitions, "load_suspect_executions"}
 
 

@@ -114,6 +114,9 @@ WHATEVER: Mapping[str, Any] = {
     "priority": 0,
     "recovery_count": 0,
     "current_step": 0,
+    "queue": "mail",
+    "queue_key": "kim",
+    "after": "",
     "passed_over": "[]",
     "batch_size": 10,
     "row_limit": 10,
@@ -150,6 +153,8 @@ CHANGED: Mapping[str, Mapping[str, Any]] = {
         "tags": "{}",
     },
     "delete_workers": {"worker_numbers": "[-1]"},
+    "load_limit": {"kind": "QUEUE"},
+    "upsert_limit": {"kind": "QUEUE"},
 }
 
 

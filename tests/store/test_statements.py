@@ -23,6 +23,7 @@ from durable_workflow_sqlite import (
     NewExecution,
     Pause,
     PauseScope,
+    Queue,
     RetryPolicy,
     Schedule,
     SignalStatus,
@@ -34,6 +35,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.store.adapter import number_parameters
+from durable_workflow_sqlite.store.available import LOOKED_AT
 from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR, VIEWS_DIR
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
@@ -44,6 +46,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_execution,
     new_signal,
     new_timer,
+    queued,
     taken,
 )
 from tests.processes import an_engine
@@ -198,6 +201,24 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.enqueue_execution(WORKFLOW, new_execution("g", available_at=NOON))
             await store.load_next_available_at([("order", 1)])
             await store.claim_available([("order", 1)], 9)
+            mail = f"mail of {store.worker_id}"
+            await store.declare_queues([Queue(mail, per_worker=5, per_key=1)])
+            await store.save_queue(Queue(mail, concurrency=5, per_key=1))
+            await store.load_queues()
+            for number in range(LOOKED_AT + 1):
+                one = queued(f"{mail}, {number}", NOON, queue=mail, queue_key="kim")
+                await store.enqueue_execution(WORKFLOW, one)
+            (sending,) = await store.claim_available([("order", 1)], 9, queues=[mail])
+            suspended = queued(
+                sending.workflow_execution_id,
+                None,
+                status=ExecutionStatus.SUSPENDED,
+                queue=mail,
+                queue_key="kim",
+            )
+            await store.save(suspended, claim=sending)
+            assert await store.take_slot(sending, mail, "kim")
+            assert await store.claim_available([("order", 1)], 9, queues=[mail]) == []
             await store.put_into_queue(["f"])
             await store.release_claims_of_the_dead(9)
             await store.load_unqueued_executions()

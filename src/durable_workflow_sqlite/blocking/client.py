@@ -128,6 +128,7 @@ class Client:
 
     enqueue = starting(Behind.enqueue)
     enqueue_named = starting(Behind.enqueue_named)
+    declare = blocking(Behind.declare)
     load = blocking(Behind.load)
     send_signal = blocking(Behind.send_signal)
     signal_or_start = signalling(Behind.signal_or_start)

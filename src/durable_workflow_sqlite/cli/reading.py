@@ -333,11 +333,29 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
 def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[RenderableType]:
     """What needs a person, the worst first; then what takes long, and what comes next."""
     overview = found.overview
-    an_id = tables.execution_id
+    yield from _to_be_undone(overview, now)
+    yield from _left_as_they_are(found, file, now)
+    yield from _may_have_taken_effect(overview, now)
+    if rows := overview.oldest_unfinished:
+        doubtful = {one.execution_id for one in overview.in_doubt}
+        yield _executions("oldest unfinished", rows, now, briefly=True, in_doubt=doubtful)
+    if overview.next_timers:
+        yield tables.make_table(
+            f"next timers: of {overview.timers_total}",
+            ["due", "id", "workflow", "step"],
+            (
+                [
+                    output.ago(one.fire_at, now) or "?",
+                    tables.execution_id(one.execution_id),
+                    one.workflow_type,
+                    one.step_name,
+                ]
+                for one in overview.next_timers
+            ),
+        )
 
-    def ago(time: datetime | None) -> str:
-        return output.ago(time, now)
 
+def _to_be_undone(overview: Overview, now: datetime) -> Iterator[RenderableType]:
     if overview.not_undone:
         yield tables.make_table(
             f"NOT UNDONE: {overview.not_undone_total} (the compensation failed for good;"
@@ -345,13 +363,13 @@ def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[Renderabl
             ["id", "workflow", "step", "why", "since"],
             (
                 [
-                    an_id(i.execution_id),
-                    i.workflow_type,
-                    i.step_name,
-                    i.error_message,
-                    ago(i.failed_at),
+                    tables.execution_id(one.execution_id),
+                    one.workflow_type,
+                    one.step_name,
+                    one.error_message,
+                    output.ago(one.failed_at, now),
                 ]
-                for i in overview.not_undone
+                for one in overview.not_undone
             ),
         )
     if overview.undoing:
@@ -361,23 +379,32 @@ def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[Renderabl
             ["id", "workflow", "step", "tries", "why", "since", "next try"],
             (
                 [
-                    an_id(i.execution_id),
-                    i.workflow_type,
-                    i.step_name,
-                    i.attempts,
-                    i.error_message,
-                    ago(i.undoing_since),
-                    ago(i.next_try_at),
+                    tables.execution_id(one.execution_id),
+                    one.workflow_type,
+                    one.step_name,
+                    one.attempts,
+                    one.error_message,
+                    output.ago(one.undoing_since, now),
+                    output.ago(one.next_try_at, now),
                 ]
-                for i in overview.undoing
+                for one in overview.undoing
             ),
         )
+
+
+def _left_as_they_are(found: _Status, file: Path, now: datetime) -> Iterator[RenderableType]:
+    overview = found.overview
     if overview.blocked:
         yield tables.make_table(
             f"blocked: {overview.blocked_total} (no worker claims them; `show` says what to do)",
             ["id", "workflow", "why", "since"],
             (
-                [an_id(one.id), one.workflow_type, one.blocked_reason, ago(one.updated_at)]
+                [
+                    tables.execution_id(one.id),
+                    one.workflow_type,
+                    one.blocked_reason,
+                    output.ago(one.updated_at, now),
+                ]
                 for one in overview.blocked
             ),
         )
@@ -389,10 +416,18 @@ def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[Renderabl
             " workers)",
             ["id", "workflow", "why", "since"],
             (
-                [an_id(one.id), one.workflow_type, beginning(one.trouble), ago(one.trouble_since)]
+                [
+                    tables.execution_id(one.id),
+                    one.workflow_type,
+                    beginning(one.trouble),
+                    output.ago(one.trouble_since, now),
+                ]
                 for one in overview.in_trouble
             ),
         )
+
+
+def _may_have_taken_effect(overview: Overview, now: datetime) -> Iterator[RenderableType]:
     in_doubt = f"in doubt: {overview.in_doubt_total} (interrupted; no living worker runs it)"
     cut_off = (
         f"cut off or timed out: {overview.cut_off_total} (may have taken effect, and will not be"
@@ -405,27 +440,15 @@ def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[Renderabl
                 ["id", "workflow", "step", "attempt", "began"],
                 (
                     [
-                        an_id(i.execution_id),
-                        i.workflow_type,
-                        i.step_name,
-                        i.attempt,
-                        ago(i.started_at),
+                        tables.execution_id(one.execution_id),
+                        one.workflow_type,
+                        one.step_name,
+                        one.attempt,
+                        output.ago(one.started_at, now),
                     ]
-                    for i in steps
+                    for one in steps
                 ),
             )
-    if rows := overview.oldest_unfinished:
-        doubtful = {one.execution_id for one in overview.in_doubt}
-        yield _executions("oldest unfinished", rows, now, briefly=True, in_doubt=doubtful)
-    if overview.next_timers:
-        yield tables.make_table(
-            f"next timers: of {overview.timers_total}",
-            ["due", "id", "workflow", "step"],
-            (
-                [ago(one.fire_at) or "?", an_id(one.execution_id), one.workflow_type, one.step_name]
-                for one in overview.next_timers
-            ),
-        )
 
 
 def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[tables.Cell]]:

@@ -21,7 +21,7 @@ from durable_workflow_sqlite.cli.arguments import (
     on_database,
 )
 from durable_workflow_sqlite.errors import DurableWorkflowError
-from durable_workflow_sqlite.worker import find_workflows, run_worker
+from durable_workflow_sqlite.worker import find_queues, find_workflows, run_worker
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -88,6 +88,15 @@ def worker(
             help="the workflows: one, a list of them, or all that a module holds",
         ),
     ],
+    queues: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--queue",
+            metavar="NAME",
+            help="serve only this named queue; repeat it for more; without it, the worker serves"
+            " all, and also what is in none",
+        ),
+    ] = None,
     max_concurrent: Annotated[
         int,
         typer.Option(metavar="N", help="executions at once; those that wait do not count"),
@@ -104,12 +113,16 @@ def worker(
         Synchronous, typer.Option(help="full: a power cut loses no committed step")
     ] = Synchronous.NORMAL,
 ) -> None:
-    """Run what is in a database, and what is enqueued there, until SIGTERM."""
+    """Run what is in a database, and what is enqueued there, until SIGTERM. It declares the queues
+    that the module has among its names."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    found = find_workflows(workflows)
     asyncio.run(
         run_worker(
             file,
-            find_workflows(workflows),
+            found,
+            queues=queues or None,
+            declared=find_queues(workflows),
             max_concurrent=max_concurrent,
             synchronous="full" if synchronous is Synchronous.FULL else "normal",
             grace=timedelta(seconds=grace),

@@ -47,6 +47,13 @@ def start(
         list[str] | None,
         typer.Option("--tag", metavar="NAME=VALUE", help="a tag; repeat it for more tags"),
     ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", metavar="NAME", help="the named queue to put it into")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="KEY", help="its key, which the queue may limit"),
+    ] = None,
     signals: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,6 +74,7 @@ def start(
 ) -> None:
     """Enqueue an execution of a workflow by its name, for a worker that has its code. The file must
     know the workflow. Prints the id."""
+    # Most of this function is its signature: what the options are, and what they mean.
     args = [] if text is None else _arguments(text)
     sent = [_signal(one) for one in signals or ()]
 
@@ -77,6 +85,8 @@ def start(
                 args,
                 version=version,
                 execution_id=execution_id,
+                queue=queue,
+                key=key,
                 delay=_seconds("--delay", delay),
                 priority=priority,
                 ttl=_seconds("--ttl", ttl),

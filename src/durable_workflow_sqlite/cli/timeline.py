@@ -68,57 +68,8 @@ def page(details: ExecutionDetails, file: Path, workers: Workers, now: datetime)
         Text(output.printable(f"cannot be read: {problem}"), "bold red")
         for problem in details.problems
     ]
-    steps = [*details.steps, *details.compensations]
-    width = tables.console().width
-    bar = 24 if width >= WIDE else 12 if width >= NOT_NARROW else 0
-    parts += [
-        "",
-        tables.make_table(
-            "steps",
-            ["", "step", "attempt", "status", "began", "took", "", "worker", "result / error"],
-            [_step(one, details, now, bar, width) for one in steps],
-        ),
-    ]
-    if details.signals:
-        parts += [
-            "",
-            tables.make_table(
-                "signals",
-                ["name", "status", "came", "payload", "key", "refused, because"],
-                [
-                    [
-                        one.signal_name,
-                        tables.status(one.status),
-                        output.ago(one.created_at, now),
-                        _cut(one.payload),
-                        _cut(one.key),
-                        _cut(one.refused_reason),
-                    ]
-                    for one in details.signals
-                ],
-            ),
-        ]
-    if details.audit_log:
-        parts += [
-            "",
-            tables.make_table(
-                "what people did",
-                ["when", "what", "who", "details"],
-                [
-                    [_moment(one.created_at, now), one.act, one.actor, _cut(one.details)]
-                    for one in details.audit_log
-                ],
-            ),
-        ]
-    if details.timers:
-        parts += [
-            "",
-            tables.make_table(
-                "timers",
-                ["step", "status", "due"],
-                [[one.step_name, tables.status(one.status), one.fire_at] for one in details.timers],
-            ),
-        ]
+    for table in _tables(details, now):
+        parts += ["", table]
     summary = details.summary
     if summary.status not in TERMINAL_STATUSES:
         if not workers.living:
@@ -128,6 +79,48 @@ def page(details: ExecutionDetails, file: Path, workers: Workers, now: datetime)
             hint = output.printable(f"; {for_file(found.hint or '', file)}")
             parts += ["", Text.assemble(says, hint)]
     return Group(*parts)
+
+
+def _tables(details: ExecutionDetails, now: datetime) -> Iterator[RenderableType]:
+    """Its steps, and what else there is of it."""
+    width = tables.console().width
+    bar = 24 if width >= WIDE else 12 if width >= NOT_NARROW else 0
+    yield tables.make_table(
+        "steps",
+        ["", "step", "attempt", "status", "began", "took", "", "worker", "result / error"],
+        [_step(one, details, now, bar, width) for one in [*details.steps, *details.compensations]],
+    )
+    if details.signals:
+        yield tables.make_table(
+            "signals",
+            ["name", "status", "came", "payload", "key", "refused, because"],
+            [
+                [
+                    one.signal_name,
+                    tables.status(one.status),
+                    output.ago(one.created_at, now),
+                    _cut(one.payload),
+                    _cut(one.key),
+                    _cut(one.refused_reason),
+                ]
+                for one in details.signals
+            ],
+        )
+    if details.audit_log:
+        yield tables.make_table(
+            "what people did",
+            ["when", "what", "who", "details"],
+            [
+                [_moment(one.created_at, now), one.act, one.actor, _cut(one.details)]
+                for one in details.audit_log
+            ],
+        )
+    if details.timers:
+        yield tables.make_table(
+            "timers",
+            ["step", "status", "due"],
+            [[one.step_name, tables.status(one.status), one.fire_at] for one in details.timers],
+        )
 
 
 def _no_worker(file: Path) -> Text:
@@ -193,22 +186,27 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
             return f"{again}; if a person has undone {name}: {done}"
         return f"{again}; {_if_it_took_effect(details, file, name)}"
     if summary.trouble is not None:
-        if _is_to_cancel(details) and commands.needs_code_that_fits(summary.trouble):
-            return f"to undo it: {commands.how_to_undo(file, summary.id)}"
-        go_on = "to continue it: restart the workers, with code that fits its history"
-        if summary.trouble.startswith(UNREADABLE_RESULT):
-            resolve = command("resolve", file, summary.id)
-            go_on += f", or say what the step returned: {resolve} STEP JSON"
-        if summary.status == "COMPENSATING":
-            return go_on
-        give_up = f"{go_on}; to cancel it: {command('cancel', file, summary.id)}"
-        if details.steps and commands.needs_code_that_fits(summary.trouble):
-            give_up += " (undoing needs code that fits its history, too)"
-        return give_up
+        return _out_of_trouble(details, summary.trouble, file)
     if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
         name = summary.waiting_for.removeprefix("signal ")
         return f"to continue it: {command('signal', file, summary.id, name)} [JSON]"
     return None
+
+
+def _out_of_trouble(details: ExecutionDetails, trouble: str, file: Path) -> str:
+    summary = details.summary
+    if _is_to_cancel(details) and commands.needs_code_that_fits(trouble):
+        return f"to undo it: {commands.how_to_undo(file, summary.id)}"
+    go_on = "to continue it: restart the workers, with code that fits its history"
+    if trouble.startswith(UNREADABLE_RESULT):
+        resolve = command("resolve", file, summary.id)
+        go_on += f", or say what the step returned: {resolve} STEP JSON"
+    if summary.status == "COMPENSATING":
+        return go_on
+    give_up = f"{go_on}; to cancel it: {command('cancel', file, summary.id)}"
+    if details.steps and commands.needs_code_that_fits(trouble):
+        give_up += " (undoing needs code that fits its history, too)"
+    return give_up
 
 
 def _what_was_undone(details: ExecutionDetails) -> str:

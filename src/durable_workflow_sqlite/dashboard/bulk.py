@@ -122,14 +122,33 @@ ACTS: Final = {
 
 
 def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
-    async def ask(request: Request) -> Response:
+    shown = _BulkPages(file, source, runs, pages)
+    return [
+        Route("/bulk/{act}", shown.ask, methods=["GET"]),
+        Route("/bulk/{act}", shown.do, methods=["POST"]),
+        Route("/run", shown.show, methods=["GET"]),
+        Route("/run/stop", shown.stop, methods=["POST"]),
+    ]
+
+
+class _BulkPages:
+    """The pages of one act on many executions."""
+
+    def __init__(self, file: Path, source: Source, runs: Runs, pages: Pages) -> None:
+        self._file = file
+        self._source = source
+        self._runs = runs
+        self._pages = pages
+
+    async def ask(self, request: Request) -> Response:
         act = ACTS.get(request.path_params["act"])
         if act is None:
-            return await pages.message(request, "No such page", _NOTHING, status=404)
+            return await self._pages.message(request, "No such page", _NOTHING, status=404)
         filters = Filters.of(request.query_params)._replace(after="")
-        return await confirmation(request, act, filters)
+        return await self.confirmation(request, act, filters)
 
     async def confirmation(
+        self,
         request: Request,
         act: BulkAction,
         filters: Filters,
@@ -143,17 +162,17 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
         """Show whom it is done to, and ask."""
 
         def look(reader: Reader) -> tuple[BulkRun, list[ExecutionLine]]:
-            found = run if run is not None else _plan(reader, runs, act, filters)
+            found = run if run is not None else _plan(reader, self._runs, act, filters)
             rows = reader.summaries(found.ids.sample)
             return found, lines_of(rows, reader.in_doubt_among(rows), datetime.now(UTC))
 
         at = quote(prefix(request))
         try:
-            found, lines = await source.read(look)
+            found, lines = await self._source.read(look)
         except ValueError as error:
             title = "These filters make no sense"
-            return await pages.message(request, title, str(error), status=400)
-        return await pages.page(
+            return await self._pages.message(request, title, str(error), status=400)
+        return await self._pages.page(
             request,
             "bulk.html",
             status=status,
@@ -170,22 +189,22 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
             back=filters.href(at),
         )
 
-    async def do(request: Request) -> Response:
+    async def do(self, request: Request) -> Response:
         form: dict[str, str] = request.state.form
         act = ACTS.get(request.path_params["act"])
         if act is None:
-            return await pages.message(request, "No such page", _NOTHING, status=404)
-        run = runs.get(form.get("run", ""))
+            return await self._pages.message(request, "No such page", _NOTHING, status=404)
+        run = self._runs.get(form.get("run", ""))
         if run is None or run.act != act.name:
             # Forgotten, since the dashboard was restarted, or it belongs to another process.
             filters = Filters.of(QueryParams(parse_qsl(form.get("filters", ""))))
             words = "This page was too old, so the executions were read again. Confirm once more."
-            return await confirmation(request, act, filters, wrong=words, status=409)
+            return await self.confirmation(request, act, filters, wrong=words, status=409)
         try:
-            work = _work(file, run, form, who(request))
+            work = _work(self._file, run, form, who(request))
         except ValueError as error:
             filters = Filters.of(QueryParams(parse_qsl(run.query)))
-            return await confirmation(
+            return await self.confirmation(
                 request,
                 act,
                 filters,
@@ -195,23 +214,23 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
                 name=form.get("name", ""),
                 payload=form.get("payload", ""),
             )
-        runs.begin(run, work)
+        self._runs.begin(run, work)
         return to_page(request, f"/run?id={run.key}")
 
-    async def show(request: Request) -> Response:
-        run = runs.get(request.query_params.get("id", ""))
+    async def show(self, request: Request) -> Response:
+        run = self._runs.get(request.query_params.get("id", ""))
         if run is None or not run.is_begun:
             words = (
                 "It is unknown here: the dashboard was restarted, or another process of it runs"
                 " it. The results are on the pages of the executions, under “What people did”."
             )
-            return await pages.message(request, "No such run", words, status=404)
+            return await self._pages.message(request, "No such run", words, status=404)
         etag = f'"{run.state}-{run.outcome.tried}-{run.is_stopped}"'
         if request.headers.get("if-none-match") == etag:
             return Response(status_code=304, headers={"etag": etag})
         at = quote(prefix(request))
         filters = Filters.of(QueryParams(parse_qsl(run.query)))
-        return await pages.page(
+        return await self._pages.page(
             request,
             "run.html",
             etag=etag,
@@ -221,20 +240,13 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
             back=filters.href(at),
         )
 
-    async def stop(request: Request) -> Response:
+    async def stop(self, request: Request) -> Response:
         form: dict[str, str] = request.state.form
-        run = runs.get(form.get("id", ""))
+        run = self._runs.get(form.get("id", ""))
         if run is None:
-            return await pages.message(request, "No such run", _NOTHING, status=404)
+            return await self._pages.message(request, "No such run", _NOTHING, status=404)
         run.stop()
         return to_page(request, f"/run?id={quote(run.key)}")
-
-    return [
-        Route("/bulk/{act}", ask, methods=["GET"]),
-        Route("/bulk/{act}", do, methods=["POST"]),
-        Route("/run", show, methods=["GET"]),
-        Route("/run/stop", stop, methods=["POST"]),
-    ]
 
 
 _NOTHING: Final = "There is no page at this address."

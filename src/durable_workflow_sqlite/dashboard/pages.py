@@ -30,31 +30,48 @@ from durable_workflow_sqlite.reading.reader import Reader
 
 
 def routes(source: Source, pages: Pages) -> list[Route]:
-    async def overview(request: Request) -> Response:
-        version, now = await source.version(), datetime.now(UTC)
+    shown = _ReadingPages(source, pages)
+    return [
+        Route("/", shown.overview),
+        Route("/executions", shown.executions),
+        Route("/execution", shown.execution),
+        Route("/workers", shown.workers),
+        Route("/payload", shown.one_payload),
+    ]
+
+
+class _ReadingPages:
+    """One method for each page."""
+
+    def __init__(self, source: Source, pages: Pages) -> None:
+        self._source = source
+        self._pages = pages
+
+    async def overview(self, request: Request) -> Response:
+        version, now = await self._source.version(), datetime.now(UTC)
         if (same := _unchanged(request, version, now)) is not None:
             return same
         span = request.query_params.get("failures", DEFAULT_SPAN)
         at = quote(prefix(request))
-        content = await source.read(
+        content = await self._source.read(
             lambda reader: overview_of(
-                source, reader, version, now, span if span in SPANS else DEFAULT_SPAN, at
+                self._source, reader, version, now, span if span in SPANS else DEFAULT_SPAN, at
             )
         )
-        return await pages.page(
+        return await self._pages.page(
             request, "overview.html", etag=_etag(version, now), place="overview", **content
         )
 
-    async def executions(request: Request) -> Response:
+    async def executions(self, request: Request) -> Response:
         filters = Filters.of(request.query_params)
-        version, now = await source.version(), datetime.now(UTC)
+        version, now = await self._source.version(), datetime.now(UTC)
         if (same := _unchanged(request, version, now)) is not None:
             return same
 
         def look(
             reader: Reader,
         ) -> tuple[list[ExecutionCount], list[ExecutionLine], str | None, str]:
-            counts = source.counts(reader, version)
+            counts = self._source.counts(reader, version)
             try:
                 page = page_of(reader, filters, now)
             except ValueError as error:
@@ -63,8 +80,8 @@ def routes(source: Source, pages: Pages) -> list[Route]:
             return counts, lines, page.next, ""
 
         at = quote(prefix(request))
-        counts, lines, after, wrong = await source.read(look)
-        return await pages.page(
+        counts, lines, after, wrong = await self._source.read(look)
+        return await self._pages.page(
             request,
             "executions.html",
             status=400 if wrong else 200,
@@ -85,18 +102,18 @@ def routes(source: Source, pages: Pages) -> list[Route]:
             first_href=filters.href(at) if filters.after else "",
         )
 
-    async def execution(request: Request) -> Response:
+    async def execution(self, request: Request) -> Response:
         query = request.query_params
-        version, now = await source.version(), datetime.now(UTC)
+        version, now = await self._source.version(), datetime.now(UTC)
         if (same := _unchanged(request, version, now)) is not None:
             return same
         execution_id = query.get("id", "")
-        found = await source.read(lambda reader: reader.execution(execution_id))
+        found = await self._source.read(lambda reader: reader.execution(execution_id))
         if found is None:
-            return await _no_execution(pages, request, execution_id)
+            return await _no_execution(self._pages, request, execution_id)
         squeeze = query.get("squeeze") == "1"
         number = query.get("page", "")
-        return await pages.page(
+        return await self._pages.page(
             request,
             "execution.html",
             etag=_etag(version, now),
@@ -111,31 +128,33 @@ def routes(source: Source, pages: Pages) -> list[Route]:
             ),
         )
 
-    async def workers(request: Request) -> Response:
-        version, now = await source.version(), datetime.now(UTC)
+    async def workers(self, request: Request) -> Response:
+        version, now = await self._source.version(), datetime.now(UTC)
         if (same := _unchanged(request, version, now)) is not None:
             return same
-        content = await source.read(lambda reader: workers_of(source, reader, version, now))
-        return await pages.page(
+        content = await self._source.read(
+            lambda reader: workers_of(self._source, reader, version, now)
+        )
+        return await self._pages.page(
             request, "workers.html", etag=_etag(version, now), place="workers", **content
         )
 
-    async def one_payload(request: Request) -> Response:
+    async def one_payload(self, request: Request) -> Response:
         query = request.query_params
         execution_id = query.get("id", "")
-        found = await source.read(lambda reader: reader.execution(execution_id))
+        found = await self._source.read(lambda reader: reader.execution(execution_id))
         if found is None:
-            return await _no_execution(pages, request, execution_id)
+            return await _no_execution(self._pages, request, execution_id)
         wanted = payload_of(found, query)
         if wanted is None:
-            return await pages.message(
+            return await self._pages.message(
                 request, "No such payload", "This execution has no such payload.", status=404
             )
         what, text = wanted
         if query.get("raw") == "1":
             return _download(text)
         raw = urlencode([*query.multi_items(), ("raw", "1")])
-        return await pages.page(
+        return await self._pages.page(
             request,
             "payload.html",
             what=what,
@@ -143,14 +162,6 @@ def routes(source: Source, pages: Pages) -> list[Route]:
             shown=payload(text, SHOWN_ALONE),
             raw_href=f"{quote(prefix(request))}/payload?{raw}",
         )
-
-    return [
-        Route("/", overview),
-        Route("/executions", executions),
-        Route("/execution", execution),
-        Route("/workers", workers),
-        Route("/payload", one_payload),
-    ]
 
 
 def _etag(version: str, now: datetime) -> str:

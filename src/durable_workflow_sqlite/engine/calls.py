@@ -37,7 +37,8 @@ class Calls:
         for coroutine in (*(self._earlier or ()), self._last):
             if coroutine is not None and _is_new(coroutine):
                 assert coroutine.cr_frame is not None
-                calls.append(coroutine.cr_frame.f_locals["call"])
+                call = coroutine.cr_frame.f_locals["call"]
+                calls += getattr(call, "operations", None) or [call]  # those of a `wait_any`
                 coroutine.close()  # or Python warns of it, too
         return calls
 

@@ -25,6 +25,7 @@ class Claiming:
     suspect_at: an execution whose workers died so often in a row is a suspect. There is one at a
         time whose code runs, so that whichever it is that kills them is blocked alone.
     look: told when there may be something to claim, or room for it.
+    queues: the named queues that this worker serves; None: all, and what is in none.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class Claiming:
         max_concurrent: int,
         suspect_at: int,
         look: Callable[[], None],
+        queues: frozenset[str] | None,
     ) -> None:
+        self.queues = queues
         self._clock = environment.clock
         self._store = environment.store
         self._registry = registry
@@ -93,6 +96,12 @@ class Claiming:
             if due_at is not None and due_at <= now
         ]
 
+    def serves(self, record: WorkflowExecution) -> bool:
+        """Whether this worker serves the queue of an execution, or is the only one for it."""
+        if self.queues is None or record.guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
+            return True
+        return record.queue in self.queues
+
     def must_wait(self, record: WorkflowExecution) -> bool:
         """Whether it is a suspect, and code of another one runs."""
         return self._slots.has_suspect and record.recovery_count >= self._suspect_at
@@ -113,6 +122,7 @@ class Claiming:
             return await self._store.claim_available(
                 self._registry.names_and_versions,
                 room,
+                queues=self.queues,
                 passed_over=passed_over,
                 suspect_at=self._suspect_at,
                 takes_suspect=not self._slots.has_suspect,

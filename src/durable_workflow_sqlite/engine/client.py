@@ -29,6 +29,7 @@ from durable_workflow_sqlite.engine.scheduling_client import SchedulingClient
 from durable_workflow_sqlite.engine.startable import Startable
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry, check_workflow
+from durable_workflow_sqlite.limits import Queue
 from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
@@ -78,6 +79,8 @@ class Client(PausingClient, SchedulingClient):
         workflow: Startable[*Ts, R],
         *args: *Ts,
         execution_id: str | None = None,
+        queue: str | None = None,
+        key: str | None = None,
         delay: timedelta | None = None,
         priority: int = 0,
         ttl: timedelta | None = None,
@@ -88,6 +91,9 @@ class Client(PausingClient, SchedulingClient):
 
         execution_id: an id that you choose; by default a new UUID. If an execution has this id
             already, this attaches to it. So you can repeat an enqueue until it has worked.
+        queue: the named queue to put it into; see `declare`. Its limits say how many executions
+            run at once. By default the execution is in no named queue.
+        key: the key that the queue's `per_key` limits; for example, the id of a customer.
         delay: no worker claims the execution before this time has passed.
         priority: executions with a higher number are claimed first; then older executions.
         ttl: how long the execution may take; then it is compensated and FAILED.
@@ -98,10 +104,13 @@ class Client(PausingClient, SchedulingClient):
 
         Raises ExecutionConflictError if the id belongs to another workflow or input. Raises
         SerializationError for input, or a type of result, that would not come back as it is.
-        Raises TypeError for arguments that the workflow does not take. Nothing is written then.
+        Raises TypeError for arguments that the workflow does not take, and QueueNotFoundError for a
+        queue that is not declared. Nothing is written then.
         """
         access = self._working()
-        timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
+        timing = starting.timing(
+            access.clock.now(), delay=delay, priority=priority, ttl=ttl, queue=queue, key=key
+        )
         tags = check_tags(tags)
         definition = check_workflow(workflow)
         record = starting.queued_record(
@@ -125,6 +134,8 @@ class Client(PausingClient, SchedulingClient):
         *,
         version: int | None = None,
         execution_id: str | None = None,
+        queue: str | None = None,
+        key: str | None = None,
         delay: timedelta | None = None,
         priority: int = 0,
         ttl: timedelta | None = None,
@@ -140,16 +151,30 @@ class Client(PausingClient, SchedulingClient):
             stops in trouble before it begins, and can be cancelled.
 
         The other arguments are as for `enqueue`. Raises ValueError for a type or version that is
-        not known, and names the nearest type; ExecutionConflictError, SerializationError and, if
-        this engine has the workflow, TypeError as `enqueue` does. Nothing is written then.
+        not known, and names the nearest type; ExecutionConflictError, SerializationError,
+        QueueNotFoundError and, if this engine has the workflow, TypeError as `enqueue` does.
+        Nothing is written then.
         """
         access = self._working()
-        timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
+        timing = starting.timing(
+            access.clock.now(), delay=delay, priority=priority, ttl=ttl, queue=queue, key=key
+        )
         tags = check_tags(tags)
         stored = await enqueuing.enqueue_named(
             access, type, args, version, execution_id, timing, tags, signals
         )
         return self.handle(stored)
+
+    async def declare(self, *queues: Queue) -> None:
+        """Make sure that queues are there, with these limits; for each start of a program.
+
+        To declare the same again changes nothing, so what a person has changed since stays. If the
+        code declares other limits than last time, these count from now on, for all workers.
+
+        Raises TypeError for what is not a `Queue`, ValueError for a name that comes twice.
+        """
+        access = self._working()
+        await access.store.declare_queues(queues, access.clock.now())
 
     async def trigger(self, name: str, *, by: str | None = None) -> ExecutionHandle[Any]:
         """Start an execution of a schedule now, also if it is paused, and whatever `overlap` says.
@@ -353,8 +378,8 @@ class Client(PausingClient, SchedulingClient):
     ) -> ExecutionHandle[Any]:
         """Enqueue a new execution with the workflow, version, input and tags of an old one.
 
-        It has the same priority and the same length of time to live. The old execution may have any
-        status, and does not change. The audit log of each names the other.
+        It has the same priority, queue and key, and the same length of time to live. The old
+        execution may have any status, and does not change. The audit log of each names the other.
 
         new_id: the id of the new execution; by default a new UUID.
         once: refuse if somebody has already rerun the old execution.

@@ -18,8 +18,15 @@ from typing import (
 )
 
 from durable_workflow_sqlite.engine import hints, serialization
+from durable_workflow_sqlite.engine.awaiting import (
+    Awaited,
+    AwaitedSignal,
+    AwaitedTimer,
+    FirstOf,
+    first_of,
+)
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
-from durable_workflow_sqlite.engine.composing import Composing
+from durable_workflow_sqlite.engine.composing import ChildHandle, Composing
 from durable_workflow_sqlite.engine.operations import OnCancel, StepCall, WaitCall
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
 from durable_workflow_sqlite.errors import SerializationError
@@ -204,8 +211,11 @@ class WorkflowContext(Composing):
         return self._sleep(name, deadline)
 
     def _sleep(self, name: str, end: datetime | timedelta) -> Coroutine[Any, Any, None]:
+        return self._ask(self._sleep_call(name, end))
+
+    def _sleep_call(self, name: str, end: datetime | timedelta) -> WaitCall:
         place, history = self._next(name, StepKind.SLEEP)
-        return self._ask(WaitCall(place=place, name=name, history=history, is_sleep=True, end=end))
+        return WaitCall(place=place, name=name, history=history, is_sleep=True, end=end)
 
     @overload
     def wait_signal(
@@ -235,30 +245,91 @@ class WorkflowContext(Composing):
         Raises SignalTimeoutError at the deadline; a signal that comes later stays for the next
         wait.
         """
-        check_identifier("a signal's name", name)
-        if name.startswith("$"):
-            raise ValueError(
-                f"signal names that begin with $ are reserved for the library: {name!r}"
-            )
+        _check_signal_name(name)
         if timeout is not None:
             _check_duration("timeout", timeout)
-        payload_type = Any if type is None else type
+        return self._ask(self._signal_call(name, timeout, Any if type is None else type))
+
+    def _signal_call(self, name: str, timeout: timedelta | None, payload_type: Any) -> WaitCall:
         if payload_type is not Any:
             try:
                 serialization.check_type(payload_type, "the payload of signal", name)
             except SerializationError as refusal:
                 self._refuse(refusal)
         place, history = self._next(name, StepKind.SIGNAL)
-        return self._ask(
-            WaitCall(
-                place=place,
-                name=name,
-                history=history,
-                is_sleep=False,
-                end=timeout,
-                payload_type=payload_type,
-            )
+        return WaitCall(
+            place=place,
+            name=name,
+            history=history,
+            is_sleep=False,
+            end=timeout,
+            payload_type=payload_type,
         )
+
+    @overload
+    def signal(self, name: str, type: None = None) -> AwaitedSignal[Any]: ...
+
+    @overload
+    def signal(self, name: str, type: TypeForm[T]) -> AwaitedSignal[T]: ...
+
+    def signal(self, name: str, type: Any = None) -> AwaitedSignal[Any]:  # noqa: A002
+        """A signal for `wait_any` to wait for; it sends nothing. type: as for `wait_signal`."""
+        _check_signal_name(name)
+        return AwaitedSignal(name, Any if type is None else type)
+
+    def timer(self, name: str, end: timedelta | datetime) -> AwaitedTimer:
+        """A time for `wait_any` to wait for: how long from the call on, or when."""
+        check_identifier("a timer's name", name)
+        if isinstance(end, datetime):
+            check_time("end", end)
+        else:
+            _check_duration("end", end)
+        return AwaitedTimer(name, end)
+
+    def wait_any(self, *items: Awaited) -> Coroutine[Any, Any, Awaited]:
+        """Wait for the first of several signals, timers and children, and return that item.
+
+        items: what `signal`, `timer` and `start_child` return. The returned item is one of them:
+            compare with `is`. A signal then has its payload as `value`.
+
+        Only the first is taken. Signals of the others stay for other waits, other timers are
+        cancelled, and other children go on. Of those that came before the call, the earliest
+        signal or timer is first; a child whose end is known already comes before these.
+
+        Each item takes the next number, as if it were waited for alone; a child when it is needed.
+
+        Raises TypeError or ValueError at the call for no items, for the same item twice, and for
+        what is none; SerializationError for a type that cannot be stored.
+        """
+        if not items:
+            raise ValueError("wait_any needs something to wait for, as ctx.signal(name)")
+        for number, item in enumerate(items):
+            if not isinstance(item, Awaited):
+                raise TypeError(
+                    "wait_any waits for what ctx.signal, ctx.timer and ctx.start_child return,"
+                    f" not for {item!r}"
+                )
+            if any(item is other for other in items[:number]):
+                raise ValueError("wait_any is given the same item twice")
+        body = self._body
+        body.check_open()
+        place = (self._branch, body.asked[self._branch])
+        call = FirstOf(place, [(item, self._wait_of(item)) for item in items])
+        return body.calls.add(first_of(call, body.ask))
+
+    def _wait_of(self, item: Awaited) -> WaitCall | Callable[[], Coroutine[Any, Any, Any]]:
+        if isinstance(item, AwaitedSignal):
+            return self._signal_call(item.name, None, item.type)
+        if isinstance(item, AwaitedTimer):
+            return self._sleep_call(item.name, item.end)
+        assert isinstance(item, ChildHandle)
+        return item.result
+
+
+def _check_signal_name(name: str) -> None:
+    check_identifier("a signal's name", name)
+    if name.startswith("$"):
+        raise ValueError(f"signal names that begin with $ are reserved for the library: {name!r}")
 
 
 def _check_duration(what: str, value: object, minimum: timedelta = timedelta(0)) -> None:

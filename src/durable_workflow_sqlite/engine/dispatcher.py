@@ -59,6 +59,7 @@ class Dispatcher:
         *,
         max_concurrent: int,
         max_recoveries: int,
+        queues: frozenset[str] | None,
     ) -> None:
         self._clock = environment.clock
         self._scheduler = environment.scheduler
@@ -73,7 +74,9 @@ class Dispatcher:
         self._resuming: Counter[str] = Counter()
         """How many callers want an execution to be claimed at once."""
         suspect_at = max(1, max_recoveries // 2)
-        self._claims = Claiming(environment, registry, max_concurrent, suspect_at, self.look)
+        self._claims = Claiming(
+            environment, registry, max_concurrent, suspect_at, self.look, queues
+        )
         self._releases = Releases(
             environment, self._spawn, look=self.look, is_released=self._claims.is_released
         )
@@ -132,6 +135,8 @@ class Dispatcher:
         if self._is_closed or await self._launching.definition_of(record.workflow_id) is None:
             return
         await self.release_the_dead()
+        if not self._claims.serves(record):
+            return  # it is in the queue, for the workers that serve it
         if self._claims.must_wait(record):
             if record.guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
                 self._claims.is_for_this_engine(execution_id, self._clock.now())
@@ -207,7 +212,7 @@ class Dispatcher:
             return True
         if await self._launching.definition_of(record.workflow_id) is None:
             return False
-        if self.trouble_of(execution_id) is not None:
+        if self.trouble_of(execution_id) is not None or not self._claims.serves(record):
             return False
         if execution_id in self._claims.due_in_foreground():
             return True
@@ -271,7 +276,9 @@ class Dispatcher:
         if self._claims.room <= 0 or not self._registry:
             return None
         times = self._claims.foreground_times()
-        queued = await self._store.load_next_available_at(self._registry.names_and_versions)
+        queued = await self._store.load_next_available_at(
+            self._registry.names_and_versions, self._claims.queues
+        )
         if queued is not None:
             times.append(queued)
         # What was due then and was not claimed is passed over here, or its row cannot be read.

@@ -100,6 +100,10 @@ class Driver(Run):
         """Take it out of memory: it only waits, and its records say for what."""
         raise NotImplementedError
 
+    def leave_until_slot(self) -> None:
+        """Take it out of memory: no slot of its queue is free, so it waits in the queue."""
+        raise NotImplementedError
+
     async def _end(self) -> None:
         """The body has ended: bring the execution to its end."""
         raise NotImplementedError
@@ -115,6 +119,9 @@ class Driver(Run):
             self.take_slot()
         task = asyncio.current_task()
         try:
+            if self.queue_slot is not None and not await self.queue_slot.take():
+                self.leave_until_slot()
+                return
             while True:
                 if call is not None:
                     call.task = task
@@ -316,8 +323,13 @@ class Driver(Run):
         # With what the body has given up: else its records would say that it waits for it.
         records = [*self._marks, *self._waits.timers.to_store(self._body)]
         self._marks = []
-        if self.record.status is not ExecutionStatus.SUSPENDED:
+        slot = self.queue_slot
+        if self.record.status is not ExecutionStatus.SUSPENDED or (slot and slot.is_held):
+            if slot is not None:
+                slot.is_held = False  # with this record, the store frees it
             await self.save(self.changed(status=ExecutionStatus.SUSPENDED), *records)
+            if slot is not None and self.slots is not None:
+                self.slots.freed_in_queue()
         elif records:
             await self.save(*records)
         if self._is_resting and self.record.guarantee is WorkflowGuarantee.BEST_EFFORT_BACKGROUND:

@@ -38,6 +38,7 @@ from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     WorkflowGuarantee,
+    check_identifier,
     check_integer,
     check_member,
     check_tags,
@@ -56,6 +57,8 @@ class DurableEngine(Client):
     error_formatter: returns the text of an error that is stored; for example, to redact it.
     errors: for errors of steps that are not plain data. It maps a class to a pair of functions:
         `to_plain(error)` returns JSON data, `from_plain(data)` returns the error.
+    queues: the named queues that this engine serves: it claims nothing else. By default it serves
+        all of them, and also executions in no queue. What `run` and `start` begin here runs here.
     max_concurrent: how many executions are claimed at once, from the queue or from workers that
         died. Two kinds do not count: those that only wait (for a time, a signal, a thread or the
         next attempt of a step), and those that `run` and `start` begin here. Also how many sync
@@ -84,6 +87,7 @@ class DurableEngine(Client):
         observers: Iterable[DurableEngineObserver] = (),
         error_formatter: ErrorFormatter = default_error_formatter,
         errors: ErrorFunctions | None = None,
+        queues: Iterable[str] | None = None,
         max_concurrent: int = 100,
         max_recoveries: int = 10,
         cancel_grace: timedelta = timedelta(seconds=30),
@@ -95,6 +99,7 @@ class DurableEngine(Client):
         super().__init__(store, clock=clock)
         check_integer("max_concurrent", max_concurrent, minimum=1)
         check_integer("max_recoveries", max_recoveries, minimum=0)
+        served = None if queues is None else _names(queues)
         registry = WorkflowRegistry(workflows)
         told_of_events = Observers(observers)
         format_error = checked(error_formatter)
@@ -124,6 +129,7 @@ class DurableEngine(Client):
             park_after=park_after,
             max_resident=max_resident,
             clock=self._clock,
+            queues=served,
         )
         self._open_engine: OpenEngine | None = None
         self._is_disposed = False
@@ -277,3 +283,14 @@ class DurableEngine(Client):
             raise RuntimeError("this engine is not open: use `async with DurableEngine(...)`")
         open_engine.binding.check()
         return open_engine
+
+
+def _names(queues: Iterable[str]) -> frozenset[str]:
+    if isinstance(queues, str):
+        raise TypeError(f"queues must be a list of names, as ['gpu'], not {queues!r}")
+    names = frozenset(queues)
+    for name in names:
+        check_identifier("the name of a queue", name)
+    if not names:
+        raise ValueError("queues must name a queue; leave it out to serve all of them")
+    return names

@@ -128,5 +128,12 @@ def _rerun_record(
     ttl: timedelta | None = None
     if found.ttl_expires_at is not None:
         ttl = max(found.ttl_expires_at - found.created_at, timedelta(microseconds=1))
-    timing = starting.timing(now, delay=None, priority=found.priority, ttl=ttl)
+    timing = starting.timing(
+        now,
+        delay=None,
+        priority=found.priority,
+        ttl=ttl,
+        queue=found.queue,
+        key=found.queue_key,
+    )
     return starting.queued_record(definition, found.input_data, new_id, timing)

@@ -108,6 +108,17 @@ class Execution(Driver):
                 )
             )
 
+    def leave_until_slot(self) -> None:
+        """Take it out of memory: no slot of its queue is free, so it waits in the queue."""
+        if self.trouble is None:
+            self._is_parked = True
+            self.stop(
+                EngineStoppedError(
+                    f"execution {self.id!r} waits for a free slot of queue {self.record.queue!r}",
+                    workflow_execution_id=self.id,
+                )
+            )
+
     def pause(self, why: str) -> None:
         """Leave it after the functions that run, since a person has paused it; see `why`."""
         if self.trouble is None and self.stops_after_steps is None and not self.outcome.done():
@@ -251,7 +262,7 @@ class Execution(Driver):
     def _left(self, trouble: BaseException) -> Outcome:
         if self._is_parked:
             _log.debug(
-                "execution %r of %s is parked: it leaves memory until its time or signal comes",
+                "execution %r of %s is parked: it leaves memory until it can go on",
                 self.id,
                 self.record.workflow_id,
                 extra={"workflow_execution_id": self.id},

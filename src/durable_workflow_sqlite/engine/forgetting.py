@@ -34,6 +34,7 @@ from durable_workflow_sqlite.records import (
     TimerStatus,
     WorkflowExecution,
     WorkflowSignal,
+    WorkflowTimer,
 )
 
 _NOT_TAKEN = (SignalStatus.PENDING, SignalStatus.EXPIRED)
@@ -126,18 +127,11 @@ def forget_from(
         or (one.branch == TIMERS and (one.event or 0) >= cut.event)
     ]
     waits = [_open(one) for one in open_again]
-    timers = [timer_of(one, TimerStatus.PENDING) for one in waits if one.due_at is not None]
-    pending = {one.workflow_timer_id for one in timers}
-    timers += [
-        msgspec.structs.replace(one, status=TimerStatus.CANCELLED)
-        for one in seen.pending_timers
-        if one.workflow_timer_id not in pending
-    ]
     return Forgotten(
         attempts,
         [
             *waits,
-            *timers,
+            *_timers(waits, seen.pending_timers),
             *_to_be_taken_again(taken, signals, now),
             *left(values, places),
         ],
@@ -260,6 +254,17 @@ def _open(wait: StepCheckpoint) -> StepCheckpoint:
         completed_at=None,
         event=None,
     )
+
+
+def _timers(waits: list[StepCheckpoint], pending: list[WorkflowTimer]) -> list[WorkflowTimer]:
+    """The timers of waits that are open again, pending; all others are cancelled."""
+    timers = [timer_of(one, TimerStatus.PENDING) for one in waits if one.due_at is not None]
+    ids = {one.workflow_timer_id for one in timers}
+    return timers + [
+        msgspec.structs.replace(one, status=TimerStatus.CANCELLED)
+        for one in pending
+        if one.workflow_timer_id not in ids
+    ]
 
 
 def _to_be_taken_again(

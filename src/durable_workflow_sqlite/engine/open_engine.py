@@ -74,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     park_after: timedelta | None
     max_resident: int
     clock: Clock
+    queues: frozenset[str] | None
 
 
 class OpenEngine(Access):
@@ -116,6 +117,7 @@ class OpenEngine(Access):
             self._not_launched,
             max_concurrent=settings.max_concurrent,
             max_recoveries=settings.max_recoveries,
+            queues=settings.queues,
         )
         self.schedules = ScheduleLoop(self, self._environment.scheduler)
         self.changes: WorkerChangePoller = WorkerChangePoller(settings.store, self.dispatcher, self)
@@ -195,6 +197,8 @@ class OpenEngine(Access):
             self.dispatcher.continues(execution)
         elif outcome.trouble is not None and not (self.is_closed and _is_stopped(outcome)):
             self.dispatcher.release(execution, outcome.trouble)
+        if execution.record.queue is not None:
+            self.dispatcher.look()  # its slot is free
         self.schedules.on_end()
         self.changes.changed(execution.id)
 

@@ -16,6 +16,7 @@ from durable_workflow_sqlite.engine.history import Place, RecordedHistory, event
 from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.pauses import Pauses
+from durable_workflow_sqlite.engine.queue_slot import slot_of
 from durable_workflow_sqlite.engine.threads import Turns
 from durable_workflow_sqlite.engine.under_way import Pending
 from durable_workflow_sqlite.errors import (
@@ -71,6 +72,7 @@ class Run(HeldSlot):
         "interruption",
         "is_finishing",
         "pauses",
+        "queue_slot",
         "record",
         "steps_begun",
         "stops_after_steps",
@@ -89,6 +91,7 @@ class Run(HeldSlot):
         self.record = record
         self.claim = claim
         self.history = history
+        self.queue_slot = slot_of(record, claim, environment.store)
         self.steps_begun = 0
         self.interruption: Interruption | None = None
         """Why it is cancelled, or has expired."""

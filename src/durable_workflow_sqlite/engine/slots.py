@@ -54,6 +54,10 @@ class Slots:
         self._waits_for_no_thread(execution_id)
         self._when_free()
 
+    def freed_in_queue(self) -> None:
+        """A slot of a named queue is free, so that there may be something to claim."""
+        self._when_free()
+
     def lend(self, execution_id: str) -> None:
         """`free`, for a while: others may be claimed if they could not be before."""
         self._waits_for_no_thread(execution_id)

@@ -26,6 +26,7 @@ from durable_workflow_sqlite.records import (
     WorkflowGuarantee,
     check_identifier,
     check_integer,
+    check_queue_key,
 )
 
 
@@ -98,24 +99,35 @@ async def check_type(access: Access, found: WorkflowExecution, workflow_type: st
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """When an execution in the queue is claimed, and until when."""
+    """When an execution in the queue is claimed, from which queue, and until when."""
 
     now: datetime
     available_at: datetime
     priority: int
     ttl_expires_at: datetime | None
+    queue: str | None = None
+    key: str | None = None
 
 
 def timing(
-    now: datetime, *, delay: timedelta | None, priority: int, ttl: timedelta | None
+    now: datetime,
+    *,
+    delay: timedelta | None,
+    priority: int,
+    ttl: timedelta | None,
+    queue: str | None = None,
+    key: str | None = None,
 ) -> Timing:
     """Raises TypeError or ValueError for what is none."""
     check_integer("priority", priority, minimum=-MAX_INTEGER - 1)
+    if queue is not None:
+        check_identifier("queue", queue)
+    if key is not None:
+        check_queue_key(queue, key)
     expires_at = None if ttl is None else after("ttl", ttl, now)
     due_at = now if delay is None else after("delay", delay, now, minimum=timedelta(0))
-    return Timing(
-        now, due_at if expires_at is None else min(due_at, expires_at), priority, expires_at
-    )
+    available_at = due_at if expires_at is None else min(due_at, expires_at)
+    return Timing(now, available_at, priority, expires_at, queue, key)
 
 
 def running_record(
@@ -153,6 +165,8 @@ def queued_record(
         ttl_expires_at=timing.ttl_expires_at,
         guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         priority=timing.priority,
+        queue=timing.queue,
+        queue_key=timing.key,
         available_at=timing.available_at,
         created_at=timing.now,
         updated_at=timing.now,

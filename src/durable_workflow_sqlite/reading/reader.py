@@ -16,6 +16,7 @@ from durable_workflow_sqlite.reading.executions import (
 )
 from durable_workflow_sqlite.reading.findings import Alarm, Finding
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
+from durable_workflow_sqlite.reading.queues import NamedQueue
 from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import Workers
@@ -88,6 +89,10 @@ class Reader(Protocol):
 
     def schedules(self) -> list[ScheduleState]:
         """All schedules, by name."""
+        ...
+
+    def named_queues(self) -> list[NamedQueue]:
+        """The named queues, with their limits and what is in them, by name."""
         ...
 
     def count_living_workers(self) -> int:

@@ -37,7 +37,7 @@ def alarms(
     """
     check_time("now", now)
     with file.reading() as connection:
-        found = list(_of_executions(file, connection, now))
+        found = [*_of_executions(file, connection, now), _failed(connection, now)]
     found += _of_workers(file, now, counts)
     found += _of_the_disk(file)
     order = list(Kind)
@@ -114,11 +114,15 @@ def _of_executions(
         if count:
             ids = dict.fromkeys(row.workflow_execution_id for row in some())
             yield Alarm(kind=kind, name=name, count=count, examples=tuple(ids))
+
+
+def _failed(connection: sqlite3.Connection, now: datetime) -> Alarm:
+    queries = load_queries()
     failed = queries.count_failed_since(connection, since=time_to_text(now - RECENTLY)) or 0
     groups = queries.load_fresh_failures(
         connection, since=time_to_text(now - RECENTLY), least=TOGETHER, at_most=COUNTED
     )
-    yield Alarm(kind=Kind.WARNING if groups else Kind.INFO, name="failed", count=failed)
+    return Alarm(kind=Kind.WARNING if groups else Kind.INFO, name="failed", count=failed)
 
 
 def _of_workers(

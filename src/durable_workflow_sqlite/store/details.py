@@ -53,7 +53,6 @@ def execution(file: ReadOnlyFile, execution_id: str) -> ExecutionDetails | None:
         tags = queries.load_tags(connection, workflow_execution_ids=json_array([execution_id]))
         acts = queries.load_audit_log(connection, workflow_execution_id=execution_id)
         cut_off = queries.count_cut_off_of(connection, workflow_execution_id=execution_id)
-    is_alive = claim is not None and file.is_alive(claim.worker_id)
     steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
     problems = _problems_of(row, data, steps, timers, signals)
     attempts = [_attempt(one, workers.get(one.id)) for one in steps if one.attempt != 0]
@@ -69,54 +68,60 @@ def execution(file: ReadOnlyFile, execution_id: str) -> ExecutionDetails | None:
         available_at=readable_time(data.available_at),
         queued_seconds=row.queued_seconds,
         running_seconds=row.running_seconds,
-        claim=None
-        if claim is None
-        else Claim(
-            worker_id=claim.worker_id,
-            worker=None if worker is None else f"{worker.host}:{worker.process_id}",
-            fencing_token=claim.fencing_token,
-            claimed_at=readable_time(claim.claimed_at),
-            is_alive=is_alive,
-            stopped_process=worker.process_id
-            if worker is not None and is_alive and is_stopped(worker.host, worker.process_id)
-            else None,
-        ),
+        claim=None if claim is None else _claim(claim, worker, file.is_alive(claim.worker_id)),
         steps=tuple(attempts),
         compensations=tuple(compensations),
-        timers=tuple(
-            Timer(
-                id=timer.workflow_timer_id,
-                step_name=timer.step_name,
-                fire_at=readable_time(timer.fire_at),
-                status=timer.status,
-                created_at=readable_time(timer.created_at),
-            )
-            for timer in timers
-        ),
-        signals=tuple(
-            Signal(
-                id=signal.workflow_signal_id,
-                signal_name=signal.signal_name,
-                payload=signal.payload,
-                status=signal.status,
-                created_at=readable_time(signal.created_at),
-                refused_reason=signal.refused_reason,
-                key=signal.signal_key,
-            )
-            for signal in signals
-        ),
+        timers=tuple(map(_timer, timers)),
+        signals=tuple(map(_signal, signals)),
         steps_cut_off=cut_off or 0,
         tags={tag.name: tag.value for tag in tags},
-        audit_log=tuple(
-            Act(
-                act=one.act,
-                actor=one.actor,
-                details=one.details,
-                created_at=readable_time(one.created_at),
-            )
-            for one in acts
-        ),
+        audit_log=tuple(map(_act, acts)),
         problems=tuple(problems),
+    )
+
+
+def _claim(row: q.LoadClaimRow, worker: q.LoadWorkersRow | None, is_alive: bool) -> Claim:
+    stopped = None
+    if worker is not None and is_alive and is_stopped(worker.host, worker.process_id):
+        stopped = worker.process_id
+    return Claim(
+        worker_id=row.worker_id,
+        worker=None if worker is None else f"{worker.host}:{worker.process_id}",
+        fencing_token=row.fencing_token,
+        claimed_at=readable_time(row.claimed_at),
+        is_alive=is_alive,
+        stopped_process=stopped,
+    )
+
+
+def _timer(row: q.WorkflowTimerRow) -> Timer:
+    return Timer(
+        id=row.workflow_timer_id,
+        step_name=row.step_name,
+        fire_at=readable_time(row.fire_at),
+        status=row.status,
+        created_at=readable_time(row.created_at),
+    )
+
+
+def _signal(row: q.LoadSignalsRow) -> Signal:
+    return Signal(
+        id=row.workflow_signal_id,
+        signal_name=row.signal_name,
+        payload=row.payload,
+        status=row.status,
+        created_at=readable_time(row.created_at),
+        refused_reason=row.refused_reason,
+        key=row.signal_key,
+    )
+
+
+def _act(row: q.WorkflowAuditLogRow) -> Act:
+    return Act(
+        act=row.act,
+        actor=row.actor,
+        details=row.details,
+        created_at=readable_time(row.created_at),
     )
 
 

@@ -80,6 +80,8 @@ class LoadExecutionDataRow(Struct, frozen=True, gc=False):
     guarantee: str
     recovery_count: int
     priority: int
+    queue: str | None
+    queue_key: str | None
     available_at: str | None
     last_event: int | None
     started_at: str | None
@@ -226,6 +228,8 @@ class LoadSuspectExecutionsRow(Struct, frozen=True, gc=False):
     ttl_expires_at: str | None
     guarantee: str
     priority: int
+    queue: str | None
+    queue_key: str | None
     recovery_count: int
     blocked_reason: str | None
     trouble: str | None
@@ -477,6 +481,22 @@ class LoadScheduleStatesRow(Struct, frozen=True, gc=False):
     trouble: str | None
 
 
+class LoadNamedQueuesRow(Struct, frozen=True, gc=False):
+    """What load_named_queues gives."""
+
+    queue: str
+    concurrency: int | None
+    per_worker: int | None
+    per_key: int | None
+    running: int
+    due: int
+    due_since: str | None
+    due_age_seconds: float | None
+    later: int
+    running_longest: str | None
+    running_since: str | None
+
+
 class StepCheckpointRow(Struct, frozen=True, gc=False):
     """A row of step_checkpoints."""
 
@@ -533,6 +553,20 @@ class LoadClaimsOfRow(Struct, frozen=True, gc=False):
     is_stopping: int
 
 
+class CountSlotsRow(Struct, frozen=True, gc=False):
+    """What count_slots gives."""
+
+    held: int
+    by_worker: int
+
+
+class CountSlotsOfKeysRow(Struct, frozen=True, gc=False):
+    """What count_slots_of_keys gives."""
+
+    queue_key: str
+    held: int
+
+
 class LoadExecutionRow(Struct, frozen=True, gc=False):
     """What load_execution gives."""
 
@@ -547,6 +581,8 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     ttl_expires_at: str | None
     guarantee: str
     priority: int
+    queue: str | None
+    queue_key: str | None
     recovery_count: int
     blocked_reason: str | None
     trouble: str | None
@@ -578,6 +614,8 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     ttl_expires_at: str | None
     guarantee: str
     priority: int
+    queue: str | None
+    queue_key: str | None
     recovery_count: int
     blocked_reason: str | None
     trouble: str | None
@@ -620,6 +658,31 @@ class LoadAvailableRow(Struct, frozen=True, gc=False):
     workflow_execution_id: str
     available_at: str
     is_suspect: int
+
+
+class LoadWaitingQueuesRow(Struct, frozen=True, gc=False):
+    """What load_waiting_queues gives."""
+
+    name: str
+    concurrency: int | None
+    per_worker: int | None
+    per_key: int | None
+
+
+class LoadAvailableInQueueRow(Struct, frozen=True, gc=False):
+    """What load_available_in_queue gives."""
+
+    workflow_execution_id: str
+    available_at: str
+    is_suspect: int
+    queue_key: str | None
+
+
+class LoadQueueOfRow(Struct, frozen=True, gc=False):
+    """What load_queue_of gives."""
+
+    queue: str | None
+    queue_key: str | None
 
 
 class LoadUnqueuedRow(Struct, frozen=True, gc=False):
@@ -671,6 +734,17 @@ class LoadIdsToPruneRow(Struct, frozen=True, gc=False):
 
     workflow_execution_id: str
     created_at: str
+
+
+class LoadLimitRow(Struct, frozen=True, gc=False):
+    """What load_limit gives."""
+
+    kind: str
+    name: str
+    concurrency: int | None
+    per_worker: int | None
+    per_key: int | None
+    declared: str | None
 
 
 class WorkflowPauseRow(Struct, frozen=True, gc=False):
@@ -1274,6 +1348,10 @@ class Queries(Protocol):
         """The schedules as people see them, by name."""
         ...
 
+    def load_named_queues(self, connection: sqlite3.Connection) -> list[LoadNamedQueuesRow]:
+        """The named queues, with their limits and what is in them, by name."""
+        ...
+
     # step_checkpoints.sql
 
     def upsert_checkpoint(
@@ -1440,8 +1518,9 @@ class Queries(Protocol):
         claimed_at: str,
         workflow_execution_id: str,
     ) -> int | None:
-        """Claims an execution for a worker, and gives the token. No row means that it is
-        unknown, final, blocked or paused, or that a worker has it.
+        """Claims an execution for a worker, and gives the token. One that is in a named queue
+        takes a slot of it. No row means that it is unknown, final, blocked or paused, or
+        that a worker has it.
         """
         ...
 
@@ -1481,6 +1560,40 @@ class Queries(Protocol):
         """Deletes the claims of a batch of executions (a JSON array of ids)."""
         ...
 
+    def count_slots(
+        self, connection: sqlite3.Connection, *, worker_id: str, queue: str
+    ) -> CountSlotsRow | None:
+        """How many slots of a queue are held, and how many of them by one worker; no row if
+        none is.
+        """
+        ...
+
+    def count_slots_of_keys(
+        self, connection: sqlite3.Connection, *, queue: str
+    ) -> list[CountSlotsOfKeysRow]:
+        """How many slots of a queue each of its keys holds."""
+        ...
+
+    def give_up_slot(
+        self, connection: sqlite3.Connection, *, fencing_token: int, workflow_execution_id: str
+    ) -> int:
+        """The execution of a claim only waits from now on: it holds no slot of its queue."""
+        ...
+
+    def take_slot(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        queue: str | None,
+        queue_key: str | None,
+        fencing_token: int,
+        workflow_execution_id: str,
+    ) -> int:
+        """The execution of a claim goes on: it holds a slot again. Changing no row means that
+        the claim is lost.
+        """
+        ...
+
     # workflow_executions.sql
 
     def upsert_execution(
@@ -1498,6 +1611,8 @@ class Queries(Protocol):
         ttl_expires_at: str | None,
         guarantee: str,
         priority: int,
+        queue: str | None,
+        queue_key: str | None,
         recovery_count: int,
         blocked_reason: str | None,
         trouble: str | None,
@@ -1535,6 +1650,8 @@ class Queries(Protocol):
         ttl_expires_at: str | None,
         guarantee: str,
         priority: int,
+        queue: str | None,
+        queue_key: str | None,
         recovery_count: int,
         blocked_reason: str | None,
         available_at: str | None,
@@ -1654,9 +1771,9 @@ class Queries(Protocol):
         ...
 
     def load_queue_heads(self, connection: sqlite3.Connection) -> list[LoadQueueHeadsRow]:
-        """Of each queue (a workflow and a priority) the time at which its first execution
-        may be claimed, the highest priority of a workflow first. It hops from one queue
-        to the next, so it costs the same however many executions are in them. Those of a
+        """Of what is in no named queue: for each workflow and priority, the time at which its
+        first execution may be claimed, the highest priority first. It hops from one to the
+        next, so it costs the same however many executions are in them. Those of a
         workflow that is paused are left out.
         """
         ...
@@ -1673,10 +1790,69 @@ class Queries(Protocol):
         with_suspects: int,
         batch_size: int,
     ) -> list[LoadAvailableRow]:
-        """The next executions of one queue that may be claimed, the longest waiting first. Some
-        are passed over (a JSON array of ids), and so are suspects, if :with_suspects is 0.
-        Workers that had claimed a suspect died so often that it may be the cause.
+        """The next executions of a queue without a name that may be claimed, the longest
+        waiting first. Some are passed over (a JSON array of ids), and so are suspects,
+        unless :with_suspects is 1. Workers that had claimed a suspect died so often that it
+        may be the cause.
         """
+        ...
+
+    def load_waiting_queues(self, connection: sqlite3.Connection) -> list[LoadWaitingQueuesRow]:
+        """The named queues in which an execution waits for a worker, each with its limits. It
+        hops from one queue to the next, so it costs the same however many executions are in
+        them.
+        """
+        ...
+
+    def load_heads_of_queue(
+        self, connection: sqlite3.Connection, *, queue: str | None
+    ) -> list[LoadQueueHeadsRow]:
+        """As load_queue_heads, of the executions in one named queue."""
+        ...
+
+    def load_available_in_queue(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        suspect_at: int,
+        queue: str | None,
+        workflow_id: str,
+        priority: int,
+        now: str,
+        passed_over: str,
+        with_suspects: int,
+        batch_size: int,
+    ) -> list[LoadAvailableInQueueRow]:
+        """As load_available, of the executions in one named queue."""
+        ...
+
+    def load_next_key(
+        self, connection: sqlite3.Connection, *, queue: str | None, after: str
+    ) -> str | None:
+        """The next key after a key, of the executions in one queue that wait for a worker."""
+        ...
+
+    def load_available_of_key(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        suspect_at: int,
+        queue: str | None,
+        queue_key: str | None,
+        workflow_id: str,
+        priority: int,
+        now: str,
+        passed_over: str,
+        with_suspects: int,
+        batch_size: int,
+    ) -> list[LoadAvailableInQueueRow]:
+        """As load_available_in_queue, of one key, or of what has none."""
+        ...
+
+    def load_queue_of(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> LoadQueueOfRow | None:
+        """The queue that an execution names, and its key there."""
         ...
 
     def load_unqueued(self, connection: sqlite3.Connection) -> list[LoadUnqueuedRow]:
@@ -1835,6 +2011,33 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, schedule_name: str | None
     ) -> list[LoadUnregisteredRow]:
         """The unfinished executions that a schedule has started, in the order of their ids."""
+        ...
+
+    # workflow_limits.sql
+
+    def load_limit(
+        self, connection: sqlite3.Connection, *, kind: str, name: str
+    ) -> LoadLimitRow | None:
+        """The limits of one queue."""
+        ...
+
+    def load_limits(self, connection: sqlite3.Connection) -> list[LoadLimitRow]:
+        """All limits, by kind and name."""
+        ...
+
+    def upsert_limit(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        kind: str,
+        name: str,
+        concurrency: int | None,
+        per_worker: int | None,
+        per_key: int | None,
+        declared: str | None,
+        now: str,
+    ) -> int:
+        """Saves the limits of a queue; what code has declared stays unless it is given."""
         ...
 
     # workflow_pauses.sql
@@ -2303,18 +2506,26 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_fresh_failures": LoadFreshFailuresRow,
     "count_by_hour": CountByHourRow,
     "load_schedule_states": LoadScheduleStatesRow,
+    "load_named_queues": LoadNamedQueuesRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
     "load_audit_log": WorkflowAuditLogRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,
     "load_claims_of": LoadClaimsOfRow,
+    "count_slots": CountSlotsRow,
+    "count_slots_of_keys": CountSlotsOfKeysRow,
     "load_execution": LoadExecutionRow,
     "take_execution": TakeExecutionRow,
     "load_pending": LoadPendingRow,
     "load_executions_by_status": LoadExecutionRow,
     "load_queue_heads": LoadQueueHeadsRow,
     "load_available": LoadAvailableRow,
+    "load_waiting_queues": LoadWaitingQueuesRow,
+    "load_heads_of_queue": LoadQueueHeadsRow,
+    "load_available_in_queue": LoadAvailableInQueueRow,
+    "load_available_of_key": LoadAvailableInQueueRow,
+    "load_queue_of": LoadQueueOfRow,
     "load_unqueued": LoadUnqueuedRow,
     "load_unregistered": LoadUnregisteredRow,
     "load_at_work": LoadAtWorkRow,
@@ -2325,6 +2536,8 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
     "load_unfinished_of_schedule": LoadUnregisteredRow,
+    "load_limit": LoadLimitRow,
+    "load_limits": LoadLimitRow,
     "load_pauses": WorkflowPauseRow,
     "load_schedule": WorkflowScheduleRow,
     "load_schedules": WorkflowScheduleRow,
@@ -2350,6 +2563,7 @@ TABLES: Final = frozenset(
         "workflow_audit_log",
         "workflow_claims",
         "workflow_executions",
+        "workflow_limits",
         "workflow_pauses",
         "workflow_schedules",
         "workflow_signals",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
@@ -25,11 +24,11 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store import executions, rows
 from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.available import Available, Wanted
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.group_commit import GroupCommit
+from durable_workflow_sqlite.store.queues import Queues
 from durable_workflow_sqlite.store.rows import json_array, readable, time_to_text
-
-_log = logging.getLogger("durable_workflow_sqlite.store")
 
 
 class Queue:
@@ -41,12 +40,14 @@ class Queue:
         queries: q.Queries,
         commit: GroupCommit,
         claims: Claims,
+        queues: Queues,
     ) -> None:
         self._connection = connection
         self._queries = queries
         self._commit = commit
         self._claims = claims
-        self._said: set[str] = set()
+        self._queues = queues
+        self._available = Available(connection, queries, queues)
         self._to_release: dict[int, tuple[WorkflowClaim, str | None]] = {}
         """By token, the claims that may not be released yet, and the trouble to store."""
         self._former_troubles: dict[str, str] = {}
@@ -58,7 +59,13 @@ class Queue:
         check_identifier("workflow_execution_id", workflow_execution_id)
         self._claims.be_alive()
         at = now or utc_now()
-        claims = await self._commit.write(lambda: self._claim([workflow_execution_id], at))
+
+        def claim() -> list[WorkflowClaim]:
+            if not self._queues.may_be_claimed(workflow_execution_id):
+                return []
+            return self._claim([workflow_execution_id], at)
+
+        claims = await self._commit.write(claim)
         self._claims.took(claims)
         return claims[0] if claims else None
 
@@ -92,116 +99,38 @@ class Queue:
         workflows: Collection[tuple[str, int]],
         limit: int,
         *,
+        queues: Collection[str] | None,
         passed_over: Collection[str],
         suspect_at: int | None,
         takes_suspect: bool,
         now: datetime | None,
     ) -> list[WorkflowClaim]:
         check_integer("limit", limit, minimum=1)
-        suspect_at = _checked(suspect_at)
         at = now or utc_now()
+        wanted = Wanted(workflows, queues, passed_over, _checked(suspect_at), at)
         with suppress(StoreError):  # it matters once there is something to claim
             self._claims.be_alive()  # people see that a worker is there, also an idle one
         # A look first: where there is nothing to claim, nobody is kept from the lock.
-        heads = await self._commit.read(lambda: self._due_heads(workflows, at))
-        if not heads:
+        if not await self._commit.read(lambda: self._available.is_any(wanted)):
             return []
         self._claims.be_alive()
         workers = self._claims.count_workers()
 
         def claim() -> list[WorkflowClaim]:
-            found: list[q.LoadAvailableRow] = []
-            suspects = int(takes_suspect)
-            for heads_of_one_priority in self._due_heads(workflows, at):
-                more = self._load_available(
-                    heads_of_one_priority,
-                    at,
-                    limit * workers - len(found),
-                    passed_over,
-                    suspect_at,
-                    suspects,
-                )
-                suspects -= sum(row.is_suspect for row in more)
-                found += more
-                if len(found) >= limit * workers:
-                    break
+            found = self._available.find(wanted, limit * workers, takes_suspect=takes_suspect)
             share = min(limit, -(-len(found) // workers))
-            return self._claim([row.workflow_execution_id for row in found[:share]], at)
+            return self._claim(found[:share], at)
 
         claims = await self._commit.write(claim)
+        self._available.claimed(len(claims))
         self._claims.took(claims)
         return claims
 
-    def _due_heads(
-        self, workflows: Collection[tuple[str, int]], now: datetime
-    ) -> list[list[q.LoadQueueHeadsRow]]:
-        """The queues in which something may be claimed now: those of each priority together."""
-        until = time_to_text(now)
-        due: dict[int, list[q.LoadQueueHeadsRow]] = {}
-        for head in self._queries.load_queue_heads(self._connection):
-            if (head.workflow_type, head.version) not in workflows:
-                continue
-            if type(head.priority) is not int or type(head.available_at) is not str:
-                self._say_once(
-                    f"the queue of workflow {head.workflow_id!r} with the priority"
-                    f" {head.priority!r} and the time {head.available_at!r} cannot be read"
-                )
-            elif head.available_at <= until:
-                due.setdefault(head.priority, []).append(head)
-        return [due[priority] for priority in sorted(due, reverse=True)]
-
-    def _load_available(
-        self,
-        heads: list[q.LoadQueueHeadsRow],
-        now: datetime,
-        limit: int,
-        passed_over: Collection[str],
-        suspect_at: int,
-        suspects: int,
-    ) -> list[q.LoadAvailableRow]:
-        """Of some queues, the longest waiting; of suspects, no more than so many: 1 or 0."""
-
-        def load(*, with_suspects: bool) -> list[q.LoadAvailableRow]:
-            found = [
-                row
-                for head in heads
-                for row in self._queries.load_available(
-                    self._connection,
-                    workflow_id=head.workflow_id,
-                    priority=head.priority,
-                    now=time_to_text(now),
-                    passed_over=json_array(passed_over),
-                    suspect_at=suspect_at,
-                    with_suspects=with_suspects,
-                    batch_size=limit,
-                )
-            ]
-            found.sort(key=_available_at)
-            return found[:limit]
-
-        found = load(with_suspects=bool(suspects))
-        foremost = [row for row in found if row.is_suspect][:suspects]
-        if sum(row.is_suspect for row in found) > suspects:
-            found = sorted([*foremost, *load(with_suspects=False)], key=_available_at)[:limit]
-        return found
-
     async def load_next_available_at(
-        self, workflows: Collection[tuple[str, int]]
+        self, workflows: Collection[tuple[str, int]], queues: Collection[str] | None
     ) -> datetime | None:
-        heads = await self._commit.read(lambda: self._queries.load_queue_heads(self._connection))
-        times: list[datetime] = []
-        for head in heads:
-            if (head.workflow_type, head.version) in workflows:
-                try:
-                    times.append(rows.text_to_time("available_at", head.available_at))
-                except ValueError as error:
-                    self._say_once(f"an execution of workflow {head.workflow_id!r}: {error}")
-        return min(times, default=None)
-
-    def _say_once(self, problem: str) -> None:
-        if problem not in self._said:
-            self._said.add(problem)
-            _log.error("%s; it is left out", problem)
+        wanted = Wanted(workflows, queues, (), MAX_INTEGER, utc_now())
+        return await self._commit.read(lambda: self._available.next_at(wanted))
 
     async def release_claims(
         self, claims: Iterable[WorkflowClaim], now: datetime | None, trouble: str | None
@@ -428,7 +357,3 @@ def _checked(suspect_at: int | None) -> int:
         return MAX_INTEGER
     check_integer("suspect_at", suspect_at, minimum=1)
     return suspect_at
-
-
-def _available_at(row: q.LoadAvailableRow) -> str:
-    return row.available_at

@@ -14,6 +14,7 @@ from durable_workflow_sqlite.reading.executions import (
 )
 from durable_workflow_sqlite.reading.findings import Alarm, Finding
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
+from durable_workflow_sqlite.reading.queues import NamedQueue
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
@@ -24,6 +25,7 @@ from durable_workflow_sqlite.store.backup import Progress, back_up
 from durable_workflow_sqlite.store.cursor import Cursor
 from durable_workflow_sqlite.store.picking import AT_ONCE, pick, place_of
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.reading_queues import named_queues
 from durable_workflow_sqlite.store.reading_schedules import read_schedules
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import json_array, readable_time, time_to_text
@@ -97,6 +99,9 @@ class SqliteReader(ReadOnlyFile, Reader):
 
     def schedules(self) -> list[ScheduleState]:
         return read_schedules(self)
+
+    def named_queues(self) -> list[NamedQueue]:
+        return named_queues(self)
 
     def count_living_workers(self) -> int:
         return len(self.all_living())

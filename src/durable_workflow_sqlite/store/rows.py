@@ -129,6 +129,8 @@ def execution_from(
             ttl_expires_at=optional_text_to_time("ttl_expires_at", row.ttl_expires_at),
             guarantee=_GUARANTEES.get(row.guarantee) or WorkflowGuarantee(row.guarantee),
             priority=row.priority,
+            queue=row.queue,
+            queue_key=row.queue_key,
             recovery_count=row.recovery_count,
             blocked_reason=row.blocked_reason,
             trouble=row.trouble,

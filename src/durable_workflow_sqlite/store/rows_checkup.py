@@ -96,6 +96,19 @@ def edited(
             message="steps that have not ended, with the number of an event: " + _some(numbered),
             hint="somebody edited the status or the event by hand: restore the row, or a backup",
         )
+    yield from _asleep(signals)
+    yield from _left_open(file, quick=quick)
+    if _tokens_may_come_again(file):
+        yield Finding(
+            level=Level.ERROR,
+            check="tokens",
+            message="the row of workflow_claims in sqlite_sequence was deleted or edited by hand:"
+            " fencing tokens repeat, and two workers may write for one execution",
+            hint="stop all workers, then start them again: then no worker has an old token",
+        )
+
+
+def _asleep(signals: list[q.LoadUntakenSignalsRow]) -> Iterator[Finding]:
     asleep = [
         f"{one.signal_name} of {one.workflow_execution_id}"
         for one in signals
@@ -110,6 +123,10 @@ def edited(
             hint="somebody set available_at to null, or the trigger trg_wf_signal_wakes was"
             " missing: set available_at of these executions to the present time by hand",
         )
+
+
+def _left_open(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
+    """Steps that nobody may have done, or that are done again."""
     opened = [] if quick else _open_of_completed(file)
     if opened:
         yield Finding(
@@ -129,14 +146,6 @@ def edited(
             hint="such a step runs again, and what it did at first may not be undone:"
             " `durable-workflow show FILE ID` says what it does now. Correct by hand what was done"
             " twice; this is said until the execution is over",
-        )
-    if _tokens_may_come_again(file):
-        yield Finding(
-            level=Level.ERROR,
-            check="tokens",
-            message="the row of workflow_claims in sqlite_sequence was deleted or edited by hand:"
-            " fencing tokens repeat, and two workers may write for one execution",
-            hint="stop all workers, then start them again: then no worker has an old token",
         )
 
 

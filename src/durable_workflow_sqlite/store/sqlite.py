@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from durable_workflow_sqlite import limits
 from durable_workflow_sqlite.errors import ClaimLostError, ExecutionConflictError, StoreError
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.records import (
@@ -78,6 +79,7 @@ from durable_workflow_sqlite.store.migrations import (
 from durable_workflow_sqlite.store.open_files import OpenFiles
 from durable_workflow_sqlite.store.pauses import Pauses
 from durable_workflow_sqlite.store.queue import Queue
+from durable_workflow_sqlite.store.queues import Queues
 from durable_workflow_sqlite.store.retention import Retention
 from durable_workflow_sqlite.store.rows import (
     json_array,
@@ -92,6 +94,7 @@ from durable_workflow_sqlite.store.worker_lock import WorkerLock
 
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
 _FAILED: Final = StepStatus.FAILED
+_SUSPENDED: Final = ExecutionStatus.SUSPENDED
 
 _PLACE: Final = ("workflow_execution_id", "branch", "step_index", "attempt", "fencing_token")
 
@@ -116,18 +119,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         *,
         synchronous: Synchronous = "normal",
     ) -> None:
-        if synchronous not in ("normal", "full"):
-            raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}')
-        try:
-            if connection.in_transaction:
-                raise StoreError("the connection is in a transaction; commit or roll it back first")
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot use the connection: {error}") from error
-        except AttributeError:
-            raise TypeError(
-                f"connection must be an open sqlite3.Connection, not {connection!r}; to open"
-                " a file, use SqliteCheckpointStore.file(path)"
-            ) from None
+        # It is long: all parts of the store are made here, and what each of them is given.
+        _check_usable(connection, synchronous)
         self._connection = connection
         self._owns_connection = False
         self._restore = (
@@ -176,7 +169,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         access = (connection, self._queries, self._commit)
         self._claims = Claims(*access, self._lock)
         self._membership = self._claims.membership
-        self._queue = Queue(*access, self._claims)
+        self._queues = Queues(*access, self._claims)
+        self._queue = Queue(*access, self._claims, self._queues)
         self._pauses = Pauses(*access, self._claims, put_into_queue=self._queue.put_now)
         self._signals = Signals(*access, self._claims, self._pauses)
         self._retention = Retention(*access)
@@ -528,6 +522,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return changed
 
     def _update_execution(self, execution: WorkflowExecution, claim: WorkflowClaim) -> int:
+        if execution.queue is not None and execution.status is _SUSPENDED:
+            self._queues.give_up(claim)
         return self._queries.update_execution(
             self._connection,
             workflow_execution_id=execution.workflow_execution_id,
@@ -557,6 +553,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             ttl_expires_at=optional_time_to_text(execution.ttl_expires_at),
             guarantee=execution.guarantee.value,
             priority=execution.priority,
+            queue=execution.queue,
+            queue_key=execution.queue_key,
             recovery_count=execution.recovery_count,
             blocked_reason=execution.blocked_reason,
             trouble=execution.trouble,
@@ -590,6 +588,11 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         *records: Record,
     ) -> WorkflowClaim | None:
         new = NewExecution(workflow=workflow, execution=execution, tags=tags)
+        if execution.queue is not None:
+            raise ValueError(
+                f"execution {execution.workflow_execution_id!r} is in queue {execution.queue!r}:"
+                " it can be enqueued, and not begin at once"
+            )
         served = (workflow.workflow_type, workflow.version)
         self._claims.be_alive()
 
@@ -639,6 +642,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._commit.write(enqueue)
 
     def _insert(self, new: NewExecution) -> bool:
+        if new.execution.queue is not None:
+            self._queues.check_declared(new.execution.queue)
         if not self._insert_with_workflow(new.workflow, new.execution):
             return False
         if new.tags:
@@ -682,6 +687,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
                 ttl_expires_at=optional_time_to_text(execution.ttl_expires_at),
                 guarantee=execution.guarantee.value,
                 priority=execution.priority,
+                queue=execution.queue,
+                queue_key=execution.queue_key,
                 recovery_count=execution.recovery_count,
                 blocked_reason=execution.blocked_reason,
                 available_at=optional_time_to_text(execution.available_at),
@@ -920,6 +927,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         workflows: Collection[tuple[str, int]],
         limit: int,
         *,
+        queues: Collection[str] | None = None,
         passed_over: Collection[str] = (),
         suspect_at: int | None = None,
         takes_suspect: bool = True,
@@ -928,6 +936,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._queue.claim_available(
             workflows,
             limit,
+            queues=queues,
             passed_over=passed_over,
             suspect_at=suspect_at,
             takes_suspect=takes_suspect,
@@ -935,9 +944,25 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         )
 
     async def load_next_available_at(
-        self, workflows: Collection[tuple[str, int]]
+        self,
+        workflows: Collection[tuple[str, int]],
+        queues: Collection[str] | None = None,
     ) -> datetime | None:
-        return await self._queue.load_next_available_at(workflows)
+        return await self._queue.load_next_available_at(workflows, queues)
+
+    async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
+        return await self._queues.take_slot(claim, queue, key)
+
+    async def declare_queues(
+        self, queues: Iterable[limits.Queue], now: datetime | None = None
+    ) -> None:
+        await self._queues.declare(queues, now)
+
+    async def save_queue(self, queue: limits.Queue, now: datetime | None = None) -> None:
+        await self._queues.save(queue, now)
+
+    async def load_queues(self) -> list[limits.Queue]:
+        return await self._queues.load()
 
     async def release_claims(
         self,
@@ -1100,6 +1125,22 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
 
     async def delete_old_signals(self, before: datetime, *, batch_size: int = 500) -> int:
         return await self._retention.delete_old_signals(before, batch_size)
+
+
+def _check_usable(connection: sqlite3.Connection, synchronous: str) -> None:
+    """Raise ValueError, TypeError or StoreError for what a store cannot be opened with."""
+    if synchronous not in ("normal", "full"):
+        raise ValueError(f'synchronous must be "normal" or "full", not {synchronous!r}')
+    try:
+        if connection.in_transaction:
+            raise StoreError("the connection is in a transaction; commit or roll it back first")
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot use the connection: {error}") from error
+    except AttributeError:
+        raise TypeError(
+            f"connection must be an open sqlite3.Connection, not {connection!r}; to open"
+            " a file, use SqliteCheckpointStore.file(path)"
+        ) from None
 
 
 def _by_deadline(timers: list[WorkflowTimer]) -> list[WorkflowTimer]:

@@ -17,6 +17,7 @@ from durable_workflow_sqlite.testing.contract_membership import MembershipContra
 from durable_workflow_sqlite.testing.contract_mending import MendingContract
 from durable_workflow_sqlite.testing.contract_pausing import PausingContract
 from durable_workflow_sqlite.testing.contract_queue import QueueContract
+from durable_workflow_sqlite.testing.contract_queues import QueuesContract
 from durable_workflow_sqlite.testing.contract_records import RecordsContract
 from durable_workflow_sqlite.testing.contract_schedules import SchedulesContract
 from durable_workflow_sqlite.testing.contract_trees import TreesContract
@@ -27,6 +28,7 @@ __all__ = ["CheckpointStoreContract", "MaintenanceContract"]
 class CheckpointStoreContract(
     RecordsContract,
     QueueContract,
+    QueuesContract,
     ChangesContract,
     MembershipContract,
     MendingContract,

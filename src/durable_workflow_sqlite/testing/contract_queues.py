@@ -1,0 +1,282 @@
+"""The store contract: the named queues, and how many of their executions run at once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from durable_workflow_sqlite import (
+    CheckpointStore,
+    ClaimLostError,
+    ExecutionStatus,
+    NewExecution,
+    Queue,
+    QueueNotFoundError,
+    WorkflowExecution,
+)
+from durable_workflow_sqlite.testing.contract_base import (
+    MINUTE,
+    NOON,
+    ORDER,
+    WORKFLOW,
+    OpenAnother,
+    StoreContract,
+    claimed_ids,
+    loaded,
+    new_signal,
+    over_a_store,
+    over_workers,
+    queued,
+)
+
+SECOND = timedelta(seconds=1)
+
+
+class QueuesContract(StoreContract):
+    """Definitions, slots, and what a limit keeps waiting."""
+
+    @over_a_store
+    async def test_a_queue_that_is_not_declared_is_refused(self, store: CheckpointStore) -> None:
+        await store.declare_queues([Queue("mails")])
+        lost = queued("e", NOON, queue="mail")
+        with pytest.raises(QueueNotFoundError, match=r"mail"):
+            await store.enqueue_execution(WORKFLOW, lost)
+        with pytest.raises(QueueNotFoundError):
+            await store.save(start=[NewExecution(workflow=WORKFLOW, execution=lost)])
+        assert await store.load_execution("e") is None
+        in_queue = queued("e", NOON, queue="mails", queue_key="kim")
+        assert await store.enqueue_execution(WORKFLOW, in_queue)
+        assert await store.load_execution("e") == in_queue
+        with pytest.raises(ValueError, match="queue"):
+            await store.create_execution(WORKFLOW, queued("f", NOON, queue="mails"))
+        assert await store.load_execution("f") is None
+
+    @over_a_store
+    async def test_what_is_declared_again_stays_as_it_was_changed(
+        self, store: CheckpointStore
+    ) -> None:
+        mail, other = Queue("mail", concurrency=2, per_key=1), Queue("a", per_worker=3)
+        await store.declare_queues([mail, other])
+        assert await store.load_queues() == [other, mail]
+        changed = Queue("mail", concurrency=7)
+        await store.save_queue(changed)
+        await store.declare_queues([mail, other])
+        assert await store.load_queues() == [other, changed]
+        newer = Queue("mail", concurrency=3)
+        await store.declare_queues([newer])
+        assert await store.load_queues() == [other, newer]
+        await store.save_queue(Queue("new"))
+        assert await store.load_queues() == [other, newer, Queue("new")]
+        await store.declare_queues([])
+
+    @over_a_store
+    async def test_bad_declarations_change_nothing(self, store: CheckpointStore) -> None:
+        with pytest.raises(ValueError, match="twice"):
+            await store.declare_queues([Queue("a"), Queue("b"), Queue("a", per_key=1)])
+        with pytest.raises(TypeError, match="declare"):
+            await store.declare_queues([Queue("a"), "b"])  # type: ignore[list-item]
+        assert await store.load_queues() == []
+
+    @over_workers
+    async def test_no_more_run_at_once_than_the_queue_allows(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        await store.declare_queues([Queue("mail", concurrency=3)])
+        for number in range(9):
+            await _enqueue(store, f"m{number}", queue="mail")
+        await _enqueue(store, "free")
+        claims = [
+            *await store.claim_available(ORDER, 9, now=NOON),
+            *await other.claim_available(ORDER, 9, now=NOON),
+            *await store.claim_available(ORDER, 9, now=NOON),
+            *await other.claim_available(ORDER, 9, now=NOON),
+        ]
+        ids = sorted(claim.workflow_execution_id for claim in claims)
+        assert ids == ["free", "m0", "m1", "m2"]
+        assert await store.claim_execution("m7", NOON) is None
+        assert await store.load_next_available_at(ORDER) is None
+        await store.save_queue(Queue("mail", concurrency=4))
+        assert await other.load_next_available_at(ORDER) == NOON
+        assert claimed_ids(await other.claim_available(ORDER, 9, now=NOON)) == ["m3"]
+        assert claimed_ids(await store.claim_available(ORDER, 9, now=NOON)) == []
+
+    @over_workers
+    async def test_a_slot_is_free_when_its_claim_is_released_or_its_execution_is_over(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        await store.declare_queues([Queue("mail", concurrency=1)])
+        for one in ("a", "b", "c"):
+            await _enqueue(store, one, queue="mail")
+        (claim,) = await store.claim_available(ORDER, 9, now=NOON)
+        await store.release_claims([claim], NOON + MINUTE)
+        (second,) = await other.claim_available(ORDER, 9, now=NOON)
+        assert second.workflow_execution_id == "b"
+        # Whoever has lost a claim has no slot that it could free.
+        with pytest.raises(ClaimLostError):
+            await store.save(_suspended("a"), claim=claim)
+        await store.release_claims([claim], NOON)
+        assert not await store.take_slot(claim, "mail", None)
+        assert await store.claim_available(ORDER, 9, now=NOON) == []
+        done = queued("b", None, queue="mail", status=ExecutionStatus.COMPLETED)
+        await other.save(done, claim=second)
+        assert claimed_ids(await store.claim_available(ORDER, 9, now=NOON)) == ["c"]
+
+    @over_a_store
+    async def test_what_only_waits_holds_no_slot(self, store: CheckpointStore) -> None:
+        await store.declare_queues([Queue("mail", concurrency=1)])
+        for one in ("a", "b"):
+            await _enqueue(store, one, queue="mail")
+        (claim,) = await store.claim_available(ORDER, 9, now=NOON)
+        assert await store.take_slot(claim, "mail", None), "it holds one"
+        assert await store.claim_available(ORDER, 9, now=NOON) == []
+        await store.save(_suspended("a"), claim=claim)
+        (second,) = await store.claim_available(ORDER, 9, now=NOON)
+        assert second.workflow_execution_id == "b"
+        assert not await store.take_slot(claim, "mail", None)
+        await store.save(_suspended("a"), claim=claim)  # it has its claim all the same
+        await store.release_claims([second], NOON + MINUTE)
+        assert await store.take_slot(claim, "mail", None)
+        assert await store.claim_available(ORDER, 9, now=NOON + MINUTE) == []
+
+    @over_workers
+    async def test_a_dead_worker_holds_no_slot(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        dead = await open_another()
+        await store.declare_queues([Queue("mail", concurrency=2)])
+        for one in ("a", "b", "c"):
+            await _enqueue(store, one, queue="mail")
+        claims = await dead.claim_available(ORDER, 9, now=NOON)
+        claims += await dead.claim_available(ORDER, 9, now=NOON)
+        assert len(claims) == 2
+        assert await store.claim_available(ORDER, 9, now=NOON) == []
+        assert await store.release_claims_of_the_dead(9, NOON) == []
+        assert await store.claim_available(ORDER, 9, now=NOON) == []
+        await dead.close()
+        assert len(await store.release_claims_of_the_dead(9, NOON)) == 2
+        assert len(await store.claim_available(ORDER, 9, now=NOON)) == 2
+        assert await store.claim_available(ORDER, 9, now=NOON) == []
+
+    @over_workers
+    async def test_each_worker_has_its_own_limit(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        await store.declare_queues([Queue("gpu", per_worker=1)])
+        for number in range(5):
+            await _enqueue(store, f"g{number}", queue="gpu")
+        for worker in (store, other):
+            assert len(await worker.claim_available(ORDER, 9, now=NOON)) == 1
+            assert await worker.claim_available(ORDER, 9, now=NOON) == []
+
+    @over_a_store
+    async def test_each_key_has_its_own_limit_and_hides_no_other(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.declare_queues([Queue("mail", concurrency=5, per_key=2)])
+        for number in range(150):
+            await _enqueue(store, f"kim {number:03}", queue="mail", queue_key="kim")
+        first = claimed_ids(await store.claim_available(ORDER, 9, now=NOON))
+        assert sorted(first) == ["kim 000", "kim 001"]
+        assert await store.claim_available(ORDER, 9, now=NOON) == []
+        await _enqueue(store, "lee", NOON + SECOND, queue="mail", queue_key="lee")
+        await _enqueue(store, "no key", NOON + SECOND, queue="mail")
+        now = NOON + MINUTE
+        assert sorted(claimed_ids(await store.claim_available(ORDER, 9, now=now))) == [
+            "lee",
+            "no key",
+        ]
+        assert await store.claim_available(ORDER, 9, now=now) == []
+
+    @over_a_store
+    async def test_a_worker_claims_from_the_queues_that_it_serves(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.declare_queues([Queue("a"), Queue("b")])
+        for one, queue in (("a", "a"), ("b", "b"), ("in none", None)):
+            await _enqueue(store, one, queue=queue)
+        assert await store.load_next_available_at(ORDER, ["c"]) is None
+        assert await store.claim_available(ORDER, 9, queues=["c"], now=NOON) == []
+        assert await store.load_next_available_at(ORDER, ["b", "c"]) == NOON
+        assert claimed_ids(await store.claim_available(ORDER, 9, queues=["b", "c"], now=NOON)) == [
+            "b"
+        ]
+        assert sorted(claimed_ids(await store.claim_available(ORDER, 9, now=NOON))) == [
+            "a",
+            "in none",
+        ]
+
+    @over_a_store
+    async def test_priority_counts_in_a_queue_and_between_queues(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.declare_queues([Queue("a", concurrency=2), Queue("b", concurrency=9)])
+        for one, queue, priority in (
+            ("a low", "a", -1),
+            ("a", "a", 0),
+            ("a high", "a", 5),
+            ("b", "b", 1),
+            ("none", None, 2),
+        ):
+            await _enqueue(store, one, queue=queue, priority=priority)
+        order = [
+            one
+            for _ in range(4)
+            for one in claimed_ids(await store.claim_available(ORDER, 1, now=NOON))
+        ]
+        assert order == ["a high", "none", "b", "a"]
+        assert await store.claim_available(ORDER, 9, now=NOON) == []
+
+    @over_a_store
+    async def test_the_one_that_has_waited_longest_is_reached_in_the_end(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.declare_queues([Queue("mail", concurrency=1)])
+        await _enqueue(store, "old", NOON - MINUTE, queue="mail", priority=-1)
+        for number in range(30):
+            await _enqueue(store, f"new {number}", NOON, queue="mail", priority=1)
+        claimed: list[str] = []
+        while "old" not in claimed:
+            (claim,) = await store.claim_available(ORDER, 9, now=NOON + SECOND)
+            claimed.append(claim.workflow_execution_id)
+            done = queued(claimed[-1], None, queue="mail", status=ExecutionStatus.COMPLETED)
+            await store.save(done, claim=claim)
+        assert 5 < len(claimed) < 20
+
+    @over_a_store
+    async def test_a_signal_wakes_what_waits_outside_of_its_full_queue(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.declare_queues([Queue("mail", concurrency=1)])
+        for one in ("a", "b"):
+            await _enqueue(store, one, queue="mail")
+        (claim,) = await store.claim_available(ORDER, 9, now=NOON)
+        await store.save(_suspended("a"), claim=claim)
+        (second,) = await store.claim_available(ORDER, 9, now=NOON)
+        await store.release_claims([claim], NOON)
+        await store.request_cancel("a", now=NOON)
+        await store.send_signal(new_signal("a", "go", created_at=NOON))
+        assert (await loaded(store, "a")).available_at is not None
+        assert await store.claim_available(ORDER, 9) == []
+        await store.release_claims([second], NOON + MINUTE)
+        assert claimed_ids(await store.claim_available(ORDER, 1, now=NOON)) == ["a"]
+
+
+async def _enqueue(
+    store: CheckpointStore,
+    one: str,
+    available_at: datetime = NOON,
+    *,
+    queue: str | None = None,
+    queue_key: str | None = None,
+    priority: int = 0,
+) -> None:
+    execution = queued(one, available_at, queue=queue, queue_key=queue_key, priority=priority)
+    assert await store.enqueue_execution(WORKFLOW, execution)
+
+
+def _suspended(one: str) -> WorkflowExecution:
+    return queued(one, None, queue="mail", status=ExecutionStatus.SUSPENDED)

@@ -1,0 +1,51 @@
+"""The commands of the named queues, and a worker that serves one."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from tests.cli.conftest import a_worker, lines, on_terminal, refusal, run, wait_until
+
+
+def limits(file: Path) -> list[list[str]]:
+    return [line[:4] for line in lines("queue", "list", file)]
+
+
+def test_limits_are_shown_and_changed(file: Path) -> None:
+    assert lines("queue", "list", file) == []
+    assert "no queue 'mail' is declared" in refusal("queue", "set", file, "mail", "--per-key", "1")
+    lines("queue", "set", file, "mail", "--concurrency", "3", "--per-key", "1", "--add")
+    lines("queue", "set", file, "mail", "--concurrency", "none", "--per-worker", "2")
+    assert limits(file) == [["mail", "", "2", "1"]]
+    assert "did you mean 'mail'?" in refusal("queue", "set", file, "mal", "--per-key", "2")
+    for wrong in ("0", "-1", "x", "1.5"):
+        assert "--per-key must be" in refusal("queue", "set", file, "mail", f"--per-key={wrong}")
+    assert limits(file) == [["mail", "", "2", "1"]]
+    code, text = on_terminal("queue", "list", file)
+    assert code == 0
+    assert "per worker" in text
+    assert "mail" in text
+
+
+def test_what_is_in_a_queue_is_shown_and_run_by_a_worker_that_serves_it(file: Path) -> None:
+    lines("queue", "set", file, "mail", "--concurrency", "1", "--add")
+    assert "no queue 'mial' is declared; did you mean 'mail'?" in refusal(
+        "start", file, "order", '"B-1"', "--queue", "mial"
+    )
+    assert run("start", file, "order", '"B-1"', "--key", "kim").returncode == 1
+    for number in range(3):
+        words = ["--queue", "mail", "--key", "kim", "--id", f"in-mail-{number}"]
+        lines("start", file, "order", f'"B-{number}"', *words)
+    ((*_, running, due, since, later),) = lines("queue", "list", file)
+    assert (running, due, later) == ("0", "3", "0")
+    assert since
+    with a_worker(file):
+        wait_until(lambda: [line[4:6] for line in lines("queue", "list", file)] == [["0", "0"]])
+    with closing(sqlite3.connect(file)) as connection:
+        found = connection.execute(
+            "select distinct status, queue, queue_key from workflow_executions"
+            " where workflow_execution_id glob 'in-mail-*'"
+        ).fetchall()
+    assert found == [("COMPLETED", "mail", "kim")]

@@ -1,0 +1,259 @@
+"""Named queues: a slot is held while code runs, over all workers, and by nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import (
+    Client,
+    DurableEngine,
+    ExecutionStatus,
+    Queue,
+    QueueNotFoundError,
+    SqliteCheckpointStore,
+    WorkflowCancelledError,
+    WorkflowContext,
+    WorkflowExpiredError,
+    workflow,
+)
+from durable_workflow_sqlite.worker import AppError, find_queues, find_workflows
+from tests.processes import until, until_over
+
+SOON = timedelta(milliseconds=30)
+
+running: Counter[str] = Counter()
+most: Counter[str] = Counter()
+
+
+@asynccontextmanager
+async def at_work(name: str) -> AsyncIterator[None]:
+    running[name] += 1
+    most[name] = max(most[name], running[name])
+    try:
+        yield
+    finally:
+        running[name] -= 1
+
+
+@pytest.fixture(autouse=True)
+def _nothing_has_run() -> None:
+    running.clear()
+    most.clear()
+
+
+async def work(name: str) -> None:
+    async with at_work(name), at_work("all"):
+        await asyncio.sleep(0.01)
+
+
+@workflow
+async def works(ctx: WorkflowContext, name: str) -> None:
+    await ctx.step("work", work, name)
+    await ctx.step("work more", work, name)
+
+
+@workflow
+async def asks(ctx: WorkflowContext, name: str) -> str:
+    await ctx.step("work", work, name)
+    answer = await ctx.wait_signal("answer", type=str)
+    await ctx.step("work more", work, name)
+    return answer
+
+
+@workflow
+async def sleeps(ctx: WorkflowContext, name: str) -> None:
+    for number in range(3):
+        await ctx.step(f"work {number}", work, name)
+        await ctx.sleep(f"rest {number}", SOON)
+
+
+ALL = (works, asks, sleeps)
+
+
+async def test_no_more_run_at_once_than_the_queue_allows_over_all_workers(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as other,
+        DurableEngine(store, ALL) as engine,
+        DurableEngine(other, ALL),
+    ):
+        await engine.declare(Queue("a", concurrency=3), Queue("b", per_key=1))
+        handles = [
+            await engine.enqueue(works, queue, queue=queue, key=f"{number % 2}")
+            for number in range(12)
+            for queue in ("a", "b")
+        ]
+        async with asyncio.timeout(60):
+            for handle in handles:
+                await handle.result()
+    assert 1 < most["a"] <= 3
+    assert most["b"] <= 2
+
+
+@pytest.mark.parametrize("park_after", [timedelta(0), timedelta(seconds=60)])
+async def test_what_waits_holds_no_slot_and_takes_one_to_go_on(park_after: timedelta) -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, ALL, park_after=park_after) as engine,
+    ):
+        await engine.declare(Queue("mail", concurrency=1))
+        waiting = [await engine.enqueue(asks, "mail", queue="mail") for _ in range(5)]
+        sleeping = [await engine.enqueue(sleeps, "mail", queue="mail") for _ in range(5)]
+        async with asyncio.timeout(60):
+            for handle in waiting:
+                await until_suspended(engine, handle.execution_id)
+            for handle in waiting:
+                await handle.signal("answer", "yes")
+            assert [await handle.result() for handle in waiting] == ["yes"] * 5
+            for handle in sleeping:
+                await handle.result()
+    assert most["mail"] == 1
+
+
+async def until_suspended(engine: DurableEngine, execution_id: str) -> None:
+    while (await engine.load(execution_id)).status is not ExecutionStatus.SUSPENDED:
+        await asyncio.sleep(0.005)
+
+
+@workflow
+async def blocks(ctx: WorkflowContext) -> None:
+    await ctx.step("block", until, lambda: running["released"])
+
+
+async def test_what_goes_on_waits_in_its_full_queue(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, [*ALL, blocks], park_after=None) as engine,
+    ):
+        await engine.declare(Queue("mail", concurrency=1))
+        asked = await engine.enqueue(asks, "mail", queue="mail")
+        cancelled = await engine.enqueue(asks, "mail", queue="mail")
+        expired = await engine.enqueue(asks, "mail", queue="mail", ttl=timedelta(seconds=2))
+        for handle in (asked, cancelled, expired):
+            await until_suspended(engine, handle.execution_id)
+        blocking = await engine.enqueue(blocks, queue="mail")
+        while await blocking.status() is not ExecutionStatus.RUNNING:
+            await asyncio.sleep(0.005)
+        await asked.signal("answer", "go on")
+        assert await cancelled.cancel()
+        await asyncio.sleep(2.1)
+        for handle in (asked, cancelled, expired):
+            assert not (await engine.load(handle.execution_id)).status.is_terminal
+            assert handle.execution_id not in engine._executions
+        running["released"] = 1
+        async with asyncio.timeout(60):
+            assert await asked.result() == "go on"
+            with pytest.raises(WorkflowCancelledError):
+                await cancelled.result()
+            with pytest.raises(WorkflowExpiredError):
+                await expired.result()
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("select count(*) from workflow_claims").fetchone() == (0,)
+
+
+async def test_a_change_of_the_limits_counts_for_every_worker_at_once(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, [blocks]) as engine,
+    ):
+        await engine.declare(Queue("mail", concurrency=1))
+        ids = [(await engine.enqueue(blocks, queue="mail")).execution_id for _ in range(3)]
+        await until(lambda: len(engine._executions) == 1)
+        await asyncio.sleep(0.05)
+        assert len(engine._executions) == 1
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("update workflow_limits set concurrency = 2 where name = 'mail'")
+        async with asyncio.timeout(1):
+            await until(lambda: len(engine._executions) == 2)
+        running["released"] = 1
+        await until_over(engine, *ids)
+
+
+async def test_a_full_queue_keeps_nothing_else_waiting(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, [blocks, works], max_concurrent=5) as engine,
+    ):
+        await engine.declare(Queue("stuck", concurrency=1), Queue("mail", concurrency=1))
+        stuck = [await engine.enqueue(blocks, queue="stuck", priority=9) for _ in range(200)]
+        async with asyncio.timeout(30):
+            await (await engine.enqueue(works, "mail", queue="mail")).result()
+            await (await engine.enqueue(works, "none")).result()
+        statuses = Counter([await handle.status() for handle in stuck])
+        assert statuses == {ExecutionStatus.RUNNING: 1, ExecutionStatus.PENDING: 199}
+        running["released"] = 1
+
+
+async def test_an_engine_serves_the_queues_that_it_names(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as other,
+        DurableEngine(store, [works], queues=["gpu"]) as gpu,
+    ):
+        await gpu.declare(Queue("gpu"), Queue("mail"))
+        on_gpu = await gpu.enqueue(works, "gpu", queue="gpu")
+        mail = await gpu.enqueue(works, "mail", queue="mail", execution_id="mail")
+        none = await gpu.enqueue(works, "none")
+        await on_gpu.result()
+        # Also not if it is asked for it by its id.
+        assert (await gpu.start(works, "mail", execution_id="mail")).execution_id == "mail"
+        await gpu.run(works, "here")
+        assert await mail.status() is await none.status() is ExecutionStatus.PENDING
+        async with DurableEngine(other, [works]):
+            await mail.result()
+            await none.result()
+
+
+async def test_a_rerun_is_in_the_same_queue() -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, [works]) as engine,
+    ):
+        await engine.declare(Queue("mail"))
+        first = await engine.enqueue(works, "mail", queue="mail", key="kim", priority=3)
+        await first.result()
+        again = await engine.load((await engine.rerun(first.execution_id)).execution_id)
+        assert (again.queue, again.queue_key, again.priority) == ("mail", "kim", 3)
+
+
+async def test_bad_arguments_are_refused_at_the_call() -> None:
+    async with SqliteCheckpointStore.in_memory() as store:
+        client = Client(store)
+        await client.declare(Queue("mails"))
+        with pytest.raises(QueueNotFoundError, match=r"did you mean 'mails'\?"):
+            await client.enqueue(works, "a", queue="mail")
+        with pytest.raises(ValueError, match="without a queue"):
+            await client.enqueue(works, "a", key="kim")
+        with pytest.raises(TypeError, match="queue"):
+            await client.enqueue(works, "a", queue=7)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="key"):
+            await client.enqueue(works, "a", queue="mails", key="")
+        assert await store.load_executions_by_status(list(ExecutionStatus)) == []
+    with pytest.raises(ValueError, match="concurrency of queue 'a' must be at least 1"):
+        Queue("a", concurrency=0)
+    with pytest.raises(TypeError, match="per_key"):
+        Queue("a", per_key="2")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the name of a queue"):
+        Queue(" a")
+    with pytest.raises(TypeError, match="list of names"):
+        DurableEngine(store, queues="gpu")
+    with pytest.raises(ValueError, match="must name a queue"):
+        DurableEngine(store, queues=[])
+
+
+mail_queue = Queue("mail", concurrency=2)
+
+
+def test_a_worker_declares_the_queues_of_its_module() -> None:
+    assert find_workflows(f"{__name__}:ALL") == [*ALL]
+    assert find_queues(f"{__name__}:ALL") == [mail_queue]
+    with pytest.raises(AppError):
+        find_workflows(f"{__name__}:mail_queue")
