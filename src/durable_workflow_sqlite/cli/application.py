@@ -19,6 +19,7 @@ _MODULES: Final = {
     "start": "starting",
     "schedule": "schedules",
     **dict.fromkeys(("rerun", "resolve", "unblock", "acknowledge"), "actions"),
+    **dict.fromkeys(("pause", "resume"), "pausing"),
     "queue": "queues",
     **dict.fromkeys(("prune", "backup", "vacuum", "doctor", "dashboard"), "maintenance"),
     **dict.fromkeys(("migrate", "worker"), "running"),

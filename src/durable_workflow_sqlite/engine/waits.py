@@ -153,6 +153,11 @@ class Waits:
         self._alarm.set(None)
         self._open.clear()
 
+    def let_go(self) -> None:
+        """The execution has left: refer to it no longer, or only Python's collector frees both."""
+        self.close()
+        del self._run, self._ring, self._alarm, self.timers
+
     # Taking what comes
 
     async def look(self, body: Body) -> bool:
