@@ -13,6 +13,7 @@ import pytest
 from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionHandle,
+    NewSignal,
     NonDeterministicCallError,
     Queue,
     SqliteCheckpointStore,
@@ -39,6 +40,9 @@ ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
     "enqueue": lambda engine: engine.enqueue(other),
     "load": lambda engine: engine.load("there"),
     "send_signal": lambda engine: engine.send_signal("there", "news"),
+    "signal_or_start": lambda engine: engine.signal_or_start(
+        other, execution_id="there", signal=NewSignal("news")
+    ),
     "cancel": lambda engine: engine.cancel("there"),
     "observe": first_state,
     "result_of": lambda engine: engine.result_of("there"),
