@@ -22,6 +22,7 @@ from durable_workflow_sqlite.errors import (
     SerializationError,
 )
 from durable_workflow_sqlite.reading.executions import ExecutionDetails
+from durable_workflow_sqlite.reading.pauses import says
 from durable_workflow_sqlite.records import (
     DELETED_ROWS,
     TERMINAL_STATUSES,
@@ -30,6 +31,7 @@ from durable_workflow_sqlite.records import (
 )
 
 GOING_ON: Final = ("PENDING", "RUNNING", "SUSPENDED")
+UNFINISHED: Final = (*GOING_ON, "COMPENSATING")
 OVER: Final = tuple(sorted(TERMINAL_STATUSES))
 
 
@@ -108,6 +110,8 @@ def cancel(file: Path, *, by: str | None = None) -> Command:
             why = f"it has just ended {found.status}"
         elif found.status is ExecutionStatus.COMPENSATING:
             why = "it is already being undone"
+            if found.paused_at is not None:
+                why += f", and is paused; `{command('resume', file, execution_id)}` continues it"
             if was_blocked:
                 why += f", and is blocked; `{command('unblock', file, execution_id)}` continues it"
         elif needs_code_that_fits(found.trouble):
@@ -185,6 +189,39 @@ def how_to_unblock(file: Path, details: ExecutionDetails) -> str:
             f" perhaps do again what they did: {without}"
         )
     return f"find out why and correct that, then {unblock}"
+
+
+def pause(file: Path, *, reason: str | None = None, by: str | None = None) -> Command:
+    """Pause executions. reason: why, for people."""
+
+    async def ask(client: Client, execution_id: str) -> str:
+        is_new = await client.pause(execution_id, reason=reason, by=by)
+        if is_new:
+            resume = command("resume", file, execution_id)
+            return (
+                f"{execution_id} is paused: a step that runs ends, and no other begins until"
+                f" `{resume}`"
+            )
+        found = await client.load(execution_id)
+        since = says(found.paused_at, found.paused_by, found.paused_reason)
+        return f"{execution_id} was paused already, {since}"
+
+    return Command(name="pause", done="paused", act=ask, statuses=UNFINISHED)
+
+
+def resume(file: Path, *, by: str | None = None) -> Command:
+    """Resume executions that are paused themselves."""
+
+    async def ask(client: Client, execution_id: str) -> str:
+        if not await client.resume(execution_id, by=by):
+            raise ExecutionConflictError(
+                f"execution {execution_id!r} is not paused itself; see"
+                f" `{command('show', file, execution_id)}`",
+                workflow_execution_id=execution_id,
+            )
+        return f"{execution_id} is resumed, and continues when a worker claims it"
+
+    return Command(name="resume", done="resumed", act=ask, is_for_paused=True)
 
 
 def unblock(file: Path, *, without_rows: bool = False, by: str | None = None) -> Command:

@@ -18,6 +18,7 @@ _MODULES: Final = {
     **dict.fromkeys(("signal", "cancel", "retry"), "actions"),
     "start": "starting",
     **dict.fromkeys(("rerun", "resolve", "unblock", "acknowledge"), "actions"),
+    **dict.fromkeys(("pause", "resume"), "pausing"),
     "queue": "queues",
     **dict.fromkeys(("prune", "backup", "vacuum", "doctor", "dashboard"), "maintenance"),
     **dict.fromkeys(("migrate", "worker"), "running"),

@@ -233,6 +233,9 @@ def _chosen(
         bool,
         typer.Option("--not-undone", help="executions with a compensation that failed for good"),
     ] = False,
+    is_paused: Annotated[
+        bool, typer.Option("--paused", help="executions that are paused themselves")
+    ] = False,
     tags: Tags = None,
     ended_before: Annotated[
         str | None,

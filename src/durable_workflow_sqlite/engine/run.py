@@ -194,7 +194,8 @@ class Run(HeldSlot):
                 raise
             refusal = error
         else:
-            self._saved(along)
+            if along:
+                self._saved(along)
             return
         await self._save_later((intent, *along), refusal)
 
@@ -243,7 +244,7 @@ class Run(HeldSlot):
         """It is an event now, to be told."""
         pending.checkpoint = outcome
         pending.is_recorded = True
-        self._last_written = max(self._last_written, event_of(outcome))
+        self._last_written = max(self._last_written, outcome.event or 0)
 
     async def finish_compensation(self, outcome: StepCheckpoint) -> None:
         """As `finish_step`; it is not an event."""

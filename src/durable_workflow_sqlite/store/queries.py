@@ -149,6 +149,18 @@ class LoadBlockedRow(Struct, frozen=True, gc=False):
     updated_at: str
 
 
+class LoadPausedRow(Struct, frozen=True, gc=False):
+    """What load_paused gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    status: str
+    paused_at: str
+    paused_by: str | None
+    paused_reason: str | None
+    ttl_expires_at: str | None
+
+
 class LoadTakenOverRow(Struct, frozen=True, gc=False):
     """What load_taken_over gives."""
 
@@ -913,6 +925,25 @@ class Queries(Protocol):
         """
         ...
 
+    def pick_paused(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        statuses: str | None,
+        workflow_type: str | None,
+        version: int | None,
+        id_from: str | None,
+        id_before: str | None,
+        created_from: str,
+        before_time: str,
+        before_rowid: int,
+        row_limit: int,
+    ) -> list[PickNewestRow]:
+        """As pick_newest, but only executions that are paused themselves, by an index that has
+        no others. All else that is asked for is looked at in these, one after the other.
+        """
+        ...
+
     def pick_among(
         self,
         connection: sqlite3.Connection,
@@ -1059,6 +1090,14 @@ class Queries(Protocol):
 
     def count_blocked(self, connection: sqlite3.Connection) -> int | None:
         """How many executions are blocked."""
+        ...
+
+    def load_paused(self, connection: sqlite3.Connection, *, row_limit: int) -> list[LoadPausedRow]:
+        """Executions that are paused themselves, those that were started first."""
+        ...
+
+    def count_paused(self, connection: sqlite3.Connection) -> int | None:
+        """How many executions are paused themselves."""
         ...
 
     def load_taken_over(
@@ -2434,6 +2473,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "count_executions": CountExecutionsRow,
     "pick_newest": PickNewestRow,
     "pick_in_trouble": PickNewestRow,
+    "pick_paused": PickNewestRow,
     "pick_among": PickNewestRow,
     "pick_with_error": PickNewestRow,
     "match_rows": MatchRowsRow,
@@ -2445,6 +2485,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_steps_in_doubt": LoadStepsInDoubtRow,
     "load_steps_cut_off": LoadStepsCutOffRow,
     "load_blocked": LoadBlockedRow,
+    "load_paused": LoadPausedRow,
     "load_taken_over": LoadTakenOverRow,
     "load_in_trouble": LoadInTroubleRow,
     "load_undoing": LoadUndoingRow,

@@ -14,6 +14,7 @@ from durable_workflow_sqlite.reading.executions import (
 )
 from durable_workflow_sqlite.reading.findings import Alarm, Finding
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
+from durable_workflow_sqlite.reading.pauses import Paused
 from durable_workflow_sqlite.reading.queues import NamedQueue
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.selection import Selection
@@ -74,6 +75,9 @@ class SqliteReader(ReadOnlyFile, Reader):
             if len(picked) < AT_ONCE:
                 return
             place = place_of(picked[-1])
+
+    def paused(self, *, limit: int = 10) -> Paused:
+        return overview.paused(self, limit=limit)
 
     def summaries(self, execution_ids: Sequence[str]) -> tuple[ExecutionSummary, ...]:
         with self.reading() as connection:
