@@ -74,6 +74,7 @@ class Snapshot:
     """What the database says of one execution at a moment when no process runs.
 
     in_doubt: the names in the view of what may have taken effect; None for a store without it.
+    children: the ids of its children, as JSON: what the steps that started them returned.
     """
 
     status: str | None
@@ -85,6 +86,7 @@ class Snapshot:
     claims: int
     damage: tuple[str, ...]
     in_doubt: frozenset[str] | None = None
+    children: frozenset[str] = frozenset()
 
     def forward(self) -> list[Step]:
         return [step for step in self.steps if step.attempt > 0]
@@ -148,6 +150,9 @@ def look_through(
     in_doubt = connection.execute(
         "select step_name from workflow_in_doubt where workflow_execution_id = ?", of_it
     ).fetchall()
+    children = connection.execute(
+        "select workflow_execution_id from workflow_executions where parent_execution_id = ?", of_it
+    ).fetchall()
     damage = damage_of(connection) if find_damage else []
     damage += [
         f"{name} was begun by a worker without a row"
@@ -182,6 +187,7 @@ def look_through(
         claims,
         tuple(damage),
         frozenset(name for (name,) in in_doubt),
+        frozenset(json.dumps(one) for (one,) in children),
     )
 
 
@@ -451,7 +457,7 @@ def _of_what_ran(processes: list[ProcessRun]) -> Iterator[str]:
     end = processes[-1].after
     names = {step.step_name for step in end.forward()}
     for step in end.last_attempts().values():
-        if step.kind != "STEP":
+        if step.kind != "STEP" or step.output_data in end.children:
             continue
         runs = journal.count(f"run {step.step_name}")
         attempts = sum(one.has_begun for one in end.forward() if one.place == step.place)

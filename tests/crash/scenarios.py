@@ -769,6 +769,38 @@ async def send_first_of_several(
     assert await ending == [0, "soon", 1, 2]
 
 
+def first_of_a_child(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+
+    @workflow(name="first of a child")
+    async def body(ctx: WorkflowContext, is_child: bool = False) -> list[int]:
+        if is_child:
+            return [await ctx.wait_signal("end", type=int)]
+        await steps.do(ctx, "first")
+        child: Any = await ctx.start_child("kid", body, True)
+        news = ctx.signal("news", type=int)
+        got: list[int] = []
+        while await ctx.wait_any(news, child) is news:
+            got.append(news.value)
+            await steps.do(ctx, f"news {news.value}")
+        return got + await child.result()
+
+    return body
+
+
+async def end_the_child(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """The parent waits for news, and for the end of its child."""
+    handle = await engine.start(definition, execution_id=EXECUTION)
+    ending = asyncio.create_task(handle.result())
+    for number in range(2):
+        await handle.signal("news", number, key=f"mail-{number}")
+    await until(lambda: ending.done() or "run news 1" in journal.lines)
+    await engine.send_signal(f"{EXECUTION}/kid-1", "end", 7, key="end")
+    assert await ending == [0, 1, 7]
+
+
 async def send_misfits(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
@@ -934,6 +966,8 @@ SCENARIOS = [
     Scenario(
         "first of several, parked", first_of_several, send_first_of_several, engine=PARKS_AT_ONCE
     ),
+    Scenario("first of a child", first_of_a_child, end_the_child),
+    Scenario("first of a child, parked", first_of_a_child, end_the_child, engine=PARKS_AT_ONCE),
     Scenario("begun with signals", signals, begin_with_signals),
     Scenario("begun by a signal", signals, begin_by_a_signal),
     Scenario("parked between signals", signals, send_signals, engine=PARKS_AT_ONCE),
