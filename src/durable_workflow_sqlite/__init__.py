@@ -1,5 +1,6 @@
 """Durable workflows in one SQLite file, with every SQL statement in a plain `.sql` file."""
 
+from durable_workflow_sqlite.engine.awaiting import Awaited, AwaitedSignal, AwaitedTimer
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.composing import ChildHandle
@@ -92,6 +93,9 @@ __all__ = [
     "AbandonedExecution",
     "ArrivedSignal",
     "AuditEntry",
+    "Awaited",
+    "AwaitedSignal",
+    "AwaitedTimer",
     "Cancellation",
     "CheckpointStore",
     "ChildCancelledError",

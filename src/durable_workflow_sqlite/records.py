@@ -230,11 +230,6 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_identifier("workflow_id", self.workflow_id)
         check_member("status", self.status, ExecutionStatus)
         check_integer("current_step", self.current_step)
-        check_text("input_data", self.input_data)
-        check_text("output_data", self.output_data)
-        check_text("error_type", self.error_type)
-        check_text("error_message", self.error_message)
-        check_optional_time("ttl_expires_at", self.ttl_expires_at)
         check_member("guarantee", self.guarantee, WorkflowGuarantee)
         check_integer("priority", self.priority, minimum=-MAX_INTEGER - 1)
         if self.queue is not None:
@@ -244,12 +239,27 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.dedup_id is not None:
             check_identifier("dedup_id", self.dedup_id)
         check_integer("recovery_count", self.recovery_count)
-        check_text("blocked_reason", self.blocked_reason)
-        check_text("trouble", self.trouble)
-        check_optional_time("available_at", self.available_at)
+        # Most of these are None, and a call takes longer than to see that.
+        if self.input_data is not None:
+            check_text("input_data", self.input_data)
+        if self.output_data is not None:
+            check_text("output_data", self.output_data)
+        if self.error_type is not None:
+            check_text("error_type", self.error_type)
+        if self.error_message is not None:
+            check_text("error_message", self.error_message)
+        if self.blocked_reason is not None:
+            check_text("blocked_reason", self.blocked_reason)
+        if self.trouble is not None:
+            check_text("trouble", self.trouble)
         if self.last_event is not None:
             check_integer("last_event", self.last_event)
-        check_optional_time("started_at", self.started_at)
+        if self.ttl_expires_at is not None:
+            check_time("ttl_expires_at", self.ttl_expires_at)
+        if self.available_at is not None:
+            check_time("available_at", self.available_at)
+        if self.started_at is not None:
+            check_time("started_at", self.started_at)
         if self.parent_execution_id is not None:
             check_identifier("parent_execution_id", self.parent_execution_id)
         if self.root_execution_id is not None:
@@ -259,9 +269,12 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_integer("run_number", self.run_number, minimum=1)
         check_time("created_at", self.created_at)
         check_time("updated_at", self.updated_at)
-        check_optional_time("paused_at", self.paused_at)
-        check_text("paused_by", self.paused_by)
-        check_text("paused_reason", self.paused_reason)
+        if self.paused_at is not None:
+            check_time("paused_at", self.paused_at)
+        if self.paused_by is not None:
+            check_text("paused_by", self.paused_by)
+        if self.paused_reason is not None:
+            check_text("paused_reason", self.paused_reason)
 
 
 class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -624,14 +637,17 @@ class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
                 f"execution {one.workflow_execution_id!r} is of workflow {one.workflow_id!r}, not"
                 f" {self.workflow.workflow_id!r}"
             )
-        for state, is_so in (
-            ("final already", one.status in TERMINAL_STATUSES),
-            ("blocked", one.blocked_reason is not None),
-            ("in trouble", one.trouble is not None),
-            ("paused", one.paused_at is not None),
-        ):
-            if is_so:
-                raise ValueError(f"execution {one.workflow_execution_id!r} is {state}")
+        state = ""
+        if one.status in TERMINAL_STATUSES:
+            state = "final already"
+        elif one.blocked_reason is not None:
+            state = "blocked"
+        elif one.trouble is not None:
+            state = "in trouble"
+        elif one.paused_at is not None:
+            state = "paused"
+        if state:
+            raise ValueError(f"execution {one.workflow_execution_id!r} is {state}")
         msgspec.structs.force_setattr(self, "tags", check_tags(self.tags))
 
 

@@ -519,7 +519,8 @@ def test_one_goes_back_in_the_very_moment_in_which_it_gets_into_trouble() -> Non
 
         async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
             await engine.start(order, execution_id="one")
-            while (one := engine._executions["one"]).trouble is None:
+            one = engine._executions["one"]
+            while one.trouble is None:
                 await asyncio.sleep(0)
             for _ in range(turns):
                 await asyncio.sleep(0)

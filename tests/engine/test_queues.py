@@ -293,7 +293,7 @@ async def tries(ctx: WorkflowContext) -> None:
         if running["tries"] == 1:
             raise ConnectionError("not yet")
 
-    retry = RetryPolicy.fixed(2, timedelta(seconds=60))
+    retry = RetryPolicy.fixed(max_attempts=2, delay=timedelta(seconds=60))
     await ctx.step("try", fail_first, retry=retry, limit="api")
 
 

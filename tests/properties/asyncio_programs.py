@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Protocol
 
-from durable_workflow_sqlite import RetryPolicy, SignalTimeoutError, WorkflowContext
+from durable_workflow_sqlite import Awaited, RetryPolicy, SignalTimeoutError, WorkflowContext
 
 SIGNALS = ("red", "blue")
 Start = Callable[[], Coroutine[Any, Any, str]]
@@ -73,6 +73,13 @@ class Nap(Node):
 @dataclass(frozen=True)
 class Wait(Node):
     signal: str = SIGNALS[0]
+    timeout: int | None = None
+
+
+@dataclass(frozen=True)
+class First(Node):
+    """The first of all signals, and of a timer."""
+
     timeout: int | None = None
 
 
@@ -308,6 +315,24 @@ class Walk:
         if not self._way.is_closed:
             self._way.received.append(payload)
         return f"{wait.signal} {payload}"
+
+    async def _first(self, ctx: WorkflowContext, first: First) -> str:
+        (branch, index), timer_name = self._name(ctx, "timer")
+        signals = [ctx.signal(name, type=int) for name in SIGNALS]
+        items: list[Awaited] = [*signals]
+        asked = [f"wait {name}" for name in SIGNALS]
+        if first.timeout is not None:
+            items.append(ctx.timer(timer_name, timedelta(seconds=first.timeout)))
+            asked.append(f"sleep {timer_name}")
+        for number, what in enumerate(asked):
+            self._asks((branch, index + number), what)
+        came = await ctx.wait_any(*items)
+        for signal in signals:
+            if came is signal:
+                if not self._way.is_closed:
+                    self._way.received.append(signal.value)
+                return f"first {signal.name} {signal.value}"
+        return "no signal"
 
     async def _fail(self, _: WorkflowContext, __: Fail) -> str:
         raise ValueError(self._way.digest)
@@ -585,6 +610,8 @@ class _Maker:
             return Sleep(seconds=pick([0, 1, 2, 5]))
         if number < 0.78:
             return Nap(seconds=pick([0, 0, 1, 1, 2, 5]))
+        if number < 0.87:
+            return First(timeout=pick([None, 0, 1, 2, 5]))
         if number < 0.97:
             return Wait(signal=pick(SIGNALS), timeout=pick([None, 0, 1, 2, 5]))
         return Fail()
@@ -659,6 +686,7 @@ class _Maker:
                     Sleep(seconds=1),
                     Nap(seconds=1),
                     Wait(signal=pick(SIGNALS)),
+                    First(),
                     Fail() if self._chance.random() < 0.2 else Nap(),
                 ]
             )

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from hypothesis import strategies as st
 
 from durable_workflow_sqlite import (
+    Awaited,
     RetryPolicy,
     SignalTimeoutError,
     WorkflowContext,
@@ -48,11 +49,18 @@ class Wait:
 
 
 @dataclass(frozen=True)
+class First:
+    """The wait for the first of all signals, and of a timer."""
+
+    timeout: int | None
+
+
+@dataclass(frozen=True)
 class Branches:
     programs: tuple[Program, ...]
 
 
-Program = tuple[Do | Sleep | Wait | Branches, ...]
+Program = tuple[Do | Sleep | Wait | First | Branches, ...]
 
 
 class Journal(Protocol):
@@ -109,6 +117,13 @@ def definition(program: Program, journal: Journal) -> WorkflowDefinition[..., An
                         came.append(await ctx.wait_signal(signal, timeout))
                     except SignalTimeoutError:
                         came.append("nobody")
+                case First(seconds):
+                    signals = [ctx.signal(signal, type=int) for signal in SIGNALS]
+                    items: list[Awaited] = [*signals]
+                    if seconds is not None:
+                        items.append(ctx.timer(name, timedelta(seconds=seconds)))
+                    won = await ctx.wait_any(*items)
+                    came += [one.value for one in signals if one is won] or ["nobody"]
                 case Branches(programs):
                     keys = [f"{number}{'abc'[side]}" for side in range(len(programs))]
                     came.append(
@@ -162,7 +177,8 @@ _waits = st.builds(
     signal=st.sampled_from(SIGNALS),
     timeout=st.one_of(st.none(), st.integers(1, 20)),
 )
-_leaves = st.one_of(_dos, _dos, st.builds(Sleep, seconds=st.integers(1, 20)), _waits)
+_firsts = st.builds(First, timeout=st.one_of(st.none(), st.integers(1, 20)))
+_leaves = st.one_of(_dos, _dos, st.builds(Sleep, seconds=st.integers(1, 20)), _waits, _firsts)
 
 
 def _programs(ops: st.SearchStrategy[Any], size: int) -> st.SearchStrategy[Any]:

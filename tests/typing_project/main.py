@@ -14,12 +14,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, assert_type
 
 from durable_workflow_sqlite import (
+    Awaited,
+    AwaitedSignal,
     CheckpointStore,
     Client,
     DurableEngine,
     ExecutionHandle,
     ExecutionStatus,
+    NewSignal,
     RetryPolicy,
+    SignalResult,
     SqliteCheckpointStore,
     StepCheckpoint,
     WorkflowContext,
@@ -100,6 +104,15 @@ async def order(ctx: WorkflowContext, order_id: str, discount: int) -> Receipt:
     await ctx.sleep_until("later", datetime.now(UTC))
     by = await ctx.wait_signal("approved", timeout=timedelta(days=7), type=str)
     assert_type(by, str)
+    signed = ctx.signal("signed", type=Receipt)
+    note = ctx.signal("note")
+    assert_type(signed, AwaitedSignal[Receipt])
+    first = await ctx.wait_any(signed, note, ctx.timer("tired", timedelta(days=1)))
+    assert_type(first, Awaited)
+    if first is signed:
+        assert_type(signed.value, Receipt)
+    elif first is note:
+        assert_type(note.value, Any)
     return receipt
 
 
@@ -131,6 +144,8 @@ async def use_the_engine(store: CheckpointStore) -> None:
         assert_type(handle, ExecutionHandle[Receipt])
         assert_type(handle.execution_id, str)
         await engine.send_signal(handle.execution_id, "approved", "kim")
+        sent = await handle.signal("note", 7, key="mail-88")
+        assert_type(sent, SignalResult)
         assert_type(await handle.result(), Receipt)
         assert_type(await handle.status(), ExecutionStatus)
         again = await engine.run(order, "A-1001", 50, execution_id="order-A-1001")
@@ -140,6 +155,11 @@ async def use_the_engine(store: CheckpointStore) -> None:
         assert_type(greeting, str)
         assert_type(await engine.result_of("order-A-1001", Receipt), Receipt)
     client = Client(store)
+    told, result = await client.signal_or_start(
+        choose, "kim", execution_id="one", signal=NewSignal("amount", 7, key="mail-1")
+    )
+    assert_type(told, ExecutionHandle[str])
+    assert_type(result, SignalResult)
     chosen = await client.enqueue(choose, "kim")
     assert_type(chosen, ExecutionHandle[str])
     await client.enqueue(choose, "kim", 2)
@@ -156,6 +176,10 @@ async def use_wrongly(ctx: WorkflowContext, engine: DurableEngine) -> None:
     await ctx.step("charge", charge, "A-1", 1, retry=3)  # type: ignore[call-arg, call-overload]
     await ctx.step("charge", charge, "A-1", 1, timeout=30)  # type: ignore[call-arg, call-overload]
     await ctx.sleep("for a while", 5)  # type: ignore[arg-type]
+    await ctx.wait_any(ctx.wait_signal("go"))  # type: ignore[arg-type]
+    await engine.signal_or_start(greet, 1, execution_id="one", signal=NewSignal("go"))  # type: ignore[arg-type]
+    await engine.signal_or_start(greet, execution_id="one", signal="go")  # type: ignore[arg-type]
+    await engine.start(greet, signals=["go"])  # type: ignore[list-item]
     await engine.run(order, "A-1")  # type: ignore[arg-type]
     await engine.run(order, "A-1", "50")  # type: ignore[arg-type]
     await engine.start(greet, 1)  # type: ignore[arg-type]
@@ -171,6 +195,11 @@ def use_without_await(store: blocking.SqliteCheckpointStore) -> None:
         handle = engine.start(order, "A-1002", 50, execution_id="order-A-1002")
         assert_type(handle, blocking.ExecutionHandle[Receipt])
         assert_type(handle.execution_id, str)
+        told, sent = engine.signal_or_start(
+            greet, "kim", execution_id="greeting", signal=NewSignal("go")
+        )
+        assert_type(told, blocking.ExecutionHandle[str])
+        assert_type(sent, SignalResult)
         engine.send_signal(handle.execution_id, "approved", "kim")
         assert_type(handle.result(timedelta(minutes=1)), Receipt)
         assert_type(handle.status(), ExecutionStatus)

@@ -22,9 +22,9 @@ class DeadlineAlarm:
 
     def set(self, at: datetime | None) -> None:
         """Ring at a time, and no more at the time before; None for not at all."""
-        if at == self._at and self._waiting is not None:
-            return
         if self._waiting is not None:
+            if at == self._at:
+                return
             self._waiting.cancel()
             self._waiting = None
         self._at = at

@@ -82,6 +82,7 @@ class Body:
         "history",
         "is_ended",
         "is_open",
+        "is_over",
         "loop",
         "module",
         "new",
@@ -123,6 +124,8 @@ class Body:
         self.module = ""
         """Where the workflow function is defined."""
         self.steps_begun = 0
+        self.is_over = False
+        """Whether the workflow function has returned, or has raised."""
         self.is_ended = False
         self.trouble: BaseException | None = None
         self.asked: dict[str, int] = {}
@@ -227,10 +230,9 @@ class Body:
         self.given_up.clear()
         self.calls.take_unawaited()
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the workflow function has returned, or has raised."""
-        return self._task is not None and self._task.done()
+    def let_go(self) -> None:
+        """It is not asked for its result any more: its task and its context refer to each other."""
+        self._task = None
 
     @property
     def is_stuck(self) -> bool:
@@ -283,6 +285,7 @@ class Body:
                 self.loop.run()
             finally:
                 watchdog.body = None
+        self.is_over = self._task is not None and self._task.done()
         if self.loop.refused is not None:
             self._tell_of_refused(self.loop.refused)
 

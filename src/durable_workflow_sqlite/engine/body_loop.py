@@ -37,7 +37,6 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-
 _ASYNCIO_TASKS: Final = asyncio.tasks.__file__
 
 _BEGINS_AT_ONCE: Final = getattr(asyncio, "eager_task_factory", None)
@@ -99,6 +98,8 @@ class BodyLoop(RefusingLoop):
 
         Not SystemExit: it would end whatever else the program runs.
         """
+        if not (self._ready or self._timers):
+            return
         if self.is_running_now:
             self._run_ready()
             return
@@ -181,15 +182,16 @@ class BodyLoop(RefusingLoop):
         self.is_closed_for_good = True
         tasks, self._tasks = self._tasks, {}
         refusing: list[Any] = []
-        before = self.enter()
-        try:
-            for task, context in reversed(tasks.items()):
-                if not task.done() and not context.run(close_task, self, task):
-                    refusing.append(task.get_coro())
-            for generator in self._generators.take() if self._generators is not None else ():
-                close_generator(generator)
-        finally:
-            self.leave(before)
+        if self._generators is not None or not all(task.done() for task in tasks):
+            before = self.enter()
+            try:
+                for task, context in reversed(tasks.items()):
+                    if not task.done() and not context.run(close_task, self, task):
+                        refusing.append(task.get_coro())
+                for generator in self._generators.take() if self._generators is not None else ():
+                    close_generator(generator)
+            finally:
+                self.leave(before)
         self._ready.clear()
         self._timers.clear()
         return refusing

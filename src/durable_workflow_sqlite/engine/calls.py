@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Coroutine
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from types import CoroutineType
-
     AnyCoroutine = CoroutineType[Any, Any, Any]
 
 T = TypeVar("T")
@@ -37,14 +35,15 @@ class Calls:
         for coroutine in (*(self._earlier or ()), self._last):
             if coroutine is not None and _is_new(coroutine):
                 assert coroutine.cr_frame is not None
-                calls.append(coroutine.cr_frame.f_locals["call"])
+                call = coroutine.cr_frame.f_locals["call"]
+                calls += getattr(call, "operations", None) or [call]  # those of a `wait_any`
                 coroutine.close()  # or Python warns of it, too
         return calls
 
     def refuse_unawaited(self, step: str, args: tuple[object, ...]) -> None:
         """Raise TypeError if a step is given the call of another one instead of its result."""
         for arg in args:
-            if not inspect.iscoroutine(arg) or not _is_new(arg):
+            if not isinstance(arg, CoroutineType) or not _is_new(arg):
                 continue
             if arg is self._last or any(arg is one for one in self._earlier or ()):
                 assert arg.cr_frame is not None

@@ -99,9 +99,13 @@ def check_replay(
         if body.trouble is not None:
             raise body.trouble
         gaps = Gaps(history.events, record.last_event)
-        with gaps.refused(body):
+        try:
             _hear_all(body, history.events, record.last_event, gaps, codec)
             check_all_was_asked_for(body)
+        except NonDeterminismError:
+            gaps.refuse(body)
+            raise
+        gaps.refuse(body)
         _check_standing(definition, record, body, recorded)
     finally:
         body.drop()

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Generic, Literal, TypeVar, TypeVarTuple
 
 from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.awaiting import Awaited
 from durable_workflow_sqlite.engine.body import ContinueAsNew
 from durable_workflow_sqlite.engine.child_calls import (
     ChildCall,
@@ -39,8 +40,10 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class ChildHandle(Generic[R_co]):
+class ChildHandle(Awaited, Generic[R_co]):
     """A child of a workflow, for the workflow function that started it.
+
+    `ctx.wait_any` takes it, too: a child comes when it ends, however it ends.
 
     execution_id: the id of the child.
     """

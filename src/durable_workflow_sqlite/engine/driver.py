@@ -118,6 +118,7 @@ class Driver(Run):
         if self._is_without_slot:
             self.take_slot()
         task = asyncio.current_task()
+        assert task is not None
         try:
             if self.queue_slot is not None and not await self.queue_slot.take():
                 self.leave_until_slot()
@@ -161,6 +162,7 @@ class Driver(Run):
                 raise
         finally:
             self._working -= 1
+            self._tasks.pop(task, None)
             if self.trouble is not None:
                 self._leave_if_still()
             elif self.stops_after_steps is not None and not self.under_way:
@@ -251,15 +253,15 @@ class Driver(Run):
                 for call in new:
                     if call.future is None or call.future.done():
                         continue  # given up before it began
-                    if isinstance(call, WaitCall):
-                        self._waits.add(call)
-                        continue
-                    assert isinstance(call, StepCall)
-                    self.under_way[call] = None
-                    if mine is None and copy_context() == call.variables:
-                        mine = call
+                    if isinstance(call, StepCall):
+                        self.under_way[call] = None
+                        if mine is None and copy_context() == call.variables:
+                            mine = call
+                        else:
+                            call.task = self._spawn(self._work(call), call.variables)
                     else:
-                        call.task = self._spawn(self._work(call), call.variables)
+                        assert isinstance(call, WaitCall)
+                        self._waits.add(call)
         return mine
 
     async def _save_marks(self) -> None:
@@ -342,8 +344,7 @@ class Driver(Run):
         if variables is None:
             variables = self._variables.copy()
         task = self._new_task(work, loop=loop, context=variables, name=f"execution {self.id}")
-        self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
+        self._tasks[task] = None  # until it ends: asyncio does not keep it
         return task
 
     def _new_task(self, work: Coroutine[Any, Any, None], **options: Any) -> asyncio.Task[None]:

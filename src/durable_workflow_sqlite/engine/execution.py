@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from durable_workflow_sqlite.engine.driver import Driver
@@ -33,7 +34,7 @@ from durable_workflow_sqlite.engine.replay import (
     replay_events,
 )
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
-from durable_workflow_sqlite.errors import EngineStoppedError, StoreError
+from durable_workflow_sqlite.errors import EngineStoppedError, NonDeterminismError, StoreError
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowClaim, WorkflowExecution
 
 EVENTS_A_TURN: Final = 200
@@ -46,7 +47,7 @@ class Execution(Driver):
     """Runs one execution; `outcome` is done when it leaves this worker, and never an exception."""
 
     # Ten thousand of them may wait at once: what is rarely needed is made when it is.
-    __slots__ = ("_alarm", "_awaiting_outcome", "_is_parked", "outcome")
+    __slots__ = ("_alarm", "_awaiting_outcome", "_is_parked", "outcome", "when_left")
 
     def __init__(
         self,
@@ -58,6 +59,8 @@ class Execution(Driver):
     ) -> None:
         super().__init__(environment, definition, record, claim, history)
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.when_left: Callable[[Execution, Outcome], None] | None = None
+        """Called when it leaves this worker, before anybody who waits for its outcome goes on."""
         self._is_parked = False
         self._alarm: asyncio.Future[None] | None = None
         self._awaiting_outcome: list[asyncio.Future[Outcome]] | None = None
@@ -67,14 +70,11 @@ class Execution(Driver):
     def begin(self) -> None:
         """Start to run. `interrupt` before this compensates without running anything new."""
         self._watch_time_to_live()
-        is_new = self.record.current_step == 0 and not len(self.history)
-        is_new = is_new and not self.history.timers
-        is_new = is_new and self.record.status is not ExecutionStatus.COMPENSATING
-        is_new = is_new and self.interruption is None
-        # Told here, where the context variables are those of whoever starts it.
-        tell = self.environment.observers.tell
-        tell("on_execution_start" if is_new else "on_execution_resume", self.record)
-        self._spawn(self._begin(), self._variables.copy())
+        if self.environment.is_observed:
+            # Told here, where the context variables are those of whoever starts it.
+            tell = self.environment.observers.tell
+            tell("on_execution_start" if self._is_new else "on_execution_resume", self.record)
+        self._spawn(self._begin())
 
     def interrupt(self, cause: Interruption) -> bool:
         """Cancel or expire it; False if it is too late for that, or has been done already."""
@@ -149,7 +149,6 @@ class Execution(Driver):
     async def wait_outcome(self) -> Outcome:
         """Wait for `outcome`, which stays pending if this is cancelled: a shield, a turn faster."""
         if self.outcome.done():
-            await asyncio.sleep(0)  # until the engine has heard of it, too
             return self.outcome.result()
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         if self._awaiting_outcome is None:
@@ -168,6 +167,16 @@ class Execution(Driver):
     def is_interrupted(self) -> bool:
         """Whether it is being cancelled, or has expired."""
         return self.interruption is not None
+
+    @property
+    def _is_new(self) -> bool:
+        return (
+            self.record.current_step == 0
+            and not len(self.history)
+            and not self.history.timers
+            and self.record.status is not ExecutionStatus.COMPENSATING
+            and self.interruption is None
+        )
 
     # From its records to where it was
 
@@ -194,11 +203,20 @@ class Execution(Driver):
         body.begin(self.definition.function, self._context, args, self._variables)
         if body.trouble is not None:
             raise body.trouble
-        events, last = self.history.events, self.record.last_event
+        if len(self.history) or self.history.events or self.record.last_event is not None:
+            await self._replay_events()
+            if self.trouble is not None:
+                return
+        self.steps_begun = body.steps_begun
+        self._is_live = True
+        self._is_going = self.stops_after_steps is None and not self._has_ended
+
+    async def _replay_events(self) -> None:
+        body, events, last = self._body, self.history.events, self.record.last_event
         gaps = Gaps(events, last)
         if last is not None:  # what came after the body's end reached nobody
             events = [one for one in events if (one.event or 0) <= last]
-        with gaps.refused(body):
+        try:
             for first in range(0, len(events), EVENTS_A_TURN):
                 if first:
                     await asyncio.sleep(0)
@@ -213,10 +231,11 @@ class Execution(Driver):
                 )
             if last is None and self.record.status is not ExecutionStatus.COMPENSATING:
                 check_all_was_asked_for(body)
+        except NonDeterminismError:
+            gaps.refuse(body)
+            raise
+        gaps.refuse(body)
         self.history.events.clear()
-        self.steps_begun = body.steps_begun
-        self._is_live = True
-        self._is_going = self.stops_after_steps is None and not self._has_ended
 
     # To the end
 
@@ -251,10 +270,13 @@ class Execution(Driver):
         self.environment.parking.forget(self)
         if self._alarm is not None:
             self._alarm.cancel()
-        self._waits.close()
+        self._waits.let_go()
         if not self._body.is_ended:
             self._body.drop()
+        self._body.let_go()
         self.outcome.set_result(outcome)
+        if self.when_left is not None:
+            self.when_left(self, outcome)
         for waiter in self._awaiting_outcome or ():
             if not waiter.done():
                 waiter.set_result(outcome)

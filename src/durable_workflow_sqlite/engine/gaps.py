@@ -7,14 +7,13 @@ least a row. If it has none, the row was deleted. To run the step again would do
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.operations import Operation, StepCall
-from durable_workflow_sqlite.errors import NonDeterminismError, StoreCorruptError
+from durable_workflow_sqlite.errors import StoreCorruptError
 from durable_workflow_sqlite.records import StepCheckpoint, StepKind, StepStatus
 
 
@@ -30,13 +29,17 @@ class Gap(NamedTuple):
 class Gaps:
     """Of one replay."""
 
-    def __init__(self, events: Iterable[StepCheckpoint], last_event: int | None) -> None:
+    def __init__(self, events: Sequence[StepCheckpoint], last_event: int | None) -> None:
         """events: all that are recorded, in order. last_event: as in the execution's record."""
         self._last_event = last_event
         self._found: list[Gap] = []
         self._before: dict[int, int] = {}
         """By an event before which numbers are left out: the first of these."""
         self._at: dict[int, datetime | None] = {}
+        number = len(events)
+        if not events or events[-1].event == number:  # as nearly always
+            self._highest = number
+            return
         number = 0
         for event in events:
             if (event.event or 0) > number + 1:
@@ -57,17 +60,11 @@ class Gaps:
         first, at = self._before.pop(number), self._at[number]
         self._found.append(Gap(first, number - 1, list(body.open.values()), at))
 
-    @contextmanager
-    def refused(self, body: Body) -> Generator[None]:
-        """Replay the body within this: what is missing is told instead of what comes of that."""
-        try:
-            yield
-        except NonDeterminismError:
-            self._refuse(body)
-            raise
-        self._refuse(body)
+    def refuse(self, body: Body) -> None:
+        """Raise StoreCorruptError if an event was deleted that a body waited for.
 
-    def _refuse(self, body: Body) -> None:
+        To be called when it has got all events, or does not fit them: that may be why.
+        """
         for number in list(self._before):  # beyond what it has heard of
             self._take(body, number)
         for gap in self._found:

@@ -56,6 +56,11 @@ def in_place_of_the_next(failed: StepCheckpoint, value: str, now: datetime) -> W
     )
 
 
+def may_be_given(last: StepCheckpoint) -> bool:
+    """Whether somebody may have given a step a value: it has waited for its next attempt."""
+    return last.attempt > 1 or last.due_at is not None
+
+
 async def given(store: CheckpointStore, execution_id: str) -> dict[Place, Given]:
     """What is given to the steps of an execution, and was not taken yet."""
     return await _pending(store, execution_id, is_compensation=False)

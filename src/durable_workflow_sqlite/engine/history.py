@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import pairwise
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -42,8 +43,12 @@ def place_in_words(place: Place) -> str:
 
 
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
+_STEP: Final = StepKind.STEP
 _INTENT: Final = StepStatus.INTENT
 _COMPLETED: Final = StepStatus.COMPLETED
+_FAILED: Final = StepStatus.FAILED
+
+_EVENT: Final = attrgetter("event")
 
 
 class StepHistory(msgspec.Struct, gc=False):
@@ -62,9 +67,9 @@ class StepHistory(msgspec.Struct, gc=False):
     def is_in_doubt(self) -> bool:
         """Whether its last attempt was cut off or timed out, and so may have taken effect."""
         last = self.last
-        if last is None or last.kind is not StepKind.STEP:
+        if last is None or last.kind is not _STEP:
             return False
-        return last.status is StepStatus.INTENT or was_cut_off(last) or has_timed_out(last)
+        return last.status is _INTENT or was_cut_off(last) or has_timed_out(last)
 
     @property
     def pauses(self) -> bool:
@@ -72,7 +77,12 @@ class StepHistory(msgspec.Struct, gc=False):
         last, undone = self.last, self.compensation
         if undone is not None:
             return undone.status is _INTENT and undone.due_at is not None
-        return last is not None and last.kind is StepKind.STEP and _is_to_be_tried_again(last)
+        return (
+            last is not None
+            and last.status is _FAILED
+            and last.kind is _STEP
+            and last.due_at is not None
+        )
 
 
 class RecordedHistory:
@@ -92,76 +102,92 @@ class RecordedHistory:
         timers: Iterable[WorkflowTimer] = (),
     ) -> None:
         self.timers = list(timers)
-        self._steps: dict[Place, StepHistory] = {}
-        unnumbered = 0
+        steps: dict[Place, StepHistory] = {}
+        unnumbered = False
         compensations: list[StepCheckpoint] = []
-        self.events: list[StepCheckpoint] = []
-        self.last_completed_at: datetime | None = None
+        events: list[StepCheckpoint] = []
+        last_completed_at: datetime | None = None
         for checkpoint in checkpoints:
-            place = (checkpoint.branch, checkpoint.step_index)
-            if checkpoint.event is not None or _is_unnumbered(checkpoint):
-                self.events.append(checkpoint)
-                unnumbered += checkpoint.event is None
-            at = checkpoint.completed_at
-            if checkpoint.event is not None and (at is None or checkpoint.status is _INTENT):
+            event, at = checkpoint.event, checkpoint.completed_at
+            if at is not None:
+                if event is not None or _is_unnumbered(checkpoint):
+                    events.append(checkpoint)
+                    unnumbered = unnumbered or event is None
+                if last_completed_at is None or at > last_completed_at:
+                    last_completed_at = at
+            if event is not None and (at is None or checkpoint.status is _INTENT):
                 raise _corrupt(checkpoint, "though it has not ended")
-            if at is not None and (self.last_completed_at is None or at > self.last_completed_at):
-                self.last_completed_at = at
             if checkpoint.branch == TIMERS:
                 continue
-            step = self._steps.get(place)
+            place = (checkpoint.branch, checkpoint.step_index)
+            step = steps.get(place)
             if step is None:
-                step = self._steps[place] = StepHistory()
+                step = steps[place] = StepHistory()
             if checkpoint.attempt == 0:
                 step.compensation = checkpoint
                 compensations.append(checkpoint)
                 continue
             before = step.last
-            if checkpoint.attempt != (1 if before is None else before.attempt + 1):
-                missing = 1 if before is None else before.attempt + 1
-                raise _lost(checkpoint, f"is there, and attempt {missing} is not")
-            if before is not None and before.step_name != checkpoint.step_name:
+            number = 1 if before is None else before.attempt + 1
+            if checkpoint.attempt != number:
+                raise _lost(checkpoint, f"is there, and attempt {number} is not")
+            if before is None:
+                step.first = checkpoint
+            elif before.step_name != checkpoint.step_name:
                 raise _lost(checkpoint, f"is named {before.step_name!r} at its attempt before")
-            step.first, step.last = step.first or checkpoint, checkpoint
-            if step.told is None and checkpoint.event is not None:
+            step.last = checkpoint
+            if event is not None and step.told is None:
                 step.told = checkpoint
+        self._steps, self.events, self.last_completed_at = steps, events, last_completed_at
+        self._check_compensations(compensations)
+        if unnumbered:
+            self._number_the_rest()
+            return
+        events.sort(key=_EVENT)
+        if len(set(map(_EVENT, events))) < len(events):
+            twice = next(two for one, two in pairwise(events) if one.event == two.event)
+            raise _corrupt(twice, "and so is another one")
+
+    def _check_compensations(self, compensations: list[StepCheckpoint]) -> None:
         for one in compensations:
             undone = self._steps[one.branch, one.step_index].last
             if undone is None:
                 raise _lost(one, "is there, and the step that it undoes is not")
             if one.step_name.removesuffix(COMPENSATION_SUFFIX) != undone.step_name:
                 raise _lost(one, f"undoes what is named {undone.step_name!r}")
-        self.events.sort(key=_event)
-        if unnumbered:
-            self._number_the_rest()
-        elif len(set(map(_event, self.events))) < len(self.events):
-            twice = next(two for one, two in pairwise(self.events) if one.event == two.event)
-            raise _corrupt(twice, "and so is another one")
 
     def _number_the_rest(self) -> None:
         """A process of an earlier version has written beside ours: the times tell the order."""
-        self.events.sort(key=_completed_at)
+        self.events.sort(key=lambda one: (_completed_at(one), one.event or 0))
         last = 1
         for position, checkpoint in enumerate(self.events):
             if checkpoint.event is None:
                 self.events[position] = msgspec.structs.replace(checkpoint, event=last)
-            last = max(last, _event(self.events[position]))
+            last = max(last, event_of(self.events[position]))
 
     @property
     def last_event(self) -> int:
         """The number of the last event; 0 where there is none."""
-        return max(map(_event, self.events), default=0)
+        return max(map(_EVENT, self.events), default=0)
 
     def paused(self) -> Iterator[StepCheckpoint]:
         """Of what has not been asked for, the attempts that wait for the time of the next one."""
-        for step in self._steps.values():
+        for step in self._unfinished():
             if step.pauses and (last := step.compensation or step.last) is not None:
                 yield last
 
     @property
     def has_given_up(self) -> bool:
         """Whether there is an attempt that was given up before it had begun."""
-        return any(one.last and never_began(one.last) for one in self._steps.values())
+        return any(one.last and never_began(one.last) for one in self._unfinished())
+
+    def _unfinished(self) -> list[StepHistory]:
+        """What has not been asked for, but for the steps that have completed and are not undone."""
+        return [
+            one
+            for one in self._steps.values()
+            if one.last is None or one.last.status is not _COMPLETED or one.compensation is not None
+        ]
 
     def take(self, place: Place) -> StepHistory | None:
         """What is recorded at a place; each place is asked for once, and then forgotten."""
@@ -180,14 +206,10 @@ class RecordedHistory:
         yield from self._steps.items()
 
 
-def _is_to_be_tried_again(attempt: StepCheckpoint) -> bool:
-    return attempt.status is StepStatus.FAILED and attempt.due_at is not None
-
-
 def was_cut_off(checkpoint: StepCheckpoint) -> bool:
     """Whether it is an attempt that had begun, and was cancelled before it had an outcome."""
     return (
-        checkpoint.status is StepStatus.FAILED
+        checkpoint.status is _FAILED
         and checkpoint.event is None
         and checkpoint.error_type == CUT_OFF
         and checkpoint.started_at is not None
@@ -197,8 +219,8 @@ def was_cut_off(checkpoint: StepCheckpoint) -> bool:
 def never_began(checkpoint: StepCheckpoint) -> bool:
     """Whether it is an attempt that was given up before it had begun."""
     return (
-        checkpoint.kind is StepKind.STEP
-        and checkpoint.status is StepStatus.FAILED
+        checkpoint.status is _FAILED
+        and checkpoint.kind is _STEP
         and checkpoint.error_type == CUT_OFF
         and checkpoint.started_at is None
     )
@@ -207,9 +229,9 @@ def never_began(checkpoint: StepCheckpoint) -> bool:
 def has_timed_out(checkpoint: StepCheckpoint) -> bool:
     """Whether it is an attempt of a step that took longer than its timeout."""
     return (
-        checkpoint.status is StepStatus.FAILED
+        checkpoint.status is _FAILED
         and checkpoint.error_type == TIMED_OUT
-        and checkpoint.kind is StepKind.STEP
+        and checkpoint.kind is _STEP
     )
 
 
@@ -252,20 +274,16 @@ def _broken(checkpoint: StepCheckpoint, what_is_wrong: str) -> StoreCorruptError
     )
 
 
-def _event(checkpoint: StepCheckpoint) -> int:
-    return checkpoint.event or 0
-
-
 def _is_unnumbered(checkpoint: StepCheckpoint) -> bool:
     """Whether it is an outcome that an earlier version wrote, which knew no events."""
     if checkpoint.attempt == 0 or checkpoint.event is not None or checkpoint.completed_at is None:
         return False
-    if checkpoint.status is StepStatus.COMPLETED:
+    if checkpoint.status is _COMPLETED:
         return True
     return (
-        checkpoint.status is StepStatus.FAILED
+        checkpoint.status is _FAILED
         and checkpoint.error_type != CUT_OFF
-        and (checkpoint.due_at is None or checkpoint.kind is not StepKind.STEP)
+        and (checkpoint.due_at is None or checkpoint.kind is not _STEP)
         and checkpoint.error_message is not None
     )
 
@@ -285,7 +303,5 @@ def event_of(record: Record) -> int:
 def is_outcome(record: Record) -> bool:
     """Whether it tells what a step, or its compensation, did."""
     return (
-        isinstance(record, StepCheckpoint)
-        and record.kind is StepKind.STEP
-        and record.status is not StepStatus.INTENT
+        isinstance(record, StepCheckpoint) and record.kind is _STEP and record.status is not _INTENT
     )

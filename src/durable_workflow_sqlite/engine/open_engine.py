@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from datetime import timedelta
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -173,7 +172,7 @@ class OpenEngine(Access):
         self.check_open()
         execution = self._new_execution(self._environment, workflow, record, claim, history)
         self.executions[execution.id] = execution
-        execution.outcome.add_done_callback(partial(self._ended, execution))
+        execution.when_left = self._left
         if interruption is not None:
             execution.interrupt(interruption)
         if claim.status_before is not record.status:
@@ -189,8 +188,7 @@ class OpenEngine(Access):
     def _not_launched(self, execution_id: str) -> None:
         self.changes.changed(execution_id)
 
-    def _ended(self, execution: Execution, done: asyncio.Future[Outcome]) -> None:
-        outcome = done.result()
+    def _left(self, execution: Execution, outcome: Outcome) -> None:
         execution.leave_slot()
         if self.executions.get(execution.id) is execution:
             del self.executions[execution.id]

@@ -202,7 +202,8 @@ class Run(HeldSlot):
                 raise
             refusal = error
         else:
-            self._saved(along)
+            if along:
+                self._saved(along)
             return
         await self._save_later((intent, *along), refusal)
 
@@ -253,7 +254,7 @@ class Run(HeldSlot):
         """It is an event now, to be told."""
         pending.checkpoint = outcome
         pending.is_recorded = True
-        self._last_written = max(self._last_written, event_of(outcome))
+        self._last_written = max(self._last_written, outcome.event or 0)
 
     async def finish_compensation(self, outcome: StepCheckpoint) -> None:
         """As `finish_step`; it is not an event."""

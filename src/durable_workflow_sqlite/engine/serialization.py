@@ -141,7 +141,8 @@ def is_itself(value: object, type_: Any) -> bool:
 
 def is_plain(type_: Any) -> bool:
     """Whether no code of a class runs where a value of a type is read."""
-    return type_ is Any or any(type_ is one for one in _PLAIN)
+    # A type with a class of its own may not be one that can be hashed.
+    return type_ is Any or (type(type_) is type and type_ in _PLAIN)
 
 
 def check_type(type_: Any, what: str, name: str) -> None:
@@ -249,5 +250,5 @@ def name_of(type_: Any) -> str:
 
 
 _SAME_IN_JSON: Final = frozenset({str, int, bool})
-_PLAIN: Final = (str, int, bool, float, type(None), list, dict)
+_PLAIN: Final = frozenset({str, int, bool, float, type(None), list, dict})
 _encoder = msgspec.json.Encoder(enc_hook=write_custom)

@@ -20,7 +20,7 @@ from durable_workflow_sqlite.engine.actions import (
     thread_for,
 )
 from durable_workflow_sqlite.engine.clock import later
-from durable_workflow_sqlite.engine.given import Given, given
+from durable_workflow_sqlite.engine.given import Given, given, may_be_given
 from durable_workflow_sqlite.engine.history import has_timed_out, never_began
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.step_notifications import (
@@ -78,7 +78,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
         attempt = last.attempt + 1
         first_started_at = None if call.history.first is None else call.history.first.started_at
         is_in_doubt = call.history.is_in_doubt
-        if last.status is _INTENT and await _take_given(run, call, last):
+        if last.status is _INTENT and may_be_given(last) and await _take_given(run, call, last):
             return
         if call.late:  # it is run again, to be undone
             grace = environment.cancel_grace
@@ -91,8 +91,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
             tell_in_doubt(run, last)
     while True:
         turn = thread = known = None
-        if not is_on_the_loop and late is None:
-            known = None if last is None else await _given(run, call)
+        if not is_on_the_loop and late is None and last is not None and may_be_given(last):
+            known = await _given(run, call)
         if late is None and known is None:
             # Before it is recorded that it begins: what waits for these has not begun.
             if call.limit is not None:
@@ -107,7 +107,11 @@ async def perform_step(run: Run, call: StepCall) -> None:
             else:
                 intent = await _begin_in_turn(run, call, last, intent, turn)
             # From now on, nobody can give a value any more.
-            if last is not None and await _take_given(run, call, intent, known):
+            if (
+                last is not None
+                and may_be_given(last)
+                and await _take_given(run, call, intent, known)
+            ):
                 if thread is not None:
                     thread.leave()
                 return

@@ -8,7 +8,7 @@ what was saved under it since: a fencing token does not tell.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from durable_workflow_sqlite.errors import StoreError
@@ -71,8 +71,13 @@ class Claims:
             raise StoreError(f"cannot tell which workers live: {error}") from error
 
     def insert(
-        self, workflow_execution_id: str, status_before: ExecutionStatus, now: datetime
+        self,
+        workflow_execution_id: str,
+        status_before: ExecutionStatus,
+        now: datetime,
+        serves: Collection[tuple[str, int]] = (),
     ) -> WorkflowClaim | None:
+        """serves: what this worker runs, as far as it may not have said so."""
         token = self._queries.insert_claim(
             self._connection,
             workflow_execution_id=workflow_execution_id,
@@ -81,7 +86,7 @@ class Claims:
         )
         if token is None:
             return None
-        self.membership.tell(now=now)
+        self.membership.tell(serves, now=now)
         return WorkflowClaim(
             workflow_execution_id=workflow_execution_id,
             worker_id=self.worker_id,
@@ -91,10 +96,13 @@ class Claims:
 
     # What is held, as far as it was committed
 
-    def took(self, claims: Iterable[WorkflowClaim]) -> None:
+    def took(
+        self, claims: Collection[WorkflowClaim], serves: Collection[tuple[str, int]] = ()
+    ) -> None:
         for claim in claims:
             self._held[claim.workflow_execution_id] = (claim, ())
-            self.membership.told()
+        if claims:
+            self.membership.told(serves)
 
     def saved(self, claim: WorkflowClaim, records: tuple[Record, ...]) -> None:
         self._held[claim.workflow_execution_id] = (claim, records)

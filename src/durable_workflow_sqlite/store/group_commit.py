@@ -244,6 +244,9 @@ class GroupCommit:
             self._executor = None
 
     def _enter(self) -> asyncio.AbstractEventLoop:
+        loop = events._get_running_loop()
+        if loop is not None and loop is self._loop and not self._closed and self._forks == _forks:
+            return loop
         if self._closed:
             raise StoreError("the store is closed")
         if self._forks != _forks:
@@ -433,13 +436,13 @@ class GroupCommit:
                 raise
 
     def _look_at_files_now_and_then(self, now: float) -> None:
-        if now >= self._look_at_files_at:
+        if self._is_restored or now >= self._look_at_files_at:
             self._check_files()
-            self._look_at_files_at = now + LOOK_AT_FILES_EVERY_S
 
     def _check_files(self) -> None:
         if self._files is not None:
             self._files.check()
+            self._look_at_files_at = monotonic() + LOOK_AT_FILES_EVERY_S
             if self._is_restored:
                 raise self._restored()
 

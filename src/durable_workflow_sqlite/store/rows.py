@@ -183,9 +183,14 @@ def checkpoint_from(row: q.StepCheckpointRow | q.LoadSuspectCheckpointsRow) -> S
             error_message=row.error_message,
             idempotency_key=row.idempotency_key,
             compensate_ref=row.compensate_ref,
-            started_at=optional_text_to_time("started_at", row.started_at),
-            completed_at=optional_text_to_time("completed_at", row.completed_at),
-            due_at=optional_text_to_time("due_at", row.due_at),
+            # Not by `optional_text_to_time`: an execution may have thousands of these.
+            started_at=None
+            if row.started_at is None
+            else text_to_time("started_at", row.started_at),
+            completed_at=None
+            if row.completed_at is None
+            else text_to_time("completed_at", row.completed_at),
+            due_at=None if row.due_at is None else text_to_time("due_at", row.due_at),
             event=row.event,
         )
     except (ValueError, TypeError) as error:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.store.adapter import RowClassAdapter
 from durable_workflow_sqlite.store.queries import ROW_CLASSES, Queries
+
+if TYPE_CHECKING:
+    from aiosql.query_loader import QueryLoader
 
 _PACKAGE = Path(__file__).parents[1]
 _SHIPPED = _PACKAGE / "sql"  # a wheel ships sql/ inside the package; a checkout has it at the root
@@ -18,16 +22,17 @@ MIGRATIONS_DIR: Final = _SQL / "migrations"
 VIEWS_DIR: Final = _SQL / "views"
 QUERIES_DIR: Final = _SQL / "queries"
 
+_NAME: Final = re.compile(r"--\s*name\s*:\s*")
+
 
 @cache
 def load_queries(directory: Path = QUERIES_DIR) -> Queries:
     """The queries of `sql/queries`. They keep no state, so everybody shares one object."""
     # Imported here because it takes longer than the rest of the package.
     from aiosql.queries import Queries as LoadedQueries
-    from aiosql.query_loader import QueryLoader
 
     adapter = cast("Any", RowClassAdapter(ROW_CLASSES))
-    loader = QueryLoader(adapter, record_classes=None, mandatory_parameters=False)
+    loader = _loader(adapter)
     loaded = LoadedQueries(adapter)
     files: dict[str, Path] = {}
     for path in sorted(directory.glob("*.sql")):
@@ -42,3 +47,18 @@ def load_queries(directory: Path = QUERIES_DIR) -> Queries:
     if missing := sorted(name for name in vars(Queries) if name[0] != "_" and name not in files):
         raise StoreError(f"{directory} lacks the queries {', '.join(missing)}")
     return cast("Queries", loaded)
+
+
+def _loader(adapter: Any) -> QueryLoader:
+    from aiosql.query_loader import QueryLoader
+
+    class Loader(QueryLoader):
+        """Takes no comments out: aiosql looks for `/*` at each character, which takes longest."""
+
+        def load_query_data_from_sql(
+            self, sql: str, ns_parts: list[str], fname: Path | str = "<unknown>"
+        ) -> list[Any]:
+            _, *queries = _NAME.split(sql)
+            return [self._make_query_datum(query, ns_parts, (fname, 0)) for query in queries]
+
+    return Loader(adapter, record_classes=None, mandatory_parameters=False)

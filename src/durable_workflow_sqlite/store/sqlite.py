@@ -598,27 +598,24 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
                 f"execution {execution.workflow_execution_id!r} is in queue {execution.queue!r}:"
                 " it can be enqueued, and not begin at once"
             )
-        served = (workflow.workflow_type, workflow.version)
+        serves = [(workflow.workflow_type, workflow.version)]
         self._claims.be_alive()
 
         def create() -> WorkflowClaim | None:
             if not self._insert(new):
                 return None
             claim = self._claims.insert(
-                execution.workflow_execution_id, execution.status, execution.created_at
+                execution.workflow_execution_id, execution.status, execution.created_at, serves
             )
             self._save_all(records, None, [])
             if claim is None:
                 self._hold(execution)
-            else:
-                self._membership.tell([served], now=execution.created_at)
             return claim
 
         claim = await self._commit.write(create)
         if claim is not None:
             self._known_workflows.add(workflow.workflow_id)
-            self._claims.took([claim])
-            self._membership.told([served])
+            self._claims.took([claim], serves)
         return claim
 
     def _hold(self, execution: WorkflowExecution) -> None:
