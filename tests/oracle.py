@@ -225,6 +225,10 @@ value to the step in a back-off, and is not refused.
 """
 
 
+PAUSED, RESUMING = "paused", "resuming"
+"""What is noted once a worker has left what was paused, and before that is resumed."""
+
+
 def mended(journal: Iterable[str]) -> set[str]:
     """The steps that somebody may have had run again by then, or resolved."""
     return {line.removeprefix(MENDING) for line in journal if line.startswith(MENDING)}
@@ -245,6 +249,7 @@ def violations(processes: list[ProcessRun]) -> list[str]:
             for text in _of_a_new_process(one, next_one)
         ),
         *_of_what_ran(processes),
+        *_of_pauses(processes),
     ]
 
 
@@ -464,6 +469,17 @@ def _of_what_ran(processes: list[ProcessRun]) -> Iterator[str]:
         kind, _, name = line.partition(" ")
         if kind in ("run", "undo") and name not in names:
             yield f"{line!r} without a record before it"
+
+
+def _of_pauses(processes: list[ProcessRun]) -> Iterator[str]:
+    """Nothing begins between the two notes, in whatever process."""
+    is_paused = False
+    for process in processes:
+        for line in process.journal:
+            if line in (PAUSED, RESUMING):
+                is_paused = line == PAUSED
+            elif is_paused and line.partition(" ")[0] in ("run", "undo"):
+                yield f"{line!r} began while it was paused"
 
 
 def _of_the_end(end: Snapshot) -> Iterator[str]:

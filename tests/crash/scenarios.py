@@ -30,7 +30,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.crash.harness import EXECUTION, Scenario, run
-from tests.oracle import GIVEN, GIVING, MENDING, RETRYING
+from tests.oracle import GIVEN, GIVING, MENDING, PAUSED, RESUMING, RETRYING
 from tests.processes import Journal, until
 
 A_MOMENT = timedelta(milliseconds=4)
@@ -898,6 +898,36 @@ def cancel_at(
     return Scenario(name, make, drive, ("CANCELLED",), engine=engine or {})
 
 
+async def pause_again_and_again(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """It is paused and resumed, whatever it is at; so is what an earlier process had paused."""
+
+    def begun() -> int:
+        return sum(line.partition(" ")[0] in ("run", "undo") for line in journal.lines)
+
+    async def has_ended() -> bool:
+        return (await engine.load(EXECUTION)).status.is_terminal
+
+    await engine.start(definition, execution_id=EXECUTION)
+    for _ in range(3):
+        try:
+            await engine.pause(EXECUTION, reason="why")
+        except ExecutionFinishedError:
+            break
+        await until(lambda: EXECUTION not in engine._working().executions)
+        if await has_ended():
+            break
+        journal.note(PAUSED)
+        await asyncio.sleep(0.01)
+        before = begun()
+        journal.note(RESUMING)
+        await engine.resume(EXECUTION)
+        while begun() == before and not await has_ended():
+            await asyncio.sleep(0.001)
+    await run(engine, definition, journal)
+
+
 async def run_for_a_moment(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
@@ -914,6 +944,7 @@ SCENARIOS = [
     Scenario("retries", retries, run),
     Scenario("errors that are no exceptions", panics, run, ("FAILED",)),
     Scenario("saga with a failing compensation", saga, run, ("FAILED",)),
+    Scenario("paused and resumed", saga, pause_again_and_again, ("FAILED",)),
     Scenario("a compensation that is retried", saga, run_and_retry, ("FAILED",)),
     Scenario("results of two classes", typed, run, ("FAILED",)),
     Scenario("actions in threads", threads, run, ("FAILED",)),

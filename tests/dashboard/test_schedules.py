@@ -97,7 +97,7 @@ async def test_a_trigger_starts_what_a_worker_runs(file: Path, visit: Open) -> N
     async with an_engine(file, workflows=[approval]) as (_, engine):
         await engine.send_signal(str(execution_id), "approved", "kim")
         assert await engine.result_of(str(execution_id)) == "b approved"
-    assert str(execution_id).removeprefix("<b>") in words(visit().get("/schedules").text)
+    assert str(execution_id)[-20:] in words(visit().get("/schedules").text)
 
 
 def test_what_is_not_there_is_said(file: Path, visit: Open) -> None:
