@@ -229,6 +229,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "count_unfinished": [{}],
     "load_schedule": [{"schedule_name": "full"}, {"schedule_name": "empty"}],
     "load_schedules": [{}],
+    "load_schedule_states": [{}],
     "load_due_schedules": [{"now": "9999-12-31T00:00:00.000000Z"}],
     "load_buffered_schedules": [{}],
     "load_next_fire_at": [{"now": ""}],

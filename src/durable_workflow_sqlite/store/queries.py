@@ -467,6 +467,32 @@ class CountByHourRow(Struct, frozen=True, gc=False):
     cancelled: int
 
 
+class LoadScheduleStatesRow(Struct, frozen=True, gc=False):
+    """What load_schedule_states gives."""
+
+    schedule_name: str
+    state: str
+    workflow_type: str
+    version: int
+    cron: str | None
+    tz: str
+    every_seconds: int | None
+    overlap: str
+    missed: str
+    next_fire_at: str | None
+    last_fired_at: str | None
+    last_execution_id: str | None
+    last_status: str | None
+    unfinished_executions: int
+    last_skipped_at: str | None
+    buffered_at: str | None
+    ends_at: str | None
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
+    trouble: str | None
+
+
 class LoadNamedQueuesRow(Struct, frozen=True, gc=False):
     """What load_named_queues gives."""
 
@@ -1355,6 +1381,10 @@ class Queries(Protocol):
         """How many deadlines before a time no worker has noticed, counted no further than to a
         limit. Those of what is paused wait for a person.
         """
+        ...
+
+    def load_schedule_states(self, connection: sqlite3.Connection) -> list[LoadScheduleStatesRow]:
+        """The schedules as people see them, by name."""
         ...
 
     def load_named_queues(self, connection: sqlite3.Connection) -> list[LoadNamedQueuesRow]:
@@ -2516,6 +2546,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_problems": LoadProblemsRow,
     "load_fresh_failures": LoadFreshFailuresRow,
     "count_by_hour": CountByHourRow,
+    "load_schedule_states": LoadScheduleStatesRow,
     "load_named_queues": LoadNamedQueuesRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
