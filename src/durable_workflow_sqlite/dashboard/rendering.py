@@ -29,6 +29,7 @@ NAVIGATION: Final = (
     ("overview", "", "Overview"),
     ("executions", "executions", "Executions"),
     ("workers", "workers", "Workers"),
+    ("schedules", "schedules", "Schedules"),
 )
 """The pages that every page leads to: name, address and words. A page of its own joins here."""
 
