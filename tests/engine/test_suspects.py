@@ -256,7 +256,7 @@ def waits_by_its_records(file: Path, name: str) -> bool:
     return found == [(1,)]
 
 
-async def until_it_backs_off(file: Path, flow: WorkflowDefinition[Any]) -> None:
+async def until_it_backs_off(file: Path, flow: WorkflowDefinition[[], Any]) -> None:
     """The first process: it dies when something waits for its next attempt."""
     async with an_engine(file) as (_, engine):
         await engine.start(flow, execution_id="one")
@@ -265,7 +265,7 @@ async def until_it_backs_off(file: Path, flow: WorkflowDefinition[Any]) -> None:
         die()
 
 
-async def until_it_waits_again(file: Path, flow: WorkflowDefinition[Any]) -> None:
+async def until_it_waits_again(file: Path, flow: WorkflowDefinition[[], Any]) -> None:
     """The next one: it dies when that waits by its records alone."""
     async with an_engine(file, workflows=[flow], max_recoveries=0):
         await until(lambda: waits_by_its_records(file, "one"))
