@@ -307,13 +307,14 @@ class OpenEngine(Access):
 
     async def _close(self, grace: timedelta) -> None:
         marking = asyncio.create_task(self._mark_as_stopping())
-        await self.schedules.close()
+        closing = asyncio.create_task(self.schedules.close())
         waiting = await self.dispatcher.close()
         running = list(self.executions.values())
         if running:
             await _stop(running, grace)
         await self.changes.close()
         await marking
+        await closing
         await self.dispatcher.until_all_released()
         stopped = [one.claim for one in running if _is_stopped(one.outcome.result())]
         await self.release([*waiting, *stopped])
