@@ -49,6 +49,7 @@ PRODUCED_BY: Final = (
     "test_the_log_says_at_debug_that_one_is_parked",
     "test_an_outcome_that_is_missing_stops_the_worker",
     "test_one_that_is_not_registered_is_not_claimed_and_is_reported",
+    "test_every_command_says_what_is_paused_since_when_by_whom_and_why",
     "test_a_dead_worker_with_claims_is_shown_as_dead",
     "test_who_lives_without_the_version_that_waits_is_said_with_the_command",
     "test_a_queue_is_a_warning_where_all_slots_are_in_use_for_long",

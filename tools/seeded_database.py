@@ -229,11 +229,14 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "count_unfinished": [{}],
     "load_schedule": [{"schedule_name": "full"}, {"schedule_name": "empty"}],
     "load_schedules": [{}],
+    "load_schedule_states": [{}],
     "load_due_schedules": [{"now": "9999-12-31T00:00:00.000000Z"}],
     "load_buffered_schedules": [{}],
     "load_next_fire_at": [{"now": ""}],
     "load_unfinished_of_schedule": [{"schedule_name": "awake"}],
     "load_pauses": [{}],
+    "pick_paused": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
+    "load_paused": [{"row_limit": 99}],
     "load_attempt_workers": [{"workflow_execution_id": "undoing 7"}],
 }
 
@@ -509,7 +512,8 @@ def _add_pauses(connection: sqlite3.Connection) -> None:
             (scope, name, reason),
         )
     connection.execute(
-        "update workflow_executions set paused_at = ? where workflow_execution_id = 'asleep'",
+        "update workflow_executions set paused_at = ?"
+        " where workflow_execution_id in ('asleep', 'undoing 8')",
         (NOON_TEXT,),
     )
 

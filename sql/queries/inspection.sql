@@ -182,6 +182,47 @@ where
 order by execution.created_at desc, execution.rowid desc
 limit :row_limit;
 
+-- name: pick_paused
+-- As pick_newest, but only executions that are paused themselves, by an index that has
+-- no others. All else that is asked for is looked at in these, one after the other.
+-- :statuses text null
+-- :workflow_type text null
+-- :version integer null
+-- :id_from text null
+-- :id_before text null
+-- :created_from text
+-- :before_time text
+-- :before_rowid integer
+-- :row_limit integer
+-- =row_number integer
+select
+    execution.rowid as row_number,
+    execution.workflow_execution_id,
+    execution.created_at
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    execution.paused_at is not null
+    and +execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and (
+        :statuses is null
+        or +execution.status in (select value from json_each(:statuses))
+    )
+    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (:version is null or workflow.version = :version)
+    and (
+        :id_from is null
+        or (
+            +execution.workflow_execution_id >= :id_from
+            and +execution.workflow_execution_id < :id_before
+        )
+    )
+    and execution.created_at >= :created_from
+    and (execution.created_at, execution.rowid) < (:before_time, :before_rowid)
+order by execution.created_at desc, execution.rowid desc
+limit :row_limit;
+
 -- name: pick_among
 -- As pick_newest, but only executions of one kind, by an index that holds no others:
 -- 'blocked', 'not undone' (a compensation failed for good), 'tagged', or 'in range',
@@ -804,6 +845,39 @@ limit :row_limit;
 -- =total integer
 select count(*) as total
 from workflow_blocked;
+
+-- name: load_paused
+-- Executions that are paused themselves, those that were started first.
+-- @scan workflow_executions: an index that holds only those, and its first entries
+-- :row_limit integer
+-- =workflow_type text null
+-- =paused_at text
+select
+    execution.workflow_execution_id,
+    workflow.workflow_type,
+    execution.status,
+    execution.paused_at,
+    execution.paused_by,
+    execution.paused_reason,
+    execution.ttl_expires_at
+from workflow_executions as execution
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    execution.paused_at is not null
+    and +execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+order by execution.created_at
+limit :row_limit;
+
+-- name: count_paused$
+-- How many executions are paused themselves.
+-- @scan workflow_executions: an index that holds only those
+-- =total integer
+select count(*) as total
+from workflow_executions
+where
+    paused_at is not null
+    and +status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: load_taken_over
 -- Executions that dead workers may have died of at least :least times, with no progress

@@ -48,7 +48,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     act: does it, and returns what to say of it. Raises DurableWorkflowError or ValueError if it
         cannot be done.
     name, done: as in "would retry 3 executions", "retried 3".
-    statuses: of those that it is for, where no status is given. is_for_blocked: only for those.
+    statuses: of those that it is for, where no status is given. is_for_blocked, is_for_paused: only
+        for those.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     act: Callable[[Client, str], Awaitable[str]]
     statuses: Sequence[str] = ()
     is_for_blocked: bool = False
+    is_for_paused: bool = False
 
 
 class Ids:
@@ -164,6 +166,7 @@ def selection_of(
     statuses: Sequence[str],
     *,
     only_blocked: bool = False,
+    only_paused: bool = False,
 ) -> Selection:
     """What an action is done to. `statuses`: where neither one nor a state is chosen.
 
@@ -171,7 +174,10 @@ def selection_of(
     """
     if only_blocked:
         chosen = msgspec.structs.replace(chosen, is_blocked=True)
+    if only_paused:
+        chosen = msgspec.structs.replace(chosen, is_paused=True)
     by_state = chosen.is_blocked or chosen.in_trouble or chosen.is_not_undone
+    by_state = by_state or only_paused
     return chosen.selection(reader, now, () if by_state else statuses)
 
 

@@ -45,6 +45,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     in_trouble: bool = False
     is_blocked: bool = False
     is_not_undone: bool = False
+    is_paused: bool = False
     tags: tuple[str, ...] = ()
     is_all: bool = False
 
@@ -98,6 +99,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
             in_trouble=self.in_trouble,
             is_blocked=self.is_blocked,
             is_not_undone=self.is_not_undone,
+            is_paused=self.is_paused,
             error=self.error,
             step=self.step,
             inputs=tuple(map(InputFilter.from_text, self.inputs)),

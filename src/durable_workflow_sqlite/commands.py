@@ -13,6 +13,7 @@ from durable_workflow_sqlite.engine.audit import details_of
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.deleted_rows import follow_a_step
 from durable_workflow_sqlite.engine.enqueuing import RERUN
+from durable_workflow_sqlite.engine.mending import is_about_records
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.errors import (
@@ -22,6 +23,7 @@ from durable_workflow_sqlite.errors import (
     SerializationError,
 )
 from durable_workflow_sqlite.reading.executions import ExecutionDetails
+from durable_workflow_sqlite.reading.pauses import says
 from durable_workflow_sqlite.records import (
     DELETED_ROWS,
     TERMINAL_STATUSES,
@@ -30,6 +32,7 @@ from durable_workflow_sqlite.records import (
 )
 
 GOING_ON: Final = ("PENDING", "RUNNING", "SUSPENDED")
+UNFINISHED: Final = (*GOING_ON, "COMPENSATING")
 OVER: Final = tuple(sorted(TERMINAL_STATUSES))
 
 
@@ -89,17 +92,22 @@ def cancel(file: Path, *, by: str | None = None) -> Command:
     """Ask executions to stop. by: who asks, for the audit log; so for the others."""
 
     async def ask(client: Client, execution_id: str) -> str:
-        was_blocked = (await client.load(execution_id)).blocked_reason is not None
+        before = await client.load(execution_id)
+        was_blocked = before.blocked_reason is not None
         match await client.cancel(execution_id, by=by):
             case Cancellation.ENDED:
                 return f"{execution_id} is CANCELLED: there was nothing to undo"
             case Cancellation.ASKED:
                 is_blocked = (await client.load(execution_id)).blocked_reason is not None
                 unblocked = ", and unblocked it" if was_blocked and not is_blocked else ""
-                then = f"; when `{command('unblock', file, execution_id)}` lets it go on,"
+                when = ";"
+                if is_blocked:
+                    when = f"; when `{command('unblock', file, execution_id)}` lets it go on,"
+                elif needs_code_that_fits(before.trouble) or is_about_records(before.trouble):
+                    when = f"; when `{command('show', file, execution_id)}` shows no trouble,"
                 return (
-                    f"asked {execution_id} to cancel{unblocked}{then if is_blocked else ';'} a"
-                    " worker undoes what it did and ends it"
+                    f"asked {execution_id} to cancel{unblocked}{when} a worker undoes what it did"
+                    " and ends it"
                 )
             case Cancellation.REFUSED:
                 pass
@@ -108,6 +116,8 @@ def cancel(file: Path, *, by: str | None = None) -> Command:
             why = f"it has just ended {found.status}"
         elif found.status is ExecutionStatus.COMPENSATING:
             why = "it is already being undone"
+            if found.paused_at is not None:
+                why += f", and is paused; `{command('resume', file, execution_id)}` continues it"
             if was_blocked:
                 why += f", and is blocked; `{command('unblock', file, execution_id)}` continues it"
         elif needs_code_that_fits(found.trouble):
@@ -185,6 +195,39 @@ def how_to_unblock(file: Path, details: ExecutionDetails) -> str:
             f" perhaps do again what they did: {without}"
         )
     return f"find out why and correct that, then {unblock}"
+
+
+def pause(file: Path, *, reason: str | None = None, by: str | None = None) -> Command:
+    """Pause executions. reason: why, for people."""
+
+    async def ask(client: Client, execution_id: str) -> str:
+        is_new = await client.pause(execution_id, reason=reason, by=by)
+        if is_new:
+            resume = command("resume", file, execution_id)
+            return (
+                f"{execution_id} is paused: a step that runs ends, and no other begins until"
+                f" `{resume}`"
+            )
+        found = await client.load(execution_id)
+        since = says(found.paused_at, found.paused_by, found.paused_reason)
+        return f"{execution_id} was paused already, {since}"
+
+    return Command(name="pause", done="paused", act=ask, statuses=UNFINISHED)
+
+
+def resume(file: Path, *, by: str | None = None) -> Command:
+    """Resume executions that are paused themselves."""
+
+    async def ask(client: Client, execution_id: str) -> str:
+        if not await client.resume(execution_id, by=by):
+            raise ExecutionConflictError(
+                f"execution {execution_id!r} is not paused itself; see"
+                f" `{command('show', file, execution_id)}`",
+                workflow_execution_id=execution_id,
+            )
+        return f"{execution_id} is resumed, and continues when a worker claims it"
+
+    return Command(name="resume", done="resumed", act=ask, is_for_paused=True)
 
 
 def unblock(file: Path, *, without_rows: bool = False, by: str | None = None) -> Command:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from durable_workflow_sqlite import (
+    Cancellation,
     DurableEngine,
     ExecutionBlockedError,
     ExecutionConflictError,
@@ -405,6 +406,47 @@ def test_without_a_row_before_an_open_wait_it_goes_on_from_that_wait(
         assert sorted(journal.lines) == sorted([*DONE, "ship"])
 
 
+def test_without_the_first_row_what_a_person_undoes_lets_it_begin_again_or_end(
+    file: Path, journal: Journal
+) -> None:
+    asyncio.run(begin(file))
+    with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+        dba.execute("delete from step_checkpoints where step_name = 'reserve'")
+
+    async def until_in_trouble(engine: DurableEngine) -> None:
+        with pytest.raises(StoreCorruptError, match=r"lacks event 1.*`retry --from` the first"):
+            await asyncio.wait_for(engine.handle("one").result(), 30)
+
+    async def main() -> None:
+        async with an_engine(file, workflows=[order]) as (store, engine):
+            assert await engine.unblock("one", without_rows=True)
+            await until_in_trouble(engine)
+            for step in ("charge", "pack", "ship"):
+                with pytest.raises(ExecutionConflictError, match=rf"'{step}'.*acknowledge --step"):
+                    await engine.retry("one", from_step="charge")
+                assert await engine.acknowledge("one", step=step) == 1
+                await until_in_trouble(engine)
+                with pytest.raises(ExecutionConflictError, match="has undone"):
+                    await engine.acknowledge("one", step=step)
+            # What needs no undoing has nothing to acknowledge.
+            with pytest.raises(ExecutionConflictError, match="nothing to acknowledge"):
+                await engine.acknowledge("one", step="flaky")
+        async with an_engine(file) as (store, client):
+            first, second = sorted(
+                (one for one in await store.load_checkpoints("one") if one.event in (2, 3)),
+                key=lambda one: one.event or 0,
+            )
+            with pytest.raises(ExecutionConflictError, match="event 1 before it is missing"):
+                await client.retry("one", from_step=second.step_name)
+            await client.retry("one", from_step=first.step_name)
+            assert await store.load_checkpoints("one") == []
+            assert await client.cancel("one") is Cancellation.ENDED
+
+    asyncio.run(main())
+    assert sorted(journal.lines) == sorted(DONE)
+    assert "unblocked" not in check_up(file)
+
+
 def test_no_step_before_the_first_one_is_offered(file: Path, journal: Journal) -> None:
     asyncio.run(begin(file))
     with closing(sqlite3.connect(file, isolation_level=None)) as dba:
@@ -417,6 +459,19 @@ def test_no_step_before_the_first_one_is_offered(file: Path, journal: Journal) -
             for text in (refusal, timeline.hint(details, file) or ""):
                 assert ("a step before them" in text) == is_offered, text
                 assert "--without-rows" in text
+
+
+def test_a_cancel_says_that_trouble_about_the_rows_comes_first(
+    file: Path, journal: Journal
+) -> None:
+    asyncio.run(begin(file))
+    for trouble, is_first in (("StoreCorruptError: lacks event 1", True), (None, False)):
+        with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+            dba.execute("delete from workflow_signals")
+            dba.execute("update workflow_executions set trouble = ?", (trouble,))
+        said = run_command("cancel", "--yes", file, "one", env=dict(os.environ)).stdout
+        assert "asked one to cancel" in said
+        assert ("shows no trouble, a worker undoes" in said) == is_first, said
 
 
 def check_up(file: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionHandle,
+    NewSignal,
     NonDeterministicCallError,
     Queue,
     SqliteCheckpointStore,
@@ -31,6 +33,8 @@ async def first_state(engine: DurableEngine) -> None:
         break
 
 
+NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
+
 ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
     "open": lambda engine: engine.open(),
     "dispose": lambda engine: engine.dispose(),
@@ -39,6 +43,9 @@ ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
     "enqueue": lambda engine: engine.enqueue(other),
     "load": lambda engine: engine.load("there"),
     "send_signal": lambda engine: engine.send_signal("there", "news"),
+    "signal_or_start": lambda engine: engine.signal_or_start(
+        other, execution_id="there", signal=NewSignal("news")
+    ),
     "cancel": lambda engine: engine.cancel("there"),
     "observe": first_state,
     "result_of": lambda engine: engine.result_of("there"),
@@ -50,6 +57,22 @@ ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
     "resolve": lambda engine: engine.resolve("there", "go"),
     "rerun": lambda engine: engine.rerun("there"),
     "recover": lambda engine: engine.recover(),
+    "pause": lambda engine: engine.pause("there"),
+    "pause_workflow": lambda engine: engine.pause_workflow("other"),
+    "pause_all": lambda engine: engine.pause_all(),
+    "pauses": lambda engine: engine.pauses(),
+    "resume": lambda engine: engine.resume("there"),
+    "resume_workflow": lambda engine: engine.resume_workflow("other"),
+    "resume_all": lambda engine: engine.resume_all(),
+    "schedule": lambda engine: engine.schedule("daily", other, cron="0 3 * * *"),
+    "load_schedule": lambda engine: engine.load_schedule("daily"),
+    "load_schedules": lambda engine: engine.load_schedules(),
+    "next_times": lambda engine: engine.next_times("daily"),
+    "pause_schedule": lambda engine: engine.pause_schedule("daily"),
+    "resume_schedule": lambda engine: engine.resume_schedule("daily"),
+    "trigger": lambda engine: engine.trigger("daily"),
+    "backfill": lambda engine: engine.backfill("daily", NOON, NOON),
+    "unschedule": lambda engine: engine.unschedule("daily"),
 }
 
 ASKED_OF_A_HANDLE: dict[str, Callable[[ExecutionHandle[Any]], Awaitable[Any]]] = {

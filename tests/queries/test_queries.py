@@ -317,6 +317,7 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         "count_undoing",
         "count_taken_over",
         "count_failed_since",
+        "count_paused",
         "count_overdue_timers",
     ):
         arguments = {

@@ -28,7 +28,7 @@ class OnDatabase(TyperCommand):
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         if ctx.resilient_parsing or given.get("help"):
             return super().parse_args(ctx, args)
-        before = None if ctx.parent is None else ctx.parent.params.get("db")
+        before = ctx.find_root().params.get("db")
         db, first = (one if isinstance(one, str) else None for one in map(given.get, _WORDS))
         db = before if db is None else db
         try:
@@ -232,6 +232,9 @@ def _chosen(
     is_not_undone: Annotated[
         bool,
         typer.Option("--not-undone", help="executions with a compensation that failed for good"),
+    ] = False,
+    is_paused: Annotated[
+        bool, typer.Option("--paused", help="executions that are paused themselves")
     ] = False,
     tags: Tags = None,
     ended_before: Annotated[

@@ -58,7 +58,15 @@ def perform(file: Path, wanted: Command, ids: Sequence[str], chosen: Chosen, how
     """
     with Ids() as found:
         with open_reader(file) as reader:
-            collect(found, reader, ids, chosen, wanted.statuses, only_blocked=wanted.is_for_blocked)
+            collect(
+                found,
+                reader,
+                ids,
+                chosen,
+                wanted.statuses,
+                only_blocked=wanted.is_for_blocked,
+                only_paused=wanted.is_for_paused,
+            )
             if not is_wanted(found, reader, wanted.name, how, is_named=bool(ids)):
                 return
         if len(ids) == 1 and ids[0] != FROM_PIPE:
@@ -85,6 +93,7 @@ def collect(
     statuses: Sequence[str],
     *,
     only_blocked: bool = False,
+    only_paused: bool = False,
 ) -> None:
     """Find the ids that are named, or chosen. `statuses`: of the chosen, where none is given.
 
@@ -105,7 +114,12 @@ def collect(
         found.add(dict.fromkeys(ids))
     else:
         selection = selection_of(
-            reader, chosen, datetime.now(UTC), statuses, only_blocked=only_blocked
+            reader,
+            chosen,
+            datetime.now(UTC),
+            statuses,
+            only_blocked=only_blocked,
+            only_paused=only_paused,
         )
         for some in reader.execution_ids(selection):
             found.add(some)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli import output, tables, timeline
+from durable_workflow_sqlite.cli import paused as paused_things
 from durable_workflow_sqlite.cli import problems as problem_groups
 from durable_workflow_sqlite.cli import workers as worker_tables
 from durable_workflow_sqlite.cli.arguments import AsJson, form_of, on_database
@@ -31,6 +32,7 @@ from durable_workflow_sqlite.reading.executions import (
 )
 from durable_workflow_sqlite.reading.findings import Finding, Level
 from durable_workflow_sqlite.reading.overview import Overview, Problem
+from durable_workflow_sqlite.reading.pauses import Paused
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import QueueState, Workers, WorkerState
@@ -49,6 +51,7 @@ class _Status(msgspec.Struct, frozen=True):
     disk: Finding
     workers: tuple[WorkerState, ...]
     queues: tuple[QueueState, ...]
+    paused: Paused
 
     @property
     def all_workers(self) -> Workers:
@@ -66,6 +69,7 @@ def _look(reader: Reader, now: datetime) -> _Status:
         reader.disk(),
         found.workers,
         found.queues,
+        reader.paused(limit=SHOWN),
     )
 
 
@@ -408,6 +412,7 @@ def _left_as_they_are(found: _Status, file: Path, now: datetime) -> Iterator[Ren
                 for one in overview.blocked
             ),
         )
+    yield from paused_things.as_tables(found.paused, file, now)
     if found.problems:
         yield problem_groups.as_table(found.problems, file, now)
     if overview.in_trouble:
@@ -478,6 +483,7 @@ def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[tables
             ]
     for one in found.overview.blocked:
         yield ["blocked", one.id, one.workflow_type, one.status, one.blocked_reason]
+    yield from paused_things.as_lines(found.paused)
     for left in found.overview.in_trouble:
         since = left.trouble_since
         yield [

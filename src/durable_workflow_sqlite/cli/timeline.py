@@ -19,6 +19,7 @@ from durable_workflow_sqlite.reading.executions import (
     StepAttempt,
     is_undone_by_hand,
 )
+from durable_workflow_sqlite.reading.pauses import EXECUTION, name_of, says
 from durable_workflow_sqlite.reading.worker_findings import how_to_wake, unknown
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import (
@@ -26,6 +27,7 @@ from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     DELETED_ROWS,
     TERMINAL_STATUSES,
+    PauseScope,
 )
 
 WIDE, NOT_NARROW = 106, 94
@@ -42,6 +44,19 @@ def standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False)
 
     briefly: where the whole of its trouble stands elsewhere.
     """
+    if summary.paused_scope is not None:
+        return f"paused: {pause_of(summary)}"
+    return _standing(summary, now, briefly=briefly)
+
+
+def pause_of(summary: ExecutionSummary) -> str:
+    """What holds it, since when, by whom and why."""
+    scope = summary.paused_scope or EXECUTION
+    whole = "" if scope == EXECUTION else f"{name_of(scope, summary.workflow_type)} "
+    return whole + says(summary.paused_at, summary.paused_by, summary.paused_reason)
+
+
+def _standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False) -> str:
     if summary.blocked_reason is not None:
         return f"blocked: {summary.blocked_reason}"
     if summary.trouble is not None:
@@ -145,6 +160,8 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
             "to continue it: correct the unreadable columns by hand (`doctor` says how to write"
             " a time), and restart the workers"
         )
+    if summary.paused_scope is not None:
+        return f"to let it go on: {how_to_resume(summary, file)}"
     if details.claim is not None and details.claim.stopped_process is not None:
         words = how_to_wake(details.claim.stopped_process).replace("`", "")
         return f"its worker is stopped: {words}"
@@ -191,6 +208,15 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         name = summary.waiting_for.removeprefix("signal ")
         return f"to continue it: {command('signal', file, summary.id, name)} [JSON]"
     return None
+
+
+def how_to_resume(summary: ExecutionSummary, file: Path) -> str:
+    """The command that ends the pause that holds it."""
+    if summary.paused_scope == PauseScope.ALL:
+        return command("resume", file, "--all")
+    if summary.paused_scope == PauseScope.WORKFLOW:
+        return command("resume", file, "--workflow", summary.workflow_type or "?")
+    return command("resume", file, summary.id)
 
 
 def _out_of_trouble(details: ExecutionDetails, trouble: str, file: Path) -> str:
@@ -246,6 +272,8 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
         yield ["execution", name, getattr(details, name)]
     for name in ("priority", "available_at"):
         yield ["execution", name, getattr(details, name)]
+    for name in ("paused_at", "paused_by", "paused_reason", "paused_scope"):
+        yield ["execution", name, getattr(summary, name)]
     if details.claim is not None:
         alive = "alive" if details.claim.is_alive else "dead"
         if details.claim.stopped_process is not None:
@@ -303,13 +331,17 @@ def _head(details: ExecutionDetails, living_workers: int, now: datetime) -> Rend
     if details.is_not_undone:
         names = ", ".join(one.step_name for one in details.compensations if one.status == "FAILED")
         facts.append(("NOT UNDONE", Text(output.printable(names), "bold red")))
+    if summary.paused_scope is not None:
+        facts.append(("PAUSED", Text(output.printable(pause_of(summary)), "bold yellow")))
+        if details.ttl_expires_at is not None and details.ttl_expires_at <= now:
+            facts.append(("", "its time to live is over: it is undone once it is resumed"))
     if summary.trouble is not None:
         facts.append(("in trouble", Text(output.printable(summary.trouble), "bold red")))
         facts.append(("", f"since {_moment(summary.trouble_since, now)}"))
     elif summary.blocked_reason is not None:
         facts.append(("blocked", Text(output.printable(summary.blocked_reason), "bold red")))
     elif summary.waiting_for is not None:
-        facts.append(("waits for", standing(summary, now)))
+        facts.append(("waits for", _standing(summary, now)))
     if _is_to_cancel(details):
         is_unfit = commands.needs_code_that_fits(summary.trouble)
         what = "a worker can undo it only with code that fits its history"

@@ -96,7 +96,7 @@ def queue_table(workers: Workers, now: datetime) -> RenderableType:
     """What there is to do of each workflow."""
     return tables.make_table(
         "queue",
-        ["workflow", "due", "the first since", "running", "waiting", "left", "workers"],
+        ["workflow", "due", "the first since", "running", "waiting", "paused", "left", "workers"],
         [
             [
                 one.name,
@@ -104,6 +104,7 @@ def queue_table(workers: Workers, now: datetime) -> RenderableType:
                 output.ago(one.due_since, now),
                 one.running or "",
                 one.waiting or "",
+                one.paused or "",
                 one.in_trouble + one.blocked or "",
                 one.living_workers if one.living_workers else Text("0", "bold red"),
             ]
@@ -134,6 +135,7 @@ def _queue_cells(one: QueueState) -> list[tables.Cell]:
         one.in_trouble,
         one.blocked,
         one.living_workers,
+        one.paused,
     ]
 
 

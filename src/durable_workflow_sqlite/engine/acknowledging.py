@@ -14,6 +14,8 @@ from durable_workflow_sqlite.engine.history import RecordedHistory, StepHistory
 from durable_workflow_sqlite.engine.mending import (
     Change,
     as_open,
+    is_about_records,
+    may_need_undoing,
     mend,
     refused,
     to_whoever_left_it,
@@ -21,11 +23,12 @@ from durable_workflow_sqlite.engine.mending import (
 from durable_workflow_sqlite.engine.step_names import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.errors import ExecutionConflictError, StoreCorruptError
 from durable_workflow_sqlite.records import (
+    COMPENSATION_SUFFIX,
     AuditEntry,
-    ExecutionStatus,
     StepCheckpoint,
     StepStatus,
     TakenExecution,
+    WorkflowExecution,
 )
 
 ACT = "acknowledge"
@@ -67,7 +70,7 @@ async def acknowledge_step(
             )
         history = RecordedHistory(seen.checkpoints, seen.pending_timers)
         _, found = find_step(execution_id, history, step)
-        undoing = _to_be_undone(execution_id, record.status, found)
+        undoing = _to_be_undone(record, found)
         assert found.last is not None
         undone = msgspec.structs.replace(
             undoing,
@@ -90,15 +93,30 @@ async def acknowledge_step(
     return 1
 
 
-def _to_be_undone(execution_id: str, status: ExecutionStatus, step: StepHistory) -> StepCheckpoint:
-    """The compensation that is not done. Raises ExecutionConflictError if there is none."""
+def _to_be_undone(execution: WorkflowExecution, step: StepHistory) -> StepCheckpoint:
+    """The compensation that is not done. Raises ExecutionConflictError if there is none.
+
+    No worker can begin one if the records of the execution do not fit its code.
+    """
     last, undoing = step.last, step.compensation
+    execution_id = execution.workflow_execution_id
     assert last is not None
+    if undoing is None and is_about_records(execution.trouble) and may_need_undoing(step):
+        return StepCheckpoint(
+            workflow_execution_id=execution_id,
+            branch=last.branch,
+            step_index=last.step_index,
+            attempt=0,
+            step_name=last.step_name + COMPENSATION_SUFFIX,
+            status=StepStatus.INTENT,
+            error_message="a person has undone it; no worker had begun to",
+            compensate_ref=last.compensate_ref,
+        )
     if undoing is None:
         raise refused(
             execution_id,
-            f"is {status}, and no compensation of {in_words(last)} has begun: there is nothing to"
-            " acknowledge",
+            f"is {execution.status}, and no compensation of {in_words(last)} has begun: there is"
+            " nothing to acknowledge",
         )
     if undoing.status is StepStatus.COMPENSATED:
         raise refused(execution_id, f"has undone {in_words(last)} already")

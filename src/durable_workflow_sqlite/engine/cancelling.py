@@ -15,6 +15,7 @@ from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.mending import (
     Change,
     as_open,
+    is_about_records,
     may_need_undoing,
     mend,
     missing_events,
@@ -26,7 +27,6 @@ from durable_workflow_sqlite.engine.step_records import cut_off, no_next_attempt
 from durable_workflow_sqlite.engine.wait_records import given_up
 from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
-    NonDeterminismError,
     StoreCorruptError,
 )
 from durable_workflow_sqlite.records import (
@@ -40,9 +40,6 @@ from durable_workflow_sqlite.records import (
     WorkflowExecution,
     WorkflowSignal,
 )
-
-_ABOUT_RECORDS: Final = (StoreCorruptError.__qualname__, NonDeterminismError.__qualname__)
-"""Errors that a deleted row may cause."""
 
 _NOT_PAUSED: Final[dict[str, Any]] = {
     "paused_at": None,
@@ -108,8 +105,8 @@ async def _without_a_worker(
 def _is_stopped(record: WorkflowExecution) -> bool:
     """Whether no worker goes on with it until somebody has done something about it."""
     # Where rows may be missing, nobody knows what is to be undone.
-    is_in_doubt = (record.trouble or "").startswith(_ABOUT_RECORDS)
-    return record.blocked_reason is not None or (record.trouble is not None and not is_in_doubt)
+    is_left = record.trouble is not None and not is_about_records(record.trouble)
+    return record.blocked_reason is not None or is_left
 
 
 def _has_left_nothing(seen: TakenExecution, history: RecordedHistory) -> bool:

@@ -54,6 +54,8 @@ class Claiming:
         """Of these, what is paused and is just being released."""
         self._held_back: set[str] = set()
         """Of these, what is due and is paused."""
+        self._tried: dict[str, bool] = {}
+        """What is being claimed: whether it was perhaps resumed meanwhile."""
 
     # Before the claim
 
@@ -76,11 +78,14 @@ class Claiming:
         held_back, self._held_back = self._held_back, set()
         for execution_id in held_back:
             self._foreground[execution_id] = self._clock.now()
+        self._tried = dict.fromkeys(self._tried, True)
 
     def signalled(self, execution_id: str) -> bool:
         """A signal has come for an execution; whether it is claimed, and not launched yet."""
         if execution_id in self._foreground:
             self._foreground[execution_id] = self._clock.now()
+        if execution_id in self._tried:
+            self._tried[execution_id] = True
         return execution_id in self._held
 
     def foreground_times(self) -> list[datetime]:
@@ -162,11 +167,22 @@ class Claiming:
     async def take_one(self, execution_id: str) -> list[WorkflowClaim]:
         """This one, room or not; nothing if others have it, or if it is paused."""
         self._held_back.discard(execution_id)
-        claims = await self._taken(lambda: self._claim_one(execution_id))
-        if claims or not await self._is_paused_here(execution_id):
-            return claims
-        self._foreground[execution_id] = None
-        self._held_back.add(execution_id)
+        self._tried[execution_id] = False
+        try:
+            for _ in range(2):
+                claims = await self._taken(lambda: self._claim_one(execution_id))
+                if claims:
+                    return claims
+                if await self._is_paused_here(execution_id):
+                    self._held_back.add(execution_id)
+                    self._foreground[execution_id] = None
+                    if self._tried.get(execution_id, True):
+                        self._foreground[execution_id] = self._clock.now()
+                        self._look()
+                    return []
+                # Others have it, or it was resumed since: then the second try claims it.
+        finally:
+            self._tried.pop(execution_id, None)
         return []
 
     async def _is_paused_here(self, execution_id: str) -> bool:

@@ -16,16 +16,16 @@ from durable_workflow_sqlite.engine import (
     enqueuing,
     observing,
     resolving,
-    signalling,
     starting,
 )
 from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_function
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.new_signals import NewSignal
-from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
+from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.pausing_client import PausingClient
 from durable_workflow_sqlite.engine.scheduling_client import SchedulingClient
+from durable_workflow_sqlite.engine.signalling_client import SignallingClient
 from durable_workflow_sqlite.engine.startable import Startable
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry, check_workflow
@@ -42,7 +42,7 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class Client(PausingClient, SchedulingClient):
+class Client(PausingClient, SchedulingClient, SignallingClient):
     """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
 
     Creating a client costs nothing: it reads and recovers nothing, and needs no closing. Use it in
@@ -125,7 +125,10 @@ class Client(PausingClient, SchedulingClient):
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
         """A handle to any execution; its result comes as plain JSON data."""
         check_identifier("execution_id", execution_id)
-        return ExecutionHandle(self, execution_id, Any)
+        return self._handle_of(execution_id, Any)
+
+    def _handle_of(self, execution_id: str, result_type: Any) -> ExecutionHandle[Any]:
+        return ExecutionHandle(self, execution_id, result_type)
 
     async def enqueue_named(
         self,
@@ -187,64 +190,6 @@ class Client(PausingClient, SchedulingClient):
     async def load(self, execution_id: str) -> WorkflowExecution:
         """The stored record of an execution. Raises ExecutionNotFoundError."""
         return await self._working().load(execution_id)
-
-    async def send_signal(
-        self, execution_id: str, name: str, payload: object = None, *, key: str | None = None
-    ) -> SignalResult:
-        """Send a message to an execution; it is kept until the workflow waits for it.
-
-        payload: stored as JSON.
-        key: a name for this one message, for example the id that its sender gave it. So you can
-            repeat a send until it has worked: if the execution has a signal with this key already,
-            nothing is written. This is so until the row of the signal is deleted, also if the
-            execution is finished by then.
-
-        Returns SENT, or DUPLICATE because of the key; only DUPLICATE is false.
-
-        Raises ExecutionNotFoundError; ExecutionFinishedError; SerializationError for a payload that
-        cannot be written as JSON, or that the open wait cannot read; ExecutionConflictError if the
-        key belongs to a signal with another name or payload. Nothing is written then.
-        """
-        new = NewSignal(name, payload, key=key)
-        return await signalling.send_signal(self._working(), execution_id, new)
-
-    async def signal_or_start(
-        self,
-        workflow: Startable[*Ts, R],
-        *args: *Ts,
-        execution_id: str,
-        signal: NewSignal,
-        delay: timedelta | None = None,
-        priority: int = 0,
-        ttl: timedelta | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> tuple[ExecutionHandle[R], SignalResult]:
-        """Send a signal to an execution; if there is none with this id, enqueue it with the signal.
-
-        The execution and the signal are stored in one transaction. So several processes may call
-        this at once: one of them starts the execution, and each signal is stored once.
-
-        execution_id: required, since the id says which execution gets the signal. If it is there,
-            the arguments of the workflow, `delay`, `priority`, `ttl` and `tags` are not used: also
-            other arguments are no conflict.
-        signal: with a key, you can repeat this until it has worked.
-
-        Returns the handle, and what became of the signal: SENT, STARTED or DUPLICATE. Raises
-        ExecutionFinishedError for a finished execution, and ExecutionConflictError for one of
-        another workflow. The other errors are those of `enqueue` and `send_signal`. Nothing is
-        written then.
-        """
-        access = self._working()
-        check_identifier("execution_id", execution_id)
-        timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
-        tags = check_tags(tags)
-        definition = check_workflow(workflow)
-        record = starting.queued_record(
-            definition.record, definition.encode_input(args), execution_id, timing
-        )
-        handle: ExecutionHandle[R] = ExecutionHandle(self, execution_id, definition.result_type)
-        result = await signalling.signal_or_start(access, definition.record, record, signal, tags)
-        return handle, result
 
     async def cancel(self, execution_id: str, *, by: str | None = None) -> Cancellation:
         """Ask an execution to stop, undo what it did, and end CANCELLED.

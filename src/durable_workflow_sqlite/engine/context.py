@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from asyncio import events
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import copy_context
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import (
     TYPE_CHECKING,
     Any,
     Final,
+    Literal,
     TypeVar,
     TypeVarTuple,
     Unpack,
@@ -19,22 +20,17 @@ from typing import (
 )
 
 from durable_workflow_sqlite.engine import hints, serialization
-from durable_workflow_sqlite.engine.awaiting import (
-    Awaited,
-    AwaitedSignal,
-    AwaitedTimer,
-    FirstOf,
-    first_of,
-)
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
-from durable_workflow_sqlite.engine.composing import ChildHandle, Composing
-from durable_workflow_sqlite.engine.operations import OnCancel, StepCall, WaitCall
+from durable_workflow_sqlite.engine.mapping import AT_ONCE, MapCall
+from durable_workflow_sqlite.engine.operations import OnCancel, StepCall
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
+from durable_workflow_sqlite.engine.startable import Startable, StartableDefinition
+from durable_workflow_sqlite.engine.waiting import Waiting, check_duration
 from durable_workflow_sqlite.errors import SerializationError
-from durable_workflow_sqlite.records import StepKind, check_identifier, check_time
+from durable_workflow_sqlite.records import StepKind, check_identifier, check_integer
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeForm
+    pass
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -46,7 +42,7 @@ _ON_CANCEL: Final = get_args(OnCancel)
 _STEP: Final = StepKind.STEP
 
 
-class WorkflowContext(Composing):
+class WorkflowContext(Waiting):
     """What a workflow function uses for steps, sleeps and signals, which are recorded.
 
     Each `step`, `sleep` and `wait_signal` takes the next number of its context when it is
@@ -161,7 +157,7 @@ class WorkflowContext(Composing):
                 what, policy = ("compensate_retry", compensate_retry)
             raise TypeError(f"{what} of step {name!r} must be a RetryPolicy, not {policy!r}")
         if timeout is not None:
-            _check_duration("timeout", timeout, minimum=timedelta(microseconds=1))
+            check_duration("timeout", timeout, minimum=timedelta(microseconds=1))
         if on_cancel not in _ON_CANCEL:
             raise ValueError(
                 f'on_cancel of step {name!r} must be "finish" or "stop", not {on_cancel!r}'
@@ -196,144 +192,129 @@ class WorkflowContext(Composing):
             self._body.undoable[place] = call
         return self._ask(call)
 
-    def sleep(self, name: str, duration: timedelta) -> Coroutine[Any, Any, None]:
-        """Sleep. The deadline is computed once, and stays the same after a restart."""
-        check_identifier("a sleep's name", name)
-        _check_duration("duration", duration)
-        return self._sleep(name, duration)
-
-    def sleep_until(self, name: str, deadline: datetime) -> Coroutine[Any, Any, None]:
-        """Sleep until a time, which must have a time zone."""
-        check_identifier("a sleep's name", name)
-        check_time("deadline", deadline)
-        return self._sleep(name, deadline)
-
-    def _sleep(self, name: str, end: datetime | timedelta) -> Coroutine[Any, Any, None]:
-        return self._ask(self._sleep_call(name, end))
-
-    def _sleep_call(self, name: str, end: datetime | timedelta) -> WaitCall:
-        place, history = self._next(name, StepKind.SLEEP)
-        return WaitCall(place=place, name=name, history=history, is_sleep=True, end=end)
-
     @overload
-    def wait_signal(
-        self, name: str, timeout: timedelta | None = None, type: None = None
-    ) -> Coroutine[Any, Any, Any]: ...
-
-    @overload
-    def wait_signal(
-        self, name: str, timeout: timedelta | None = None, *, type: TypeForm[T]
-    ) -> Coroutine[Any, Any, T]: ...
-
-    def wait_signal(
+    def map(
         self,
         name: str,
+        over: Startable[T, R],
+        items: Iterable[T],
+        *,
+        key: Callable[[T], str] | None = None,
+        max_concurrency: int = AT_ONCE,
+        on_error: Literal["cancel"] = "cancel",
+        compensate: Callable[[R], object] | None = None,
+        retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
-        type: Any = None,  # noqa: A002 - the word that callers expect
-    ) -> Coroutine[Any, Any, Any]:
-        """Wait for a signal of this name, and return its payload.
-
-        Signals are kept until a wait takes them. Each wait takes one signal, in order of arrival.
-
-        timeout: counted from the first time that the workflow reaches the wait; the deadline stays
-            the same after a restart.
-        type: of the payload; plain JSON data by default. A signal whose payload does not have the
-            type is not taken: it is REFUSED, and the wait stays open for the next one.
-
-        Raises SignalTimeoutError at the deadline; a signal that comes later stays for the next
-        wait.
-        """
-        _check_signal_name(name)
-        if timeout is not None:
-            _check_duration("timeout", timeout)
-        return self._ask(self._signal_call(name, timeout, Any if type is None else type))
-
-    def _signal_call(self, name: str, timeout: timedelta | None, payload_type: Any) -> WaitCall:
-        if payload_type is not Any:
-            try:
-                serialization.check_type(payload_type, "the payload of signal", name)
-            except SerializationError as refusal:
-                self._refuse(refusal)
-        place, history = self._next(name, StepKind.SIGNAL)
-        return WaitCall(
-            place=place,
-            name=name,
-            history=history,
-            is_sleep=False,
-            end=timeout,
-            payload_type=payload_type,
-        )
+    ) -> Coroutine[Any, Any, list[R]]: ...
 
     @overload
-    def signal(self, name: str, type: None = None) -> AwaitedSignal[Any]: ...
+    def map(
+        self,
+        name: str,
+        over: Callable[[T], Awaitable[R]],
+        items: Iterable[T],
+        *,
+        key: Callable[[T], str] | None = None,
+        max_concurrency: int = AT_ONCE,
+        on_error: Literal["cancel"] = "cancel",
+        compensate: Callable[[R], object] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: timedelta | None = None,
+    ) -> Coroutine[Any, Any, list[R]]: ...
 
     @overload
-    def signal(self, name: str, type: TypeForm[T]) -> AwaitedSignal[T]: ...
+    def map(
+        self,
+        name: str,
+        over: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        key: Callable[[T], str] | None = None,
+        max_concurrency: int = AT_ONCE,
+        on_error: Literal["cancel"] = "cancel",
+        compensate: Callable[[R], object] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: timedelta | None = None,
+    ) -> Coroutine[Any, Any, list[R]]: ...
 
-    def signal(self, name: str, type: Any = None) -> AwaitedSignal[Any]:  # noqa: A002
-        """A signal for `wait_any` to wait for; it sends nothing. type: as for `wait_signal`."""
-        _check_signal_name(name)
-        return AwaitedSignal(name, Any if type is None else type)
+    @overload
+    def map(
+        self,
+        name: str,
+        over: Startable[T, R] | Callable[[T], Awaitable[R]] | Callable[[T], R],
+        items: Iterable[T],
+        *,
+        key: Callable[[T], str] | None = None,
+        max_concurrency: int = AT_ONCE,
+        on_error: Literal["collect"],
+        compensate: Callable[[R], object] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: timedelta | None = None,
+    ) -> Coroutine[Any, Any, list[R | Exception]]: ...
 
-    def timer(self, name: str, end: timedelta | datetime) -> AwaitedTimer:
-        """A time for `wait_any` to wait for: how long from the call on, or when."""
-        check_identifier("a timer's name", name)
-        if isinstance(end, datetime):
-            check_time("end", end)
-        else:
-            _check_duration("end", end)
-        return AwaitedTimer(name, end)
+    def map(
+        self,
+        name: str,
+        over: Callable[..., Any],
+        items: Iterable[Any],
+        *,
+        key: Callable[[Any], str] | None = None,
+        max_concurrency: int = AT_ONCE,
+        on_error: Literal["cancel", "collect"] = "cancel",
+        compensate: Callable[[Any], object] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: timedelta | None = None,
+    ) -> Coroutine[Any, Any, list[Any]]:
+        """Run an action as a step, or a workflow as a child, for each item; return the results.
 
-    def wait_any(self, *items: Awaited) -> Coroutine[Any, Any, Awaited]:
-        """Wait for the first of several signals, timers and children, and return that item.
+        over: called with one item. items: may be a generator; the results are in their order.
+        key: gives the name of an item, the same on every replay; by default its number. Each item
+            has a branch of its own, NAME/KEY: so after a crash only what is unfinished runs again.
+        max_concurrency: how many items are under way at once.
+        on_error: "cancel" ends the others at the first error, and raises it. "collect" puts the
+            errors between the results.
+        compensate, timeout: as for `step`, or for `child`. retry: as for `step`; a workflow has
+            none.
 
-        items: what `signal`, `timer` and `start_child` return. The returned item is one of them:
-            compare with `is`. A signal then has its payload as `value`.
-
-        Only the first is taken. Signals of the others stay for other waits, other timers are
-        cancelled, and other children go on. Of those that came before the call, the earliest
-        signal or timer is first; a child whose end is known already comes before these.
-
-        Each item takes the next number, as if it were waited for alone; a child when it is needed.
-
-        Raises TypeError or ValueError at the call for no items, for the same item twice, and for
-        what is none; SerializationError for a type that cannot be stored.
+        Raises ValueError for a key that comes twice, and at the call for other bad arguments.
         """
-        if not items:
-            raise ValueError("wait_any needs something to wait for, as ctx.signal(name)")
-        for number, item in enumerate(items):
-            if not isinstance(item, Awaited):
-                raise TypeError(
-                    "wait_any waits for what ctx.signal, ctx.timer and ctx.start_child return,"
-                    f" not for {item!r}"
-                )
-            if any(item is other for other in items[:number]):
-                raise ValueError("wait_any is given the same item twice")
-        body = self._body
-        body.check_open()
-        place = (self._branch, body.asked[self._branch])
-        call = FirstOf(place, [(item, self._wait_of(item)) for item in items])
-        return body.calls.add(first_of(call, body.ask))
+        check_identifier("a map's name", name)
+        check_integer("max_concurrency", max_concurrency, minimum=1)
+        if on_error not in ("cancel", "collect"):
+            raise ValueError(
+                f'on_error of map {name!r} must be "cancel" or "collect", not {on_error!r}'
+            )
+        is_workflow = isinstance(over, StartableDefinition)
+        if not callable(over):
+            raise TypeError(f"map {name!r} must be given a function or a workflow, not {over!r}")
+        if is_workflow and retry is not None:
+            raise ValueError(f"map {name!r} runs a workflow, which has no retry: leave it out")
+        options: dict[str, Any] = {"compensate": compensate, "timeout": timeout}
 
-    def _wait_of(self, item: Awaited) -> WaitCall | Callable[[], Coroutine[Any, Any, Any]]:
-        if isinstance(item, AwaitedSignal):
-            return self._signal_call(item.name, None, item.type)
-        if isinstance(item, AwaitedTimer):
-            return self._sleep_call(item.name, item.end)
-        assert isinstance(item, ChildHandle)
-        return item.result
+        async def child(scope: WorkflowContext, item: Any, started: Callable[..., None]) -> Any:
+            handle = await scope.start_child(name, over, item, **options)
+            started(handle)
+            return await handle.result()
 
+        async def step(scope: WorkflowContext, item: Any, _: Callable[..., None]) -> Any:
+            return await scope.step(name, over, item, **options)
 
-def _check_signal_name(name: str) -> None:
-    check_identifier("a signal's name", name)
-    if name.startswith("$"):
-        raise ValueError(f"signal names that begin with $ are reserved for the library: {name!r}")
-
-
-def _check_duration(what: str, value: object, minimum: timedelta = timedelta(0)) -> None:
-    if not isinstance(value, timedelta):
-        raise TypeError(f"{what} must be a timedelta, as timedelta(seconds=30), not {value!r}")
-    if value < minimum:
-        raise ValueError(
-            f"{what} must not be {'negative' if not minimum else 'zero or less'}: {value}"
+        if not is_workflow:
+            options["retry"] = retry or RetryPolicy()
+        call = MapCall(
+            self.branch(name, repeat=True),
+            items,
+            child if is_workflow else step,
+            key,
+            max_concurrency,
+            self._body.outcome_errors.__contains__ if on_error == "collect" else _never,
         )
+        return self._body.calls.add(_mapped(call))
+
+
+def _never(_: Exception) -> bool:
+    return False
+
+
+async def _mapped(call: MapCall[Any]) -> list[Any]:
+    return await call.run()

@@ -240,7 +240,7 @@ def _how_to_undo(execution: WorkflowExecution) -> str:
         return "cancel the execution first, which undoes it"
     return (
         "let a worker undo it: restore missing rows, or run the code that fits, and cancel the"
-        " execution; or undo it by hand, and rerun the execution"
+        " execution; or undo it by hand, and say so when it is in trouble (acknowledge --step STEP)"
     )
 
 

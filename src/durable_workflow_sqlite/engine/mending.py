@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,7 +12,11 @@ from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.history import StepHistory
 from durable_workflow_sqlite.engine.results import not_found
 from durable_workflow_sqlite.engine.saga import UNSTORABLE
-from durable_workflow_sqlite.errors import ExecutionConflictError
+from durable_workflow_sqlite.errors import (
+    ExecutionConflictError,
+    NonDeterminismError,
+    StoreCorruptError,
+)
 from durable_workflow_sqlite.records import (
     MENDED_SIGNAL,
     Record,
@@ -23,6 +27,9 @@ from durable_workflow_sqlite.records import (
     WorkflowExecution,
     WorkflowSignal,
 )
+
+_ABOUT_RECORDS: Final = (StoreCorruptError.__qualname__, NonDeterminismError.__qualname__)
+"""Errors that a deleted row may cause."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -90,6 +97,11 @@ def to_whoever_left_it(execution_id: str, now: datetime) -> WorkflowSignal:
         status=SignalStatus.DELIVERED,
         created_at=now,
     )
+
+
+def is_about_records(trouble: str | None) -> bool:
+    """Whether the records of an execution do not fit its code, or cannot be right."""
+    return (trouble or "").startswith(_ABOUT_RECORDS)
 
 
 def may_need_undoing(step: StepHistory) -> bool:

@@ -34,6 +34,11 @@ class Numbering:
         return self._body.execution_id
 
     @property
+    def path(self) -> str:
+        """The keys of its branches, with slashes between them; empty on the main line."""
+        return self._branch
+
+    @property
     def history_length(self) -> int:
         """How many outcomes the workflow function has got in this run; the same on every replay.
 

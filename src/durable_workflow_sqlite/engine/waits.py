@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from durable_workflow_sqlite.engine.alarm import DeadlineAlarm
+from durable_workflow_sqlite.engine.arrivals import Arrivals
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.child_calls import ChildWait, error_of_end
 from durable_workflow_sqlite.engine.failures import error_type
@@ -69,6 +70,7 @@ class Waits:
 
     __slots__ = (
         "_alarm",
+        "_arrivals",
         "_by_deadline",
         "_by_name",
         "_number",
@@ -88,6 +90,7 @@ class Waits:
         self._open: dict[WaitCall, None] = {}
         self._unrecorded: dict[WaitCall, None] = {}
         self._by_name: dict[str, dict[WaitCall, None]] = {}
+        self._arrivals = Arrivals(run)
         self._by_deadline: list[tuple[datetime, int, WaitCall]] = []
         self._number = 0
         self._signals_came = False
@@ -197,16 +200,11 @@ class Waits:
             found.append(_Due(timer[0], 2, None, None, timer[1]))
         if self._by_name and (self._signals_came or found):
             self._signals_came = False
-            try:
-                signals = await run.environment.store.load_next_signals(run.id, self._by_name)
-            except Exception as error:
-                run.stop(error)
-                raise
-            for signal in signals:
-                waiting = next(iter(self._by_name.get(signal.signal_name, ())), None)
-                if waiting is not None:
-                    found.append(_Due(min(signal.created_at, now), 0, waiting, signal, 0))
-                    self._signals_came = True
+            await self._arrivals.load(self._by_name)
+            if (signal := self._arrivals.first(self._by_name)) is not None:
+                waiting = next(iter(self._by_name[signal.signal_name]))
+                found.append(_Due(min(signal.created_at, now), 0, waiting, signal, 0))
+                self._signals_came = True
         return min(found, key=lambda due: due[:2], default=None)
 
     def misfit(self, name: str, payload: str) -> str | None:
@@ -234,6 +232,7 @@ class Waits:
 
     async def _take(self, due: _Due) -> bool:
         if due.signal is not None:
+            self._arrivals.take(due.signal)
             try:
                 reader = self._read(due.signal.signal_name, due.signal.payload)
             except SerializationError as error:

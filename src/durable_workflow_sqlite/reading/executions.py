@@ -40,6 +40,8 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     blocked_reason: why no worker may claim it; None if it is not blocked.
     trouble: why its last worker left it as it is; None once a worker has it, and when it is final.
         trouble_since: since when each worker that had it left it for this reason.
+    paused_at, paused_by, paused_reason: since when nothing of it may begin, who paused it and why;
+        None if nothing holds it. paused_scope: what is paused: EXECUTION, WORKFLOW or ALL.
     status_since: since when it has its status; for a final one, its end.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
     started_at: when a worker first claimed it.
@@ -68,6 +70,10 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     blocked_reason: str | None
     trouble: str | None
     trouble_since: datetime | None
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None
+    paused_scope: str | None
     status_since: datetime | None
     worker_id: str | None
     started_at: datetime | None

@@ -16,7 +16,9 @@ from durable_workflow_sqlite.reading.executions import (
 )
 from durable_workflow_sqlite.reading.findings import Alarm, Finding
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
+from durable_workflow_sqlite.reading.pauses import Paused
 from durable_workflow_sqlite.reading.queues import NamedQueue
+from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import Workers
 
@@ -43,6 +45,10 @@ class Reader(Protocol):
 
     def overview(self, now: datetime, *, limit: int = 10) -> Overview:
         """The problems and the work in progress: at most `limit` of each kind, and the counts."""
+        ...
+
+    def paused(self, *, limit: int = 10) -> Paused:
+        """What a person has paused; of executions that are paused themselves, at most `limit`."""
         ...
 
     def page(
@@ -84,6 +90,10 @@ class Reader(Protocol):
 
         counts: the result of `counts`, if the caller has it; counting takes time.
         """
+        ...
+
+    def schedules(self) -> list[ScheduleState]:
+        """All schedules, by name."""
         ...
 
     def named_queues(self) -> list[NamedQueue]:

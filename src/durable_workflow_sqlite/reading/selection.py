@@ -47,6 +47,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     error: a text in the class or the message of the error, or in the trouble of an unfinished one;
         ASCII letters are the same in upper and lower case.
     is_not_undone: those of which a compensation failed for good.
+    is_paused: those that are paused themselves.
     version: of the workflow. step: those that are at a step of this name, or failed there.
     inputs: values of the input, all of them. tags: all of them, too.
 
@@ -64,6 +65,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     in_trouble: bool = False
     is_blocked: bool = False
     is_not_undone: bool = False
+    is_paused: bool = False
     error: str | None = None
     step: str | None = None
     inputs: tuple[InputFilter, ...] = ()
@@ -75,8 +77,10 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
                 check_time(name, getattr(self, name))
         if self.version is not None:
             check_integer("version", self.version, minimum=1)
-        if self.in_trouble + self.is_blocked + self.is_not_undone > 1:
-            raise ValueError("blocked, in trouble and not undone exclude each other; ask for one")
+        if self.in_trouble + self.is_blocked + self.is_not_undone + self.is_paused > 1:
+            raise ValueError(
+                "blocked, in trouble, not undone and paused exclude each other; ask for one"
+            )
         check_tags(self.tags)
 
     @property

@@ -77,6 +77,7 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     in_trouble: int
     blocked: int
+    paused: int
     living_workers: int
 
     @property

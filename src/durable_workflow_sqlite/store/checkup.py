@@ -24,16 +24,20 @@ from durable_workflow_sqlite.reading.findings import (
     many,
 )
 from durable_workflow_sqlite.reading.overview import ExecutionInTrouble, Overview, short_place
+from durable_workflow_sqlite.reading.pauses import name_of, says
+from durable_workflow_sqlite.reading.schedules import schedule_findings
 from durable_workflow_sqlite.reading.worker_findings import START, worker_findings
 from durable_workflow_sqlite.reading.workers import Workers
+from durable_workflow_sqlite.records import PauseScope
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store import rows_checkup
 from durable_workflow_sqlite.store.connection import LOG_BYTES
 from durable_workflow_sqlite.store.in_memory import open_in_memory
-from durable_workflow_sqlite.store.overview import overview
+from durable_workflow_sqlite.store.overview import overview, paused
 from durable_workflow_sqlite.store.problems import problems
 from durable_workflow_sqlite.store.processes import writers
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.reading_schedules import read_schedules
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import time_to_text
 from durable_workflow_sqlite.store.schema import normal
@@ -86,8 +90,10 @@ def _content(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Find
     yield from rows_checkup.signals(file)
     workers = read_workers(file, None, limit=SHOWN)
     yield from worker_findings(workers, now)
+    yield from schedule_findings(read_schedules(file), workers, now)
     yield from _lock_files(file, workers)
     yield from _executions(file, workers, signals, now)
+    yield from _paused(file)
     yield from _failed(file, now)
     yield from _back_offs(file)
 
@@ -394,6 +400,35 @@ def _overdue(
             message="deadlines that no worker noticed: "
             + ", ".join(f"{one.step_name} of {one.execution_id}" for one in late),
             hint=f"start a worker that has these workflows: {START}",
+        )
+
+
+def _paused(file: ReadOnlyFile) -> Iterator[Finding]:
+    """What a person holds, so that nobody looks for another reason why it does not continue."""
+    found = paused(file, limit=SHOWN)
+    for one in found.wholes:
+        is_all = one.scope is PauseScope.ALL
+        option = "--all" if is_all else f"--workflow {shlex.quote(one.name)}"
+        yield Finding(
+            level=Level.NOTE,
+            check="paused",
+            message=f"{name_of(one.scope, one.name)} is paused"
+            f" {says(one.paused_at, one.paused_by, one.paused_reason)}",
+            hint=f"`durable-workflow resume FILE {option}` lets it go on",
+        )
+    if found.executions_total:
+        more = found.executions_total - len(found.executions)
+        named = ", ".join(
+            f"{one.id} ({says(one.paused_at, one.paused_by, one.paused_reason)})"
+            for one in found.executions
+        )
+        yield Finding(
+            level=Level.NOTE,
+            check="paused",
+            message=f"{many(found.executions_total, 'execution')} paused: {named}"
+            + (f"; and {more:,} more" if more > 0 else ""),
+            hint="`durable-workflow resume FILE ID` lets one go on, and"
+            " `durable-workflow list FILE --paused` lists them",
         )
 
 

@@ -16,10 +16,11 @@ from durable_workflow_sqlite.reading.overview import (
     StepInDoubt,
     StepNotUndone,
 )
+from durable_workflow_sqlite.reading.pauses import Paused, PausedExecution
 from durable_workflow_sqlite.records import check_integer, check_time
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
-from durable_workflow_sqlite.store.rows import json_array, readable_time
+from durable_workflow_sqlite.store.rows import json_array, pause_from, readable, readable_time
 from durable_workflow_sqlite.store.sql import load_queries
 
 
@@ -73,6 +74,32 @@ def overview(file: ReadOnlyFile, now: datetime, *, limit: int) -> Overview:
         )
 
 
+def paused(file: ReadOnlyFile, *, limit: int) -> Paused:
+    """What is paused; at most `limit` of the executions, and how many there are."""
+    check_integer("limit", limit, minimum=0)
+    queries = load_queries()
+    with file.reading() as connection:
+        wholes = readable(queries.load_pauses(connection), pause_from)
+        rows = queries.load_paused(connection, row_limit=limit)
+        total = queries.count_paused(connection) or 0
+    return Paused(
+        wholes=tuple(wholes),
+        executions=tuple(
+            PausedExecution(
+                id=row.workflow_execution_id,
+                workflow_type=row.workflow_type,
+                status=row.status,
+                paused_at=readable_time(row.paused_at),
+                paused_by=row.paused_by,
+                paused_reason=row.paused_reason,
+                ttl_expires_at=readable_time(row.ttl_expires_at),
+            )
+            for row in rows
+        ),
+        executions_total=total,
+    )
+
+
 def living_workers(file: ReadOnlyFile, connection: sqlite3.Connection) -> str:
     """The workers with claims that live, as the queries want them."""
     workers = [row.worker_id for row in load_queries().load_claiming_workers(connection)]
@@ -111,6 +138,10 @@ def summary(row: q.LoadSummariesRow) -> ExecutionSummary:
         blocked_reason=row.blocked_reason,
         trouble=row.trouble,
         trouble_since=readable_time(row.trouble_since),
+        paused_at=readable_time(row.paused_at),
+        paused_by=row.paused_by,
+        paused_reason=row.paused_reason,
+        paused_scope=row.paused_scope,
         status_since=readable_time(row.status_since),
         worker_id=row.worker_id,
         started_at=readable_time(row.started_at),

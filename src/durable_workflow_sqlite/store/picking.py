@@ -64,6 +64,8 @@ def _index_of(
     queries, prefix = load_queries(), selection.id_prefix or None
     if selection.in_trouble:
         return queries.pick_in_trouble, selection
+    if selection.is_paused:
+        return queries.pick_paused, selection
     if selection.is_blocked:
         return _among("blocked"), selection
     if selection.is_not_undone:

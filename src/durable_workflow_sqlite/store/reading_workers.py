@@ -163,7 +163,7 @@ def _worker(
 
 
 def _queue(row: q.LoadQueuesRow, known: list[Served], unfinished: int) -> QueueState:
-    others = row.due + row.running + row.in_trouble + row.blocked
+    others = row.due + row.running + row.in_trouble + row.blocked + row.paused
     unfinished = max(unfinished, others)  # they may have been counted a moment before
     return QueueState(
         workflow_type=row.workflow_type,
@@ -176,6 +176,7 @@ def _queue(row: q.LoadQueuesRow, known: list[Served], unfinished: int) -> QueueS
         waiting=unfinished - others,
         in_trouble=row.in_trouble,
         blocked=row.blocked,
+        paused=row.paused,
         living_workers=sum(
             (one.workflow_type, one.version) == (row.workflow_type, row.version) for one in known
         ),
