@@ -289,6 +289,8 @@
 -- ttl_seconds        how long each execution may take; null: as long as it likes
 -- tags               the tags of its executions, as a JSON object; they also have the tag
 --                    `schedule` with its name
+-- queue              the named queue that its executions are put into; null: none
+-- queue_key          the key of its executions that the queue limits; null: none
 -- next_fire_at       the time that is fired next. Null while it is paused or has ended, and
 --                    when a worker is to compute it, within a second; an edit of cron, tz,
 --                    every_seconds or ends_at by hand makes it null

@@ -895,6 +895,9 @@ class DictStore(d.CheckpointStore):
             raise ValueError(f"{name!r} is not {seen.schedule_name!r}")
         if t.schedules.get(name) != seen:
             return False
+        is_there = schedule.queue is None or (d.Queue, schedule.queue) in t.limits
+        if not (is_there or schedule.trouble):
+            raise d.QueueNotFoundError(f"no queue {schedule.queue!r}")
         for new in start:
             if t.start(new):
                 t.of_schedule[new.execution.workflow_execution_id] = name

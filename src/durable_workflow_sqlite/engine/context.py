@@ -304,14 +304,15 @@ class WorkflowContext(Waiting):
         if is_workflow and retry is not None:
             raise ValueError(f"map {name!r} runs a workflow, which has no retry: leave it out")
         options: dict[str, Any] = {"compensate": compensate, "timeout": timeout}
+        to_run: Any = over
 
         async def child(scope: WorkflowContext, item: Any, started: Callable[..., None]) -> Any:
-            handle = await scope.start_child(name, over, item, **options)
+            handle = await scope.start_child(name, to_run, item, **options)
             started(handle)
             return await handle.result()
 
         async def step(scope: WorkflowContext, item: Any, _: Callable[..., None]) -> Any:
-            return await scope.step(name, over, item, **options)
+            return await scope.step(name, to_run, item, **options)
 
         if not is_workflow:
             options["retry"] = retry or RetryPolicy()

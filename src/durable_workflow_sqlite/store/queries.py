@@ -817,6 +817,8 @@ class WorkflowScheduleRow(Struct, frozen=True, gc=False):
     priority: int
     ttl_seconds: int | None
     tags: str
+    queue: str | None
+    queue_key: str | None
     next_fire_at: str | None
     last_fired_at: str | None
     last_execution_id: str | None
@@ -2245,6 +2247,8 @@ class Queries(Protocol):
         priority: int,
         ttl_seconds: int | None,
         tags: str,
+        queue: str | None,
+        queue_key: str | None,
         next_fire_at: str | None,
         last_fired_at: str | None,
         last_execution_id: str | None,

@@ -161,16 +161,20 @@ class Queues:
 
     def check_new(self, execution: WorkflowExecution) -> None:
         """Raise QueueNotFoundError, or DuplicateExecutionError."""
-        name = execution.queue
-        if name is not None and self._limits(QUEUE, name) is None:
-            known = self._names(QUEUE)
-            hint = nearest(name, known) or "; declare it: await engine.declare(Queue(...))"
-            raise QueueNotFoundError(f"nothing was started: no queue {name!r} is declared{hint}")
+        if execution.queue is not None:
+            self.check_declared(execution.queue)
         if execution.dedup_id is not None:
             found = self._duplicate(execution)
             one = execution.workflow_execution_id
             if found is not None and found.workflow_execution_id != one:
                 raise _is_duplicate(execution, found.workflow_execution_id)
+
+    def check_declared(self, name: str) -> None:
+        """Raise QueueNotFoundError."""
+        if self._limits(QUEUE, name) is None:
+            known = self._names(QUEUE)
+            hint = nearest(name, known) or "; declare it: await engine.declare(Queue(...))"
+            raise QueueNotFoundError(f"nothing was started: no queue {name!r} is declared{hint}")
 
     def _duplicate(self, execution: WorkflowExecution) -> q.LoadDuplicateRow | None:
         assert execution.dedup_id is not None

@@ -176,7 +176,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         self._pauses = Pauses(*access, self._claims, put_into_queue=self._queue.put_now)
         self._signals = Signals(*access, self._claims, self._pauses)
         self._retention = Retention(*access)
-        self._schedules = Schedules(*access, self._insert)
+        self._schedules = Schedules(*access, self._insert, self._queues.check_declared)
         self._mending = Mending(
             *access,
             self._claims,
