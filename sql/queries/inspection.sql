@@ -680,6 +680,8 @@ select
     priority,
     queue,
     queue_key,
+    dedup_id,
+    debounced,
     available_at,
     last_event,
     started_at
@@ -1047,6 +1049,8 @@ select
     priority,
     queue,
     queue_key,
+    dedup_id,
+    debounced,
     recovery_count,
     blocked_reason,
     trouble,

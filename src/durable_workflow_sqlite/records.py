@@ -178,6 +178,8 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     itself; None when a worker has the execution again.
     `available_at` is the time from which any worker may claim the execution, a higher `priority`
     first; None while no worker may claim it.
+    `dedup_id` keeps duplicates out of its queue while it is unfinished; if it is `debounced`, only
+    until it begins.
     `queue` is the named queue that it is in, and `queue_key` its key there; None if it is in none.
     `started_at` is when a worker first claimed the execution; None before that, and if an older
     version of the library did it.
@@ -205,6 +207,8 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: int = 0
     queue: str | None = None
     queue_key: str | None = None
+    dedup_id: str | None = None
+    debounced: bool = False
     recovery_count: int = 0
     blocked_reason: str | None = None
     trouble: str | None = None
@@ -232,6 +236,8 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             check_identifier("queue", self.queue)
         if self.queue_key is not None:
             check_queue_key(self.queue, self.queue_key)
+        if self.dedup_id is not None:
+            check_identifier("dedup_id", self.dedup_id)
         check_integer("recovery_count", self.recovery_count)
         # Most of these are None, and a call takes longer than to see that.
         if self.input_data is not None:
@@ -438,7 +444,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """When executions of a workflow are started, and with what.
 
     Its times are those of `cron` in the zone `tz`, or every `every_seconds` from `created_at` on.
-    `input_data` is a JSON array of the arguments, `tags` a JSON object.
+    `input_data` is a JSON array of the arguments, `tags` a JSON object. `queue` and `queue_key` are
+    the named queue of its executions, and their key.
     `next_fire_at` is the time that is fired next; None while it is paused, when it has ended, and
     when a worker is to compute it.
     `last_fired_at` is the last time that was fired, `last_execution_id` what was started last.
@@ -463,6 +470,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: int = 0
     ttl_seconds: int | None = None
     tags: str = "{}"
+    queue: str | None = None
+    queue_key: str | None = None
     next_fire_at: datetime | None = None
     last_fired_at: datetime | None = None
     last_execution_id: str | None = None
@@ -499,6 +508,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_choice("missed", self.missed, get_args(Missed))
         check_integer("priority", self.priority, minimum=-MAX_INTEGER - 1)
         check_text("tags", self.tags, required=True)
+        if self.queue is not None:
+            check_identifier("queue", self.queue)
+        if self.queue_key is not None:
+            check_queue_key(self.queue, self.queue_key)
         check_text("last_execution_id", self.last_execution_id)
         check_text("paused_by", self.paused_by)
         check_text("paused_reason", self.paused_reason)
@@ -556,6 +569,28 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def holds(self, workflow_type: str) -> bool:
         """Whether no execution of that workflow may go on."""
         return self.scope is PauseScope.ALL or self.name == workflow_type
+
+
+class StepSlot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The slot of a limit that a step takes with its INTENT, and frees with the outcome.
+
+    `key` is the `limit_key` of the step. `at` is when the attempt begins.
+    """
+
+    workflow_execution_id: str
+    branch: str
+    step_index: int
+    limit: str
+    key: str | None
+    is_held: bool
+    at: datetime
+
+
+class LimitRoom(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a step may begin under its limit. `again_at` is when its rate allows the next one."""
+
+    is_free: bool
+    again_at: datetime | None = None
 
 
 class ArrivedSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -643,7 +678,15 @@ class AbandonedExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     blocked_reason: str | None
 
 
-Record = Workflow | WorkflowExecution | StepCheckpoint | WorkflowTimer | WorkflowSignal | AuditEntry
+Record = (
+    Workflow
+    | WorkflowExecution
+    | StepCheckpoint
+    | StepSlot
+    | WorkflowTimer
+    | WorkflowSignal
+    | AuditEntry
+)
 _RECORDS: Final = frozenset(get_args(Record))
 
 
@@ -734,6 +777,15 @@ def check_queue_key(queue: str | None, key: object) -> None:
     if queue is None:
         raise ValueError(f"key {key!r} is given without a queue; a key limits what a queue runs")
     check_identifier("key", key)
+
+
+def check_limit(limit: object, key: object) -> None:
+    """As `check_identifier`, of a limit for steps and a key of it."""
+    if limit is None:
+        raise ValueError(f"limit_key {key!r} is given without a limit")
+    check_identifier("limit", limit)
+    if key is not None:
+        check_identifier("limit_key", key)
 
 
 def check_tags(tags: Mapping[str, str] | None) -> dict[str, str]:

@@ -27,9 +27,10 @@ from durable_workflow_sqlite.engine.pausing_client import PausingClient
 from durable_workflow_sqlite.engine.scheduling_client import SchedulingClient
 from durable_workflow_sqlite.engine.signalling_client import SignallingClient
 from durable_workflow_sqlite.engine.startable import Startable
+from durable_workflow_sqlite.engine.starting import OnDuplicate
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry, check_workflow
-from durable_workflow_sqlite.limits import Queue
+from durable_workflow_sqlite.limits import Limit, Queue
 from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
@@ -81,6 +82,9 @@ class Client(PausingClient, SchedulingClient, SignallingClient):
         execution_id: str | None = None,
         queue: str | None = None,
         key: str | None = None,
+        dedup_id: str | None = None,
+        on_duplicate: OnDuplicate = "reject",
+        debounce: timedelta | None = None,
         delay: timedelta | None = None,
         priority: int = 0,
         ttl: timedelta | None = None,
@@ -94,6 +98,12 @@ class Client(PausingClient, SchedulingClient, SignallingClient):
         queue: the named queue to put it into; see `declare`. Its limits say how many executions
             run at once. By default the execution is in no named queue.
         key: the key that the queue's `per_key` limits; for example, the id of a customer.
+        dedup_id: at most one unfinished execution of the queue has this id. When it is over, the
+            id is free again. If another one has the id, `on_duplicate` says what happens: "reject"
+            raises DuplicateExecutionError, "existing" returns a handle to the other one.
+        debounce: with `dedup_id`: the execution begins when this time has passed without another
+            such call, with the arguments of the last call. Calls return a handle to the same
+            execution until it begins; after that, a call starts the next one.
         delay: no worker claims the execution before this time has passed.
         priority: executions with a higher number are claimed first; then older executions.
         ttl: how long the execution may take; then it is compensated and FAILED.
@@ -105,22 +115,26 @@ class Client(PausingClient, SchedulingClient, SignallingClient):
         Raises ExecutionConflictError if the id belongs to another workflow or input. Raises
         SerializationError for input, or a type of result, that would not come back as it is.
         Raises TypeError for arguments that the workflow does not take, and QueueNotFoundError for a
-        queue that is not declared. Nothing is written then.
+        queue that is not declared; DuplicateExecutionError because of `dedup_id`. Nothing is
+        written then.
         """
         access = self._working()
         timing = starting.timing(
-            access.clock.now(), delay=delay, priority=priority, ttl=ttl, queue=queue, key=key
+            access.clock.now(),
+            delay=delay,
+            priority=priority,
+            ttl=ttl,
+            queue=queue,
+            key=key,
+            dedup=starting.Dedup(dedup_id, on_duplicate, debounce),
         )
         tags = check_tags(tags)
         definition = check_workflow(workflow)
         record = starting.queued_record(
             definition.record, definition.encode_input(args), execution_id, timing
         )
-        handle: ExecutionHandle[R] = ExecutionHandle(
-            self, record.workflow_execution_id, definition.result_type
-        )
-        await starting.enqueue(access, definition.record, record, tags, signals)
-        return handle
+        stored = await starting.enqueue(access, definition.record, record, tags, signals, timing)
+        return ExecutionHandle(self, stored, definition.result_type)
 
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
         """A handle to any execution; its result comes as plain JSON data."""
@@ -139,6 +153,9 @@ class Client(PausingClient, SchedulingClient, SignallingClient):
         execution_id: str | None = None,
         queue: str | None = None,
         key: str | None = None,
+        dedup_id: str | None = None,
+        on_duplicate: OnDuplicate = "reject",
+        debounce: timedelta | None = None,
         delay: timedelta | None = None,
         priority: int = 0,
         ttl: timedelta | None = None,
@@ -160,7 +177,13 @@ class Client(PausingClient, SchedulingClient, SignallingClient):
         """
         access = self._working()
         timing = starting.timing(
-            access.clock.now(), delay=delay, priority=priority, ttl=ttl, queue=queue, key=key
+            access.clock.now(),
+            delay=delay,
+            priority=priority,
+            ttl=ttl,
+            queue=queue,
+            key=key,
+            dedup=starting.Dedup(dedup_id, on_duplicate, debounce),
         )
         tags = check_tags(tags)
         stored = await enqueuing.enqueue_named(
@@ -168,16 +191,17 @@ class Client(PausingClient, SchedulingClient, SignallingClient):
         )
         return self.handle(stored)
 
-    async def declare(self, *queues: Queue) -> None:
-        """Make sure that queues are there, with these limits; for each start of a program.
+    async def declare(self, *definitions: Queue | Limit) -> None:
+        """Make sure that queues and limits are there, as given here; for each start of a program.
 
         To declare the same again changes nothing, so what a person has changed since stays. If the
         code declares other limits than last time, these count from now on, for all workers.
 
-        Raises TypeError for what is not a `Queue`, ValueError for a name that comes twice.
+        Raises TypeError for what is neither a `Queue` nor a `Limit`, and ValueError for a name that
+        comes twice.
         """
         access = self._working()
-        await access.store.declare_queues(queues, access.clock.now())
+        await access.store.declare_limits(definitions, access.clock.now())
 
     async def trigger(self, name: str, *, by: str | None = None) -> ExecutionHandle[Any]:
         """Start an execution of a schedule now, also if it is paused, and whatever `overlap` says.

@@ -82,6 +82,8 @@ class LoadExecutionDataRow(Struct, frozen=True, gc=False):
     priority: int
     queue: str | None
     queue_key: str | None
+    dedup_id: str | None
+    debounced: int
     available_at: str | None
     last_event: int | None
     started_at: str | None
@@ -242,6 +244,8 @@ class LoadSuspectExecutionsRow(Struct, frozen=True, gc=False):
     priority: int
     queue: str | None
     queue_key: str | None
+    dedup_id: str | None
+    debounced: int
     recovery_count: int
     blocked_reason: str | None
     trouble: str | None
@@ -595,6 +599,8 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     priority: int
     queue: str | None
     queue_key: str | None
+    dedup_id: str | None
+    debounced: int
     recovery_count: int
     blocked_reason: str | None
     trouble: str | None
@@ -628,6 +634,8 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     priority: int
     queue: str | None
     queue_key: str | None
+    dedup_id: str | None
+    debounced: int
     recovery_count: int
     blocked_reason: str | None
     trouble: str | None
@@ -679,6 +687,10 @@ class LoadWaitingQueuesRow(Struct, frozen=True, gc=False):
     concurrency: int | None
     per_worker: int | None
     per_key: int | None
+    rate: int | None
+    rate_seconds: float | None
+    key_rate: int | None
+    key_rate_seconds: float | None
 
 
 class LoadAvailableInQueueRow(Struct, frozen=True, gc=False):
@@ -688,6 +700,14 @@ class LoadAvailableInQueueRow(Struct, frozen=True, gc=False):
     available_at: str
     is_suspect: int
     queue_key: str | None
+
+
+class LoadDuplicateRow(Struct, frozen=True, gc=False):
+    """What load_duplicate gives."""
+
+    workflow_execution_id: str
+    workflow_id: str
+    debounced: int
 
 
 class LoadQueueOfRow(Struct, frozen=True, gc=False):
@@ -748,6 +768,12 @@ class LoadIdsToPruneRow(Struct, frozen=True, gc=False):
     created_at: str
 
 
+class LoadLimitUsesRow(Struct, frozen=True, gc=False):
+    """What load_limit_uses gives."""
+
+    used_at: str
+
+
 class LoadLimitRow(Struct, frozen=True, gc=False):
     """What load_limit gives."""
 
@@ -756,6 +782,10 @@ class LoadLimitRow(Struct, frozen=True, gc=False):
     concurrency: int | None
     per_worker: int | None
     per_key: int | None
+    rate: int | None
+    rate_seconds: float | None
+    key_rate: int | None
+    key_rate_seconds: float | None
     declared: str | None
 
 
@@ -787,6 +817,8 @@ class WorkflowScheduleRow(Struct, frozen=True, gc=False):
     priority: int
     ttl_seconds: int | None
     tags: str
+    queue: str | None
+    queue_key: str | None
     next_fire_at: str | None
     last_fired_at: str | None
     last_execution_id: str | None
@@ -838,6 +870,13 @@ class LoadSignalsAfterRow(Struct, frozen=True, gc=False):
     workflow_signal_id: int
     workflow_execution_id: str
     signal_name: str
+
+
+class CountStepSlotsRow(Struct, frozen=True, gc=False):
+    """What count_step_slots gives."""
+
+    held: int
+    of_key: int
 
 
 class WorkflowTagRow(Struct, frozen=True, gc=False):
@@ -1652,6 +1691,8 @@ class Queries(Protocol):
         priority: int,
         queue: str | None,
         queue_key: str | None,
+        dedup_id: str | None,
+        debounced: int,
         recovery_count: int,
         blocked_reason: str | None,
         trouble: str | None,
@@ -1691,6 +1732,8 @@ class Queries(Protocol):
         priority: int,
         queue: str | None,
         queue_key: str | None,
+        dedup_id: str | None,
+        debounced: int,
         recovery_count: int,
         blocked_reason: str | None,
         available_at: str | None,
@@ -1888,6 +1931,28 @@ class Queries(Protocol):
         """As load_available_in_queue, of one key, or of what has none."""
         ...
 
+    def load_duplicate(
+        self, connection: sqlite3.Connection, *, queue: str | None, dedup_id: str | None
+    ) -> LoadDuplicateRow | None:
+        """The unfinished execution that has an id against duplicates, in a queue or in none.
+        One that is debounced has it only until it begins.
+        """
+        ...
+
+    def postpone_execution(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        input_data: str | None,
+        available_at: str | None,
+        updated_at: str,
+        workflow_execution_id: str,
+    ) -> int:
+        """Gives an execution that has not begun another input, and another time to begin.
+        Changing no row means that a worker has it.
+        """
+        ...
+
     def load_queue_of(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> LoadQueueOfRow | None:
@@ -2052,12 +2117,61 @@ class Queries(Protocol):
         """The unfinished executions that a schedule has started, in the order of their ids."""
         ...
 
+    # workflow_limit_uses.sql
+
+    def insert_limit_use(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        kind: str,
+        name: str,
+        limit_key: str | None,
+        used_at: str,
+    ) -> int:
+        """Something begins under a limit. No row has an earlier time than those before it."""
+        ...
+
+    def delete_old_limit_uses(
+        self, connection: sqlite3.Connection, *, kind: str, name: str, before: str, after: str
+    ) -> int:
+        """Deletes a batch of what is too old to count, and what a clock that was set back has
+        left.
+        """
+        ...
+
+    def load_limit_uses(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        kind: str,
+        name: str,
+        since: str,
+        until: str,
+        row_limit: int,
+    ) -> list[LoadLimitUsesRow]:
+        """When the last things began under a limit since a time, the latest first."""
+        ...
+
+    def load_limit_uses_of_key(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        kind: str,
+        name: str,
+        limit_key: str | None,
+        since: str,
+        until: str,
+        row_limit: int,
+    ) -> list[LoadLimitUsesRow]:
+        """As load_limit_uses, of one key."""
+        ...
+
     # workflow_limits.sql
 
     def load_limit(
         self, connection: sqlite3.Connection, *, kind: str, name: str
     ) -> LoadLimitRow | None:
-        """The limits of one queue."""
+        """The limits of one queue, or those of a limit for steps."""
         ...
 
     def load_limits(self, connection: sqlite3.Connection) -> list[LoadLimitRow]:
@@ -2073,10 +2187,14 @@ class Queries(Protocol):
         concurrency: int | None,
         per_worker: int | None,
         per_key: int | None,
+        rate: int | None,
+        rate_seconds: float | None,
+        key_rate: int | None,
+        key_rate_seconds: float | None,
         declared: str | None,
         now: str,
     ) -> int:
-        """Saves the limits of a queue; what code has declared stays unless it is given."""
+        """Saves a limit; what code has declared stays unless it is given."""
         ...
 
     # workflow_pauses.sql
@@ -2129,6 +2247,8 @@ class Queries(Protocol):
         priority: int,
         ttl_seconds: int | None,
         tags: str,
+        queue: str | None,
+        queue_key: str | None,
         next_fire_at: str | None,
         last_fired_at: str | None,
         last_execution_id: str | None,
@@ -2324,6 +2444,49 @@ class Queries(Protocol):
     ) -> int:
         """Deletes a batch of signals that were delivered, expired or refused, and came before a
         time.
+        """
+        ...
+
+    # workflow_step_slots.sql
+
+    def insert_step_slot(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        name: str,
+        limit_key: str | None,
+        branch: str,
+        step_index: int,
+        taken_at: str,
+        fencing_token: int,
+        workflow_execution_id: str,
+    ) -> int:
+        """A step takes a slot. Changing no row means that the claim is lost, or that the step
+        has one.
+        """
+        ...
+
+    def delete_step_slot(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        fencing_token: int,
+        workflow_execution_id: str,
+        branch: str,
+        step_index: int,
+    ) -> int:
+        """A step gives its slot back. Changing no row means that it holds none."""
+        ...
+
+    def delete_void_step_slots(self, connection: sqlite3.Connection, *, name: str) -> int:
+        """Deletes the slots of a limit whose claims are gone."""
+        ...
+
+    def count_step_slots(
+        self, connection: sqlite3.Connection, *, limit_key: str | None, name: str
+    ) -> CountStepSlotsRow | None:
+        """How many slots of a limit are held, and how many of them with one key; no row if none
+        is.
         """
         ...
 
@@ -2566,6 +2729,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_heads_of_queue": LoadQueueHeadsRow,
     "load_available_in_queue": LoadAvailableInQueueRow,
     "load_available_of_key": LoadAvailableInQueueRow,
+    "load_duplicate": LoadDuplicateRow,
     "load_queue_of": LoadQueueOfRow,
     "load_unqueued": LoadUnqueuedRow,
     "load_unregistered": LoadUnregisteredRow,
@@ -2577,6 +2741,8 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
     "load_unfinished_of_schedule": LoadUnregisteredRow,
+    "load_limit_uses": LoadLimitUsesRow,
+    "load_limit_uses_of_key": LoadLimitUsesRow,
     "load_limit": LoadLimitRow,
     "load_limits": LoadLimitRow,
     "load_pauses": WorkflowPauseRow,
@@ -2588,6 +2754,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
     "load_signals_after": LoadSignalsAfterRow,
+    "count_step_slots": CountStepSlotsRow,
     "load_tags": WorkflowTagRow,
     "load_pending_timers": WorkflowTimerRow,
     "load_timers": WorkflowTimerRow,
@@ -2604,10 +2771,12 @@ TABLES: Final = frozenset(
         "workflow_audit_log",
         "workflow_claims",
         "workflow_executions",
+        "workflow_limit_uses",
         "workflow_limits",
         "workflow_pauses",
         "workflow_schedules",
         "workflow_signals",
+        "workflow_step_slots",
         "workflow_tags",
         "workflow_timers",
         "workflow_worker_workflows",
