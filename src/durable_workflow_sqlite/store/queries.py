@@ -660,6 +660,7 @@ class LoadPendingRow(Struct, frozen=True, gc=False):
 
     has_timers: int
     has_signals: int
+    is_paused: int
 
 
 class LoadQueueHeadsRow(Struct, frozen=True, gc=False):
@@ -1766,7 +1767,9 @@ class Queries(Protocol):
     def load_pending(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> LoadPendingRow | None:
-        """Whether timers of an execution are pending, and whether signals are."""
+        """Whether timers of an execution are pending, whether signals are, and whether it is
+        paused.
+        """
         ...
 
     def load_executions_by_status(
@@ -1794,7 +1797,7 @@ class Queries(Protocol):
         """Saves how far an execution has come, for the worker that has claimed it. What it
         was started with stays: an input may be large, and is written once. So does why it is
         blocked, until it is over: somebody has deleted a step of it meanwhile. And so does
-        its pause, which somebody may have begun meanwhile.
+        its pause, which somebody may have begun meanwhile; it ends with the execution.
         Changing no row means that it is final, or that the claim is lost.
         """
         ...
