@@ -2469,10 +2469,28 @@ class Queries(Protocol):
         """
         ...
 
+    def take_step_slot(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        name: str,
+        limit_key: str | None,
+        branch: str,
+        step_index: int,
+        taken_at: str,
+        fencing_token: int,
+        workflow_execution_id: str,
+    ) -> int:
+        """As insert_step_slot, if a slot is free. Changing no row may also mean that the limit
+        has a rate, or is not there: the caller looks closer.
+        """
+        ...
+
     def delete_step_slot(
         self,
         connection: sqlite3.Connection,
         *,
+        name: str,
         fencing_token: int,
         workflow_execution_id: str,
         branch: str,
@@ -2481,8 +2499,8 @@ class Queries(Protocol):
         """A step gives its slot back. Changing no row means that it holds none."""
         ...
 
-    def delete_void_step_slots(self, connection: sqlite3.Connection, *, name: str) -> int:
-        """Deletes the slots of a limit whose claims are gone."""
+    def delete_void_step_slots(self, connection: sqlite3.Connection) -> int:
+        """Deletes the slots whose claims are gone."""
         ...
 
     def count_step_slots(
