@@ -29,6 +29,7 @@ from durable_workflow_sqlite.reading.executions import (
     ExecutionSummary,
     Page,
     beginning,
+    step_words,
 )
 from durable_workflow_sqlite.reading.findings import Finding, Level
 from durable_workflow_sqlite.reading.overview import Overview, Problem
@@ -595,7 +596,7 @@ def _step(row: ExecutionSummary) -> str:
         return ""
     branch = f"{row.current_branch}/" if row.current_branch else ""
     again = f" (attempt {row.attempts})" if (row.attempts or 1) > 1 else ""
-    return f"{branch}{row.current_step}{again}"
+    return f"{branch}{step_words(row.current_step)}{again}"
 
 
 def _number(count: int | None, name: str) -> Text:
