@@ -986,10 +986,10 @@ class Queries(Protocol):
         row_limit: int,
     ) -> list[PickNewestRow]:
         """As pick_newest, but only executions of one kind, by an index that holds no others:
-        'blocked', 'not undone' (a compensation failed for good), 'tagged', 'child' (of the
-        execution relative), 'tree' (relative, and what is below it), or 'in range', which is
-        for a range of ids. Looks at all of these; the caller has counted those in the range.
-        The + keeps SQLite to the id of each.
+        'blocked', 'not undone' (a compensation failed for good), 'tagged', or 'in range',
+        which is for a range of ids. There are also 'child' (of the execution relative) and
+        'tree' (relative, and what is below it). Looks at all of these; the caller has
+        counted those in the range. The + keeps SQLite to the id of each.
         """
         ...
 
