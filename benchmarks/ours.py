@@ -33,6 +33,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     SqliteCheckpointStore,
     WorkflowContext,
+    WorkflowDefinition,
     workflow,
 )
 from durable_workflow_sqlite.store.connection import LOG_BYTES, Synchronous
@@ -67,6 +68,38 @@ async def steps(ctx: WorkflowContext, count: int) -> int:
 @workflow
 async def no_steps(ctx: WorkflowContext) -> None:
     pass
+
+
+@workflow
+async def by_hand(ctx: WorkflowContext, count: int) -> int:
+    """What `mapped` does, without `ctx.map`: a hundred steps at a time, each in its branch."""
+    numbers = iter(range(count))
+    total = 0
+
+    async def work() -> None:
+        nonlocal total
+        for number in numbers:
+            branch = ctx.branch(f"step/{number}")
+            got = await branch.step("step", nothing, number)
+            total += got
+
+    await asyncio.gather(*(work() for _ in range(100)))
+    return total
+
+
+@workflow
+async def mapped(ctx: WorkflowContext, count: int) -> int:
+    return sum(await ctx.map("step", nothing, range(count)))
+
+
+@workflow
+async def child(ctx: WorkflowContext, number: int) -> int:
+    return number
+
+
+@workflow
+async def parent(ctx: WorkflowContext, count: int) -> int:
+    return sum(await ctx.map("child", child, range(count)))
 
 
 @workflow
@@ -135,6 +168,29 @@ async def starts(file: Path, sizes: Sizes) -> Figures:
             await engine.run(no_steps)
         seconds = time.perf_counter() - began
     return {"executions/s": sizes.starts / seconds}
+
+
+async def steps_by_hand(file: Path, sizes: Sizes) -> Figures:
+    return {"steps/s": await _rate(file, by_hand, sizes.mapped)}
+
+
+async def steps_by_map(file: Path, sizes: Sizes) -> Figures:
+    return {"steps/s": await _rate(file, mapped, sizes.mapped)}
+
+
+async def children(file: Path, sizes: Sizes) -> Figures:
+    """Children without steps, a hundred at a time, from the start of the parent to its end."""
+    return {"children/s": await _rate(file, parent, sizes.children)}
+
+
+async def _rate(file: Path, definition: WorkflowDefinition[[int], int], count: int) -> float:
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, [child]) as engine:
+            await engine.run(definition, 1)
+            began = time.perf_counter()
+            if await engine.run(definition, count) != sum(range(count)):
+                raise RuntimeError("not all of it was done")
+            return count / (time.perf_counter() - began)
 
 
 # Recovery
@@ -374,6 +430,9 @@ WORKS: dict[str, Callable[[Path, Sizes], Awaitable[Figures]]] = {
         at_once,
         at_once_full,
         starts,
+        steps_by_hand,
+        steps_by_map,
+        children,
         recovery,
         opening,
         signal,

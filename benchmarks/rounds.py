@@ -83,7 +83,7 @@ def run_work(
         why = [line for line in done.stderr.splitlines() if line and line[0] not in " ([{"]
         print(f"{work} failed: {why[-1] if why else done.returncode}"[:300], file=sys.stderr)
     if side in commands:
-        return {"steps/s": nan, "s": nan, "failed": TRIES}
+        return {"steps/s": nan, "children/s": nan, "s": nan, "failed": TRIES}
     raise SystemExit(f"{work} does not work here")
 
 

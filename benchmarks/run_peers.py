@@ -37,11 +37,14 @@ class Counts(NamedTuple):
     at_once: int
     steps_each: int
     interrupted: int
+    children: int = 0
+    """0: it has none."""
 
     def __str__(self) -> str:
         return (
             f"{self.steps:,} steps; {self.at_once} of {self.steps_each};"
             f" {self.interrupted:,} interrupted"
+            + (f"; {self.children:,} children" if self.children else "")
         )
 
     def as_options(self) -> list[str]:
@@ -66,8 +69,10 @@ class Peer(NamedTuple):
         return _VENVS / self.venv / "bin" / "python"
 
 
-OURS: Final = Counts(WHOLE.steps, WHOLE.at_once, WHOLE.steps_each, WHOLE.interrupted)
-_DBOS_COUNTS: Final = Counts(1_000, 50, 50, 1_000)
+OURS: Final = Counts(
+    WHOLE.steps, WHOLE.at_once, WHOLE.steps_each, WHOLE.interrupted, WHOLE.children
+)
+_DBOS_COUNTS: Final = Counts(1_000, 50, 50, 1_000, 500)
 PEERS: Final = {
     "dbos": Peer("DBOS", "dbos", ("dbos",), _DBOS_COUNTS),
     "dbos_tuned": Peer("DBOS, tuned", "dbos", ("dbos",), _DBOS_COUNTS, ("--tuned",)),
@@ -79,13 +84,23 @@ PEERS: Final = {
         Counts(1_000, 50, 50, 200),
     ),
 }
-_TINY: Final = Counts(5, 2, 2, 3)
+_TINY: Final = Counts(5, 2, 2, 3, 2)
 _WORKS: Final = {
     "sequential": "steps/s, one workflow",
     "at_once": "steps/s, many at once",
     "recovery": "interrupted executions/s, recovered and finished",
+    "children": "children/s, without steps, of one parent",
 }
-_GROUPS: Final = [[f"{side}.{work}" for side in ("ours", *PEERS)] for work in _WORKS]
+_RATES: Final = {"children": "children/s"}
+
+
+def _does(side: str, work: str) -> bool:
+    return work != "children" or side == "ours" or bool(PEERS[side].counts.children)
+
+
+_GROUPS: Final = [
+    [f"{side}.{work}" for side in ("ours", *PEERS) if _does(side, work)] for work in _WORKS
+]
 
 
 def main() -> None:
@@ -144,7 +159,7 @@ def ask_about(command: Sequence[str | Path]) -> dict[str, Any]:
 def rates(results: Results, side: str, work: str, *, tiny: bool) -> list[float]:
     """Per second, so that different counts can be compared."""
     if work != "recovery":
-        return results[Figure(f"{side}.{work}", "steps/s")]
+        return results.get(Figure(f"{side}.{work}", _RATES.get(work, "steps/s")), [])
     counts = OURS if side == "ours" else _counts(PEERS[side], tiny=tiny)
     return [counts.interrupted / one for one in results[Figure(f"{side}.{work}", "s")]]
 
@@ -157,7 +172,8 @@ def rates_table(results: Results, *, tiny: bool) -> str:
             values = rates(results, side, work, tiny=tiny)
             failed = sum(results.get(Figure(f"{side}.{work}", "failed"), ()))
             and_failed = f"; {number(failed)} tries failed" if failed else ""
-            row.append(middle_and_spread(_numbers(values)) + and_failed)
+            told = middle_and_spread(_numbers(values)) if values else "-"
+            row.append(told + and_failed)
         rows.append(row)
     counts = [str(OURS), *(str(_counts(peer, tiny=tiny)) for peer in PEERS.values())]
     return table(("", "this library", *_titles()), [*rows, ["counts", *counts]])
@@ -170,8 +186,8 @@ def ratios_table(results: Results, *, tiny: bool) -> str:
         row = [title]
         for side in PEERS:
             theirs = rates(results, side, work, tiny=tiny)
-            ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-            row.append(middle_and_spread(_numbers(ratios)))
+            ratios = [one / other for one, other in zip(ours, theirs, strict=bool(theirs))]
+            row.append(middle_and_spread(_numbers(ratios)) if ratios else "-")
         rows.append(row)
     return table(("", *_titles()), rows)
 

@@ -29,6 +29,8 @@ class Sizes(NamedTuple):
     locked_out: int = 20
     waiting: int = 10_000
     steps_on_disk: int = 200
+    mapped: int = 10_000
+    children: int = 10_000
     imports: int = 3
     history: int = 1_000_000
     history_checkpoints_each: int = 5
@@ -52,6 +54,8 @@ TINY: Final = Sizes(
     locked_out=2,
     waiting=5,
     steps_on_disk=2,
+    mapped=5,
+    children=3,
     imports=1,
     history=50,
     history_checkpoints_each=2,

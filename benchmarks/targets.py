@@ -61,6 +61,21 @@ TARGETS: Final = (
         Figure("ours.starts", "executions/s"),
         Figure("floor.starts", "executions/s"),
     ),
+    Target(
+        "`ctx.map` of 10,000 steps",
+        "at least 0.83 of the same by hand",
+        "at least",
+        0.83,
+        Figure("ours.steps_by_map", "steps/s"),
+        Figure("ours.steps_by_hand", "steps/s"),
+    ),
+    Target(
+        "10,000 children without steps",
+        "at least 1,000 a second",
+        "at least",
+        1_000,
+        Figure("ours.children", "children/s"),
+    ),
     Target(RECOVERY, "at most 0.6 s", "at most", 0.6, Figure("ours.recovery", "s"), unit="s"),
     Target(
         "signal sent to workflow running again, one process",
@@ -161,6 +176,14 @@ TARGETS: Final = (
 
 PEER_TARGETS: Final = (
     Target(
+        "children without steps",
+        "at least 10 times DBOS",
+        "at least",
+        10.0,
+        Figure("ours.children", "children/s"),
+        Figure("dbos.children", "children/s"),
+    ),
+    Target(
         ONE,
         "at least 15 times DBOS as it comes",
         "at least",
@@ -211,6 +234,8 @@ GROUPS: Final = (
     *_SHORT,
     ("ours.recovery",),
     ("ours.signal",),
+    ("ours.steps_by_hand", "ours.steps_by_map"),
+    ("ours.children",),
     ("ours.long_execution",),
     ("ours.disk",),
     *_SHORT,

@@ -121,11 +121,14 @@ async def look_at_order(number: str, engine: Engine) -> State:
 async def hear_of_payment(payment: Payment, engine: Engine) -> None:
     """When this has answered, the payment is stored; the sender need not repeat it."""
     try:
-        await engine.send_signal(payment.order, "paid", payment)
+        # With its own reference as the key, a payment that is sent twice counts once.
+        await engine.send_signal(payment.order, "paid", payment, key=payment.reference)
     except ExecutionNotFoundError as error:
         raise HTTPException(404, str(error)) from error
+    except ExecutionConflictError as error:  # the same reference, another payment
+        raise HTTPException(409, str(error)) from error
     except ExecutionFinishedError:
-        pass  # the order has ended: the payment was sent twice, or came too late
+        pass  # the order has ended: the payment came too late
 
 
 @asynccontextmanager

@@ -68,6 +68,9 @@
 -- priority               executions with a higher number are claimed first
 -- queue                  the named queue that it is in; null if it is in none
 -- queue_key              its key there: workflow_limits may limit each key
+-- dedup_id               no other unfinished execution of its queue has this id; null if
+--                        it has none
+-- debounced              1 if it has its dedup_id only until it begins; else 0
 -- available_at           the time from which any worker may claim it; null while a worker
 --                        has it, while it is blocked or paused, while it waits only for a
 --                        signal, and when it is final
@@ -185,24 +188,49 @@
 -- workflow_limits: how much runs at once, over all workers. Code declares it with
 -- engine.declare; people change it.
 --
--- kind         QUEUE: of the executions in a named queue; STEP: of steps
--- name         of the queue, or of the limit
--- concurrency  how many run at once; null: any number
--- per_worker   how many of them in one worker; null: any number
--- per_key      how many of them with one key; null: any number
--- declared     what code has declared last, as JSON: to declare the same again changes
---              nothing; null if no code has
--- created_at   when it was first declared or set
--- updated_at   when it was last changed
+-- kind              QUEUE: of the executions in a named queue; STEP: of steps
+-- name              of the queue, or of the limit
+-- concurrency       how many run at once; null: any number
+-- per_worker        how many of them in one worker; null: any number
+-- per_key           how many of them with one key; null: any number
+-- rate              how many begin within rate_seconds; null: any number
+-- rate_seconds      the time of `rate`
+-- key_rate          how many with one key begin within key_rate_seconds; null: any
+--                   number
+-- key_rate_seconds  the time of `key_rate`
+-- declared          what code has declared last, as JSON: to declare the same again
+--                   changes nothing; null if no code has
+-- created_at        when it was first declared or set
+-- updated_at        when it was last changed
 
 -- workflow_pauses: what is paused as a whole. No worker claims what a row holds; new
 -- executions of it wait, too. To delete a row is to resume.
 --
--- scope          WORKFLOW: all executions of a workflow; ALL: every execution
--- name           of the workflow; '' for ALL
--- paused_at      since when
--- paused_by      who paused it: USER@MACHINE, or the name that the caller gave
--- paused_reason  why, as that person said; null if they did not say
+-- scope             WORKFLOW: all executions of a workflow; ALL: every execution
+-- name              of the workflow; '' for ALL
+-- paused_at         since when
+-- paused_by         who paused it: USER@MACHINE, or the name that the caller gave
+-- paused_reason     why, as that person said; null if they did not say
+
+-- workflow_limit_uses: what has begun under a limit with a rate, within its time.
+--
+-- workflow_limit_use_id  gives no order
+-- kind                   of the limit, as in workflow_limits
+-- name                   of the limit
+-- limit_key              the key of what has begun; null if it has none
+-- used_at                when it began
+
+-- workflow_step_slots: the steps that run under a limit of kind STEP. A row counts as
+-- long as its claim is in workflow_claims.
+--
+-- workflow_step_slot_id  gives the order in which they were taken
+-- name                   of the limit
+-- limit_key              the key of the step; null if it has none
+-- fencing_token          the claim under which the step runs
+-- workflow_execution_id  whose step it is
+-- branch                 its branch
+-- step_index             its number in the branch
+-- taken_at               when it began
 
 -- workflow_claims: which worker has an execution. Its release deletes the row.
 --

@@ -47,7 +47,9 @@ class Tables(msgspec.Struct):
     audit_log: dict = {}
     claims: dict = {}
     acknowledged: dict = {}
-    queues: dict = {}
+    limits: dict = {}
+    slots: dict = {}
+    uses: dict = {}
     schedules: dict = {}
     of_schedule: dict = {}
     pauses: dict = {}
@@ -141,13 +143,22 @@ class Tables(msgspec.Struct):
     def has_slot(self, queue, key, worker):
         if queue is None:
             return True
-        limits, none = self.queues[queue][0], float("inf")
+        limits, none = self.limits[d.Queue, queue][0], float("inf")
         held = [one for one in self.claims.values() if one.slot and one.slot[0] == queue]
         return (
             len(held) < (limits.concurrency or none)
             and sum(one.worker_id == worker for one in held) < (limits.per_worker or none)
             and (key is None or [one.slot[1] for one in held].count(key) < (limits.per_key or none))
         )
+
+    def may_begin(self, queue, key, now):
+        """By the rates of a queue."""
+        if queue is None:
+            return True
+        limits, uses = self.limits[d.Queue, queue][0], self.uses_of(d.Queue, queue)
+        of_key = [one for one in uses if key and one[2] == key]
+        is_allowed = self.allowed_at(limits.rate, uses, now) is None
+        return is_allowed and self.allowed_at(limits.key_rate, of_key, now) is None
 
     def is_for_it(self, signal):
         one, name = signal.workflow_execution_id, signal.signal_name
@@ -246,8 +257,10 @@ class Tables(msgspec.Struct):
         one = new.execution.workflow_execution_id
         if one in self.executions:
             return False
-        if new.execution.queue and new.execution.queue not in self.queues:
+        if new.execution.queue and (d.Queue, new.execution.queue) not in self.limits:
             raise d.QueueNotFoundError(f"no queue {new.execution.queue!r}")
+        if other := self.duplicate(new.execution):
+            raise d.DuplicateExecutionError("it is there already", workflow_execution_id=other)
         self.workflows.setdefault(new.workflow.workflow_id, as_stored(new.workflow))
         self.executions[one], self.tags[one] = as_stored(new.execution), new.tags
         return True
@@ -255,6 +268,38 @@ class Tables(msgspec.Struct):
     def keyed(self, one, key):
         """The signal with a key; None if there is none."""
         return next(iter(select(self.signals, one, signal_key=key)), None) if key else None
+
+    def duplicate(self, new):
+        for one in self.unfinished():
+            has_begun = one.debounced and one.started_at
+            is_same = (one.queue, one.dedup_id) == (new.queue, new.dedup_id)
+            if new.dedup_id and is_same and not has_begun:
+                return one.workflow_execution_id
+        return None
+
+    def has_step_slot(self, limit, key, now):
+        if (d.Limit, limit) not in self.limits:
+            raise d.LimitNotFoundError(f"no limit {limit!r}")
+        limits, none = self.limits[d.Limit, limit][0], float("inf")
+        tokens = {claim.fencing_token for claim in self.claims.values()}
+        held = [one for place, one in self.slots.items() if place[0] in tokens]
+        held = [one for one in held if one.limit == limit]
+        is_free = len(held) < (limits.concurrency or none)
+        of_key = [one.key for one in held].count(key)
+        is_free = is_free and (key is None or of_key < (limits.per_key or none))
+        allowed_at = self.allowed_at(limits.rate, self.uses_of(d.Limit, limit), now)
+        return d.LimitRoom(is_free=is_free and allowed_at is None, again_at=allowed_at)
+
+    def uses_of(self, kind, name, key=None):
+        uses = [one for one in self.uses.values() if one[:2] == (kind, name)]
+        return [one for one in uses if key is None or one[2] == key]
+
+    def allowed_at(self, rate, uses, now):
+        """None: now."""
+        if rate is None:
+            return None
+        used = sorted(at for *_, at in uses if now - rate.period < at <= now + rate.period)
+        return used[-rate.number] + rate.period if len(used) >= rate.number else None
 
     def receive(self, signal):
         if self.keyed(signal.workflow_execution_id, signal.signal_key):
@@ -291,6 +336,14 @@ class Tables(msgspec.Struct):
                     key = (one, record.branch, record.step_index, record.attempt)
                     number = self.steps[key].id if key in self.steps else next(numbers)
                     self.steps[key] = change(record, id=number)
+                case d.StepSlot():
+                    place = (claim.fencing_token, record.branch, record.step_index)
+                    self.slots.pop(place, None)
+                    if record.is_held:
+                        if not self.has_step_slot(record.limit, record.key, record.at).is_free:
+                            raise d.LimitFullError("full")
+                        self.slots[place] = record
+                        self.uses[next(numbers)] = (d.Limit, record.limit, record.key, record.at)
                 case d.WorkflowTimer():
                     self.timers[record.workflow_timer_id] = record
                 case d.AuditEntry():
@@ -501,8 +554,10 @@ class DictStore(d.CheckpointStore):
         slot = execution and execution.queue and (execution.queue, execution.queue_key)
         if not execution or not t.may_be_claimed(execution):
             return None
-        if slot and not t.has_slot(*slot, self.worker_id):
+        if slot and not (t.has_slot(*slot, self.worker_id) and t.may_begin(*slot, now)):
             return None
+        if slot and execution.status not in ("SUSPENDED", "COMPENSATING"):
+            t.uses[next(numbers)] = (d.Queue, *slot, now)
         t.claims[one] = Claim(
             workflow_execution_id=one,
             worker_id=self.worker_id,
@@ -543,6 +598,7 @@ class DictStore(d.CheckpointStore):
         at, suspects, found = now or r.utc_now(), takes_suspect, []
         due = t.queued(workflows, queues, self.worker_id)
         due = [one for one in due if one.available_at <= at]
+        due = [one for one in due if t.may_begin(one.queue, one.queue_key, at)]
         long = min(due, key=lambda one: one.available_at, default=None)
         if self.claimed < 10 or long is None or at - long.available_at <= timedelta(minutes=1):
             long = None
@@ -558,9 +614,13 @@ class DictStore(d.CheckpointStore):
         return claims
 
     @reads
-    def load_next_available_at(self, t, workflows, queues=None):
-        found = t.queued(workflows, queues, self.worker_id)
-        return min((one.available_at for one in found), default=None)
+    def load_next_available_at(self, t, workflows, queues=None, now=None):
+        now, times = now or r.utc_now(), []
+        for one in t.queued(workflows, queues, self.worker_id):
+            rate = one.queue and t.limits[d.Queue, one.queue][0].rate
+            allowed_at = t.allowed_at(rate, t.uses_of(d.Queue, one.queue), now)
+            times.append(max(one.available_at, allowed_at or one.available_at))
+        return min(times, default=None)
 
     @writes
     def take_slot(self, t, claim, queue, key):
@@ -576,17 +636,44 @@ class DictStore(d.CheckpointStore):
     # Limits
 
     @writes
-    def declare_queues(self, t, queues, now=None):
-        for one in limits.checked(queues):
-            if t.queues.get(one.name, (None, None))[1] != one:
-                t.queues[one.name] = (one, one)
+    def declare_limits(self, t, definitions, now=None):
+        for one in limits.checked(definitions):
+            name = (type(one), one.name)
+            if t.limits.get(name, (None, None))[1] != one:
+                t.limits[name] = (one, one)
 
     @writes
-    def save_queue(self, t, queue, now=None):
-        (one,) = limits.checked([queue])
-        t.queues[one.name] = (one, t.queues.get(one.name, (None, None))[1])
+    def save_limit(self, t, definition, now=None):
+        (one,) = limits.checked([definition])
+        name = (type(one), one.name)
+        t.limits[name] = (one, t.limits.get(name, (None, None))[1])
 
-    load_queues = reads(lambda _, t: [t.queues[name][0] for name in sorted(t.queues)])
+    @reads
+    def load_limits(self, t):
+        names = sorted(t.limits, key=lambda name: (name[0] is d.Limit, name[1]))
+        return [t.limits[name][0] for name in names]
+
+    @reads
+    def load_limit_room(self, t, limit, key, now=None):
+        return t.has_step_slot(limit, key, now or r.utc_now())
+
+    @writes
+    def debounce_execution(self, t, workflow, execution, tags=None, *records):
+        new = d.NewExecution(workflow=workflow, execution=execution, tags=tags)
+        if not execution.debounced:
+            raise ValueError("it is not debounced")
+        if other := t.duplicate(execution):
+            found = t.executions[other]
+            is_same = found.debounced and found.workflow_id == execution.workflow_id
+            if not is_same or other in t.claims:
+                raise d.DuplicateExecutionError("it is another", workflow_execution_id=other)
+            at = found.available_at and execution.available_at
+            t.set(other, input_data=execution.input_data, available_at=at)
+            return other
+        if not t.start(new):
+            raise conflict(execution.workflow_execution_id, "is there already")
+        t.save(records)
+        return execution.workflow_execution_id
 
     @writes
     def release_claims(self, t, claims, now=None, *, trouble=None):

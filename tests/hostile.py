@@ -65,7 +65,7 @@ def fill(path: Path, steps: int) -> None:
         async with SqliteCheckpointStore.file(path) as store, DurableEngine(store) as engine:
             for text in HOSTILE:
                 handle = await engine.start(hostile, [text], execution_id=text)
-                await engine.send_signal(text, HOSTILE[2], {text: text})
+                await engine.send_signal(text, HOSTILE[2], {text: text}, key=text)
                 if text == HOSTILE[0]:
                     await handle.signal(HOSTILE[0], text)
                     with pytest.raises(Exception, match="script"):

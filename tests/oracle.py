@@ -74,6 +74,7 @@ class Snapshot:
     """What the database says of one execution at a moment when no process runs.
 
     in_doubt: the names in the view of what may have taken effect; None for a store without it.
+    children: the ids of its children, as JSON: what the steps that started them returned.
     """
 
     status: str | None
@@ -85,6 +86,7 @@ class Snapshot:
     claims: int
     damage: tuple[str, ...]
     in_doubt: frozenset[str] | None = None
+    children: frozenset[str] = frozenset()
 
     def forward(self) -> list[Step]:
         return [step for step in self.steps if step.attempt > 0]
@@ -148,6 +150,9 @@ def look_through(
     in_doubt = connection.execute(
         "select step_name from workflow_in_doubt where workflow_execution_id = ?", of_it
     ).fetchall()
+    children = connection.execute(
+        "select workflow_execution_id from workflow_executions where parent_execution_id = ?", of_it
+    ).fetchall()
     damage = damage_of(connection) if find_damage else []
     damage += [
         f"{name} was begun by a worker without a row"
@@ -182,6 +187,7 @@ def look_through(
         claims,
         tuple(damage),
         frozenset(name for (name,) in in_doubt),
+        frozenset(json.dumps(one) for (one,) in children),
     )
 
 
@@ -219,6 +225,10 @@ value to the step in a back-off, and is not refused.
 """
 
 
+PAUSED, RESUMING = "paused", "resuming"
+"""What is noted once a worker has left what was paused, and before that is resumed."""
+
+
 def mended(journal: Iterable[str]) -> set[str]:
     """The steps that somebody may have had run again by then, or resolved."""
     return {line.removeprefix(MENDING) for line in journal if line.startswith(MENDING)}
@@ -239,6 +249,7 @@ def violations(processes: list[ProcessRun]) -> list[str]:
             for text in _of_a_new_process(one, next_one)
         ),
         *_of_what_ran(processes),
+        *_of_pauses(processes),
     ]
 
 
@@ -446,7 +457,7 @@ def _of_what_ran(processes: list[ProcessRun]) -> Iterator[str]:
     end = processes[-1].after
     names = {step.step_name for step in end.forward()}
     for step in end.last_attempts().values():
-        if step.kind != "STEP":
+        if step.kind != "STEP" or step.output_data in end.children:
             continue
         runs = journal.count(f"run {step.step_name}")
         attempts = sum(one.has_begun for one in end.forward() if one.place == step.place)
@@ -458,6 +469,17 @@ def _of_what_ran(processes: list[ProcessRun]) -> Iterator[str]:
         kind, _, name = line.partition(" ")
         if kind in ("run", "undo") and name not in names:
             yield f"{line!r} without a record before it"
+
+
+def _of_pauses(processes: list[ProcessRun]) -> Iterator[str]:
+    """Nothing begins between the two notes, in whatever process."""
+    is_paused = False
+    for process in processes:
+        for line in process.journal:
+            if line in (PAUSED, RESUMING):
+                is_paused = line == PAUSED
+            elif is_paused and line.partition(" ")[0] in ("run", "undo"):
+                yield f"{line!r} began while it was paused"
 
 
 def _of_the_end(end: Snapshot) -> Iterator[str]:

@@ -58,6 +58,13 @@ ABOUT_QUEUED = {
     "batch_size": 99,
 }
 
+ABOUT_USES = {
+    "kind": "QUEUE",
+    "since": "",
+    "until": "9999-12-31T00:00:00.000000Z",
+    "row_limit": 99,
+}
+
 WHOEVER = object()
 """Stands for the worker that has claims."""
 
@@ -102,6 +109,10 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_limit": [{"kind": "QUEUE", "name": name} for name in ("mail", "unlimited")],
     "load_limits": [{}],
     "load_named_queues": [{}],
+    "load_duplicate": [{"queue": queue, "dedup_id": "one"} for queue in ("mail", None)],
+    "load_limit_uses": [{**ABOUT_USES, "name": "mail"}],
+    "load_limit_uses_of_key": [{**ABOUT_USES, "name": "mail", "limit_key": "kim"}],
+    "count_step_slots": [{"name": "openai", "limit_key": "kim"}],
     "count_slots": [{"queue": "mail", "worker_id": WHOEVER}],
     "count_slots_of_keys": [{"queue": "mail"}],
     "load_unqueued": [{}],
@@ -234,6 +245,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "count_unfinished": [{}],
     "load_schedule": [{"schedule_name": "full"}, {"schedule_name": "empty"}],
     "load_schedules": [{}],
+    "load_schedule_states": [{}],
     "load_due_schedules": [{"now": "9999-12-31T00:00:00.000000Z"}],
     "load_buffered_schedules": [{}],
     "load_next_fire_at": [{"now": ""}],
@@ -563,9 +575,11 @@ def _add_workers(connection: sqlite3.Connection) -> None:
             (execution,),
         )
     connection.execute(
-        "insert into workflow_limits (kind, name, concurrency, per_worker, per_key, declared)"
-        " values ('QUEUE', 'mail', 3, 2, 1, '{}'), ('QUEUE', 'unlimited', null, null, null, null),"
-        " ('QUEUE', 'idle', 1, null, null, null)"
+        "insert into workflow_limits (kind, name, concurrency, per_worker, per_key, rate,"
+        " rate_seconds, key_rate, key_rate_seconds, declared) values"
+        " ('QUEUE', 'mail', 3, 2, 1, 5, 1.5, 2, 60.0, '{}'),"
+        " ('QUEUE', 'unlimited', null, null, null, null, null, null, null, null),"
+        " ('QUEUE', 'idle', 1, null, null, null, null, null, null, null)"
     )
     for execution, queue, key in (
         ("queued", "mail", "kim"),
@@ -576,6 +590,23 @@ def _add_workers(connection: sqlite3.Connection) -> None:
             "insert into workflow_executions (workflow_execution_id, workflow_id, guarantee, queue,"
             " queue_key, available_at) values (?, 'order:1', 'BEST_EFFORT_BACKGROUND', ?, ?, ?)",
             (execution, queue, key, NOON_TEXT),
+        )
+    connection.execute(
+        "update workflow_executions set dedup_id = 'one'"
+        " where workflow_execution_id in ('queued', 'between steps')"
+    )
+    connection.execute(
+        "insert into workflow_limit_uses (kind, name, limit_key, used_at)"
+        " values ('QUEUE', 'mail', 'kim', ?), ('QUEUE', 'mail', null, ?)",
+        (NOON_TEXT, NOON_TEXT),
+    )
+    for index, key in enumerate(("kim", None)):
+        connection.execute(
+            "insert into workflow_step_slots (name, limit_key, fencing_token,"
+            " workflow_execution_id, branch, step_index, taken_at)"
+            " select 'openai', ?, fencing_token, workflow_execution_id, '', ?, claimed_at"
+            " from workflow_claims limit 1",
+            (key, index),
         )
     connection.execute(
         "update workflow_claims set queue = 'mail', queue_key = 'lee'"

@@ -33,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--at-once", type=int, default=50)
     parser.add_argument("--steps-each", type=int, default=50)
     parser.add_argument("--interrupted", type=int, default=1000)
+    parser.add_argument("--children", type=int, default=500)
     parser.add_argument("--tuned", action="store_true", help="WAL and synchronous NORMAL")
     return parser.parse_args()
 

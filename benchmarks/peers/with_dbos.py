@@ -44,6 +44,17 @@ def watched() -> None:
         WATCH.look()
 
 
+@DBOS.workflow()
+def child(number: int) -> int:
+    return number
+
+
+@DBOS.workflow()
+def parent(count: int) -> int:
+    handles = [DBOS.start_workflow(child, number) for number in range(count)]
+    return sum(handle.get_result() for handle in handles)
+
+
 WATCH = peer.Watch(OPTIONS.file, "operation_outputs")
 halfway = threading.Semaphore(0)
 
@@ -89,6 +100,14 @@ def at_once() -> dict:
     return {"steps/s": OPTIONS.at_once * OPTIONS.steps_each / (time.perf_counter() - began)}
 
 
+def children() -> dict:
+    launch()
+    parent(1)
+    began = time.perf_counter()
+    parent(OPTIONS.children)
+    return {"children/s": OPTIONS.children / (time.perf_counter() - began)}
+
+
 def interrupt() -> dict:
     launch(max_executor_threads=OPTIONS.interrupted + 50)
     for _ in range(OPTIONS.interrupted):
@@ -129,6 +148,8 @@ def about() -> dict:
     }
 
 
-WORKS = {work.__name__: work for work in (sequential, at_once, interrupt, recovery, about)}
+WORKS = {
+    work.__name__: work for work in (sequential, at_once, children, interrupt, recovery, about)
+}
 if __name__ == "__main__":
     peer.report(WORKS[OPTIONS.work]())

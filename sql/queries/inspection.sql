@@ -824,6 +824,8 @@ select
     priority,
     queue,
     queue_key,
+    dedup_id,
+    debounced,
     available_at,
     last_event,
     started_at
@@ -1191,6 +1193,8 @@ select
     priority,
     queue,
     queue_key,
+    dedup_id,
+    debounced,
     recovery_count,
     blocked_reason,
     trouble,

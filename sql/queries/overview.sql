@@ -302,6 +302,34 @@ from (
     limit :at_most
 ) as counted;
 
+-- name: load_schedule_states
+-- The schedules as people see them, by name.
+-- @scan workflow_schedules: people ask for all, which a program declares one by one
+select
+    schedule_name,
+    state,
+    workflow_type,
+    version,
+    cron,
+    tz,
+    every_seconds,
+    overlap,
+    missed,
+    next_fire_at,
+    last_fired_at,
+    last_execution_id,
+    last_status,
+    unfinished_executions,
+    last_skipped_at,
+    buffered_at,
+    ends_at,
+    paused_at,
+    paused_by,
+    paused_reason,
+    trouble
+from workflow_schedule_overview
+order by schedule_name;
+
 -- name: load_named_queues
 -- The named queues, with their limits and what is in them, by name.
 select

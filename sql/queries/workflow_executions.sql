@@ -25,6 +25,8 @@ insert into workflow_executions (
     priority,
     queue,
     queue_key,
+    dedup_id,
+    debounced,
     recovery_count,
     blocked_reason,
     trouble,
@@ -57,6 +59,8 @@ select
     :priority,
     :queue,
     :queue_key,
+    :dedup_id,
+    :debounced,
     :recovery_count,
     :blocked_reason,
     :trouble,
@@ -96,6 +100,8 @@ on conflict (workflow_execution_id) do update set
     priority = excluded.priority,
     queue = excluded.queue,
     queue_key = excluded.queue_key,
+    dedup_id = excluded.dedup_id,
+    debounced = excluded.debounced,
     recovery_count = excluded.recovery_count,
     blocked_reason = excluded.blocked_reason,
     trouble = excluded.trouble,
@@ -140,6 +146,8 @@ insert into workflow_executions (
     priority,
     queue,
     queue_key,
+    dedup_id,
+    debounced,
     recovery_count,
     blocked_reason,
     available_at,
@@ -167,6 +175,8 @@ values (
     :priority,
     :queue,
     :queue_key,
+    :dedup_id,
+    :debounced,
     :recovery_count,
     :blocked_reason,
     :available_at,
@@ -198,6 +208,8 @@ select
     priority,
     queue,
     queue_key,
+    dedup_id,
+    debounced,
     recovery_count,
     blocked_reason,
     trouble,
@@ -236,6 +248,8 @@ select
     execution.priority,
     execution.queue,
     execution.queue_key,
+    execution.dedup_id,
+    execution.debounced,
     execution.recovery_count,
     execution.blocked_reason,
     execution.trouble,
@@ -310,6 +324,8 @@ select
     priority,
     queue,
     queue_key,
+    dedup_id,
+    debounced,
     recovery_count,
     blocked_reason,
     trouble,
@@ -656,7 +672,11 @@ select
     waiting.queue as name,
     workflow_limits.concurrency,
     workflow_limits.per_worker,
-    workflow_limits.per_key
+    workflow_limits.per_key,
+    workflow_limits.rate,
+    workflow_limits.rate_seconds,
+    workflow_limits.key_rate,
+    workflow_limits.key_rate_seconds
 from waiting
 left join workflow_limits
     on
@@ -790,6 +810,41 @@ where
     and (:with_suspects or recovery_count < :suspect_at)
 order by available_at
 limit :batch_size;
+
+-- name: load_duplicate^
+-- The unfinished execution that has an id against duplicates, in a queue or in none.
+-- One that is debounced has it only until it begins.
+select
+    workflow_execution_id,
+    workflow_id,
+    debounced
+from workflow_executions
+where
+    coalesce(queue, '') = coalesce(:queue, '')
+    and dedup_id = :dedup_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and (debounced = 0 or started_at is null);
+
+-- name: postpone_execution!
+-- Gives an execution that has not begun another input, and another time to begin.
+-- Changing no row means that a worker has it.
+-- @unfenced: nobody has it yet
+update workflow_executions
+set
+    input_data = :input_data,
+    available_at = iif(available_at is null, null, :available_at),
+    updated_at = :updated_at
+where
+    workflow_execution_id = :workflow_execution_id
+    and status = 'PENDING'
+    and started_at is null
+    and not exists (
+        select 1
+        from workflow_claims
+        where
+            workflow_claims.workflow_execution_id
+            = workflow_executions.workflow_execution_id
+    );
 
 -- name: load_queue_of^
 -- The queue that an execution names, and its key there.
@@ -1051,6 +1106,7 @@ set
     error_message = :error_message,
     ttl_expires_at = :ttl_expires_at,
     last_event = :last_event,
+    dedup_id = iif(status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, dedup_id),
     recovery_count = 0,
     blocked_reason = null,
     trouble = null,

@@ -1,15 +1,18 @@
--- A limit says how many executions of a named queue run at once. Code declares it, and
--- people may change it. The slots that are held are rows of workflow_claims that name
--- the queue.
+-- A limit says how many executions of a named queue, or how many steps, run at once, or
+-- begin within a time. Code declares it, and people may change it.
 
 -- name: load_limit^
--- The limits of one queue.
+-- The limits of one queue, or those of a limit for steps.
 select
     kind,
     name,
     concurrency,
     per_worker,
     per_key,
+    rate,
+    rate_seconds,
+    key_rate,
+    key_rate_seconds,
     declared
 from workflow_limits
 where
@@ -25,12 +28,16 @@ select
     concurrency,
     per_worker,
     per_key,
+    rate,
+    rate_seconds,
+    key_rate,
+    key_rate_seconds,
     declared
 from workflow_limits
 order by kind, name;
 
 -- name: upsert_limit!
--- Saves the limits of a queue; what code has declared stays unless it is given.
+-- Saves a limit; what code has declared stays unless it is given.
 -- :now text
 insert into workflow_limits (
     kind,
@@ -38,6 +45,10 @@ insert into workflow_limits (
     concurrency,
     per_worker,
     per_key,
+    rate,
+    rate_seconds,
+    key_rate,
+    key_rate_seconds,
     declared,
     created_at,
     updated_at
@@ -48,6 +59,10 @@ values (
     :concurrency,
     :per_worker,
     :per_key,
+    :rate,
+    :rate_seconds,
+    :key_rate,
+    :key_rate_seconds,
     :declared,
     :now,
     :now
@@ -56,5 +71,9 @@ on conflict (kind, name) do update set
     concurrency = excluded.concurrency,
     per_worker = excluded.per_worker,
     per_key = excluded.per_key,
+    rate = excluded.rate,
+    rate_seconds = excluded.rate_seconds,
+    key_rate = excluded.key_rate,
+    key_rate_seconds = excluded.key_rate_seconds,
     declared = coalesce(excluded.declared, workflow_limits.declared),
     updated_at = excluded.updated_at;

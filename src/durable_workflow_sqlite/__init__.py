@@ -18,6 +18,7 @@ from durable_workflow_sqlite.errors import (
     ChildFailedError,
     ClaimLostError,
     CompensationError,
+    DuplicateExecutionError,
     DurableWorkflowError,
     EngineStoppedError,
     ErrorClassNotFoundError,
@@ -25,6 +26,8 @@ from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
     ExecutionFinishedError,
     ExecutionNotFoundError,
+    LimitFullError,
+    LimitNotFoundError,
     MigrationError,
     NonDeterminismError,
     NonDeterministicCallError,
@@ -49,7 +52,7 @@ from durable_workflow_sqlite.errors import (
     WorkflowFailedError,
     WorkflowStuckError,
 )
-from durable_workflow_sqlite.limits import Queue
+from durable_workflow_sqlite.limits import Limit, Queue, Rate
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
@@ -58,6 +61,7 @@ from durable_workflow_sqlite.records import (
     AuditEntry,
     DueSchedules,
     ExecutionStatus,
+    LimitRoom,
     NewExecution,
     OnParentEnd,
     Pause,
@@ -67,6 +71,7 @@ from durable_workflow_sqlite.records import (
     SignalStatus,
     StepCheckpoint,
     StepKind,
+    StepSlot,
     StepStatus,
     TakenExecution,
     TimerStatus,
@@ -101,6 +106,7 @@ __all__ = [
     "Clock",
     "CompensationError",
     "DueSchedules",
+    "DuplicateExecutionError",
     "DurableEngine",
     "DurableEngineObserver",
     "DurableWorkflowError",
@@ -112,6 +118,10 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionNotFoundError",
     "ExecutionStatus",
+    "Limit",
+    "LimitFullError",
+    "LimitNotFoundError",
+    "LimitRoom",
     "Maintenance",
     "MigrationError",
     "NewExecution",
@@ -123,6 +133,7 @@ __all__ = [
     "PauseScope",
     "Queue",
     "QueueNotFoundError",
+    "Rate",
     "Reader",
     "Record",
     "RecoveryResult",
@@ -140,6 +151,7 @@ __all__ = [
     "StepFailedError",
     "StepKind",
     "StepNotAwaitedError",
+    "StepSlot",
     "StepStatus",
     "StepTimeoutError",
     "StoreBusyError",

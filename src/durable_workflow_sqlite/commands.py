@@ -13,6 +13,7 @@ from durable_workflow_sqlite.engine.audit import details_of
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.deleted_rows import follow_a_step
 from durable_workflow_sqlite.engine.enqueuing import RERUN
+from durable_workflow_sqlite.engine.mending import is_about_records
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.errors import (
@@ -91,17 +92,22 @@ def cancel(file: Path, *, by: str | None = None) -> Command:
     """Ask executions to stop. by: who asks, for the audit log; so for the others."""
 
     async def ask(client: Client, execution_id: str) -> str:
-        was_blocked = (await client.load(execution_id)).blocked_reason is not None
+        before = await client.load(execution_id)
+        was_blocked = before.blocked_reason is not None
         match await client.cancel(execution_id, by=by):
             case Cancellation.ENDED:
                 return f"{execution_id} is CANCELLED: there was nothing to undo"
             case Cancellation.ASKED:
                 is_blocked = (await client.load(execution_id)).blocked_reason is not None
                 unblocked = ", and unblocked it" if was_blocked and not is_blocked else ""
-                then = f"; when `{command('unblock', file, execution_id)}` lets it go on,"
+                when = ";"
+                if is_blocked:
+                    when = f"; when `{command('unblock', file, execution_id)}` lets it go on,"
+                elif needs_code_that_fits(before.trouble) or is_about_records(before.trouble):
+                    when = f"; when `{command('show', file, execution_id)}` shows no trouble,"
                 return (
-                    f"asked {execution_id} to cancel{unblocked}{then if is_blocked else ';'} a"
-                    " worker undoes what it did and ends it"
+                    f"asked {execution_id} to cancel{unblocked}{when} a worker undoes what it did"
+                    " and ends it"
                 )
             case Cancellation.REFUSED:
                 pass

@@ -21,7 +21,10 @@ DurableWorkflowError
 ├── ExecutionNotFoundError     no execution has this id
 ├── ExecutionConflictError     this id belongs to another workflow or input, or a worker has it
 ├── ExecutionFinishedError     the execution is over: it takes no signal and no cancel
+├── DuplicateExecutionError    an unfinished execution of the queue has this `dedup_id`
 ├── QueueNotFoundError         no queue of this name is declared
+├── LimitNotFoundError         no limit for steps of this name is declared
+├── LimitFullError             no slot of a limit for steps is free
 ├── ScheduleNotFoundError      no schedule has this name
 ├── ExecutionBlockedError      an execution killed its workers too often; no worker claims it
 ├── ClaimLostError             another worker took the execution over
@@ -349,6 +352,18 @@ class ExecutionFinishedError(DurableWorkflowError):
     ) -> None:
         super().__init__(message, workflow_execution_id=workflow_execution_id)
         self.status = status
+
+
+class DuplicateExecutionError(ExecutionConflictError):
+    """An unfinished execution has this `dedup_id`: `workflow_execution_id`. Nothing was started."""
+
+
+class LimitNotFoundError(DurableWorkflowError):
+    """No limit for steps of this name is declared: see `Client.declare`."""
+
+
+class LimitFullError(DurableWorkflowError):
+    """No slot of a limit for steps is free: the step cannot begin yet. Nothing was written."""
 
 
 class QueueNotFoundError(DurableWorkflowError):

@@ -17,6 +17,7 @@ from durable_workflow_sqlite.records import (
     AuditEntry,
     DueSchedules,
     ExecutionStatus,
+    LimitRoom,
     NewExecution,
     Pause,
     PauseScope,
@@ -72,7 +73,23 @@ class Records(Protocol):
         """As `create_execution`, for any worker to claim from `execution.available_at` on.
 
         False, and nothing written, if the id is taken. Raises QueueNotFoundError if it names a
-        queue that is not declared.
+        queue that is not declared, and DuplicateExecutionError if another unfinished execution of
+        its queue has its `dedup_id`.
+        """
+        ...
+
+    async def debounce_execution(
+        self,
+        workflow: Workflow,
+        execution: WorkflowExecution,
+        tags: Mapping[str, str] | None = None,
+        *records: Record,
+    ) -> str:
+        """As `enqueue_execution`, of one that is debounced; returns the id of the one that waits.
+
+        If one with its `dedup_id` waits in its queue already, and is debounced, that one gets its
+        input and its `available_at`, and nothing else is written. Raises DuplicateExecutionError
+        if that one is of another workflow, or is not debounced.
         """
         ...
 
@@ -295,10 +312,12 @@ class Queue(Protocol):
         self,
         workflows: Collection[tuple[str, int]],
         queues: Collection[str] | None = None,
+        now: datetime | None = None,
     ) -> datetime | None:
         """The time from which the next execution of some workflows may be claimed; None if none.
 
-        queues: as for `claim_available`. A queue without a free slot counts for nothing.
+        queues: as for `claim_available`. A queue without a free slot counts for
+            nothing, and one whose rate keeps it counts from the time on that the rate allows.
 
         It may be past or future. Workflows that are paused are left out. The cost does not depend
         on the number of executions.
@@ -365,28 +384,39 @@ class Queue(Protocol):
 
 
 class Limits(Protocol):
-    """The named queues, and how much of each runs at once, over all workers.
+    """How much runs at once, or begins within a time, over all workers: of queues, and of steps.
 
     A change counts for the next claim, also of other workers. A slot is held by the claim of an
     execution whose code runs, so it is free when the claim is released, in whatever way.
     """
 
-    async def declare_queues(
-        self, queues: Iterable[limits.Queue], now: datetime | None = None
+    async def declare_limits(
+        self, definitions: Iterable[limits.Definition], now: datetime | None = None
     ) -> None:
-        """Make sure that queues are there, with the limits that code gives them.
+        """Make sure that queues and limits are there, as code gives them.
 
-        If a queue was declared with the same limits last time, it stays as it is, also if somebody
-        has changed it since.
+        If one was declared in the same way last time, it stays as it is, also if somebody has
+        changed it since.
         """
         ...
 
-    async def save_queue(self, queue: limits.Queue, now: datetime | None = None) -> None:
-        """Change the limits of a queue, or add it; it is not declared by that."""
+    async def save_limit(self, definition: limits.Definition, now: datetime | None = None) -> None:
+        """Change a queue or a limit, or add it; it is not declared by that."""
         ...
 
-    async def load_queues(self) -> list[limits.Queue]:
-        """All queues, by name."""
+    async def load_limits(self) -> list[limits.Definition]:
+        """All queues, then all limits for steps, by name."""
+        ...
+
+    async def load_limit_room(
+        self, limit: str, key: str | None, now: datetime | None = None
+    ) -> LimitRoom:
+        """Whether a step may begin under a limit now. Raises LimitNotFoundError.
+
+        A step takes its slot with a `StepSlot` that is saved with its INTENT. That raises
+        LimitFullError, and saves nothing, if none is free. The outcome is saved with a `StepSlot`
+        that is not held. A slot is free, too, when the claim under which it was taken is gone.
+        """
         ...
 
 

@@ -178,6 +178,8 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     itself; None when a worker has the execution again.
     `available_at` is the time from which any worker may claim the execution, a higher `priority`
     first; None while no worker may claim it.
+    `dedup_id` keeps duplicates out of its queue while it is unfinished; if it is `debounced`, only
+    until it begins.
     `queue` is the named queue that it is in, and `queue_key` its key there; None if it is in none.
     `started_at` is when a worker first claimed the execution; None before that, and if an older
     version of the library did it.
@@ -205,6 +207,8 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: int = 0
     queue: str | None = None
     queue_key: str | None = None
+    dedup_id: str | None = None
+    debounced: bool = False
     recovery_count: int = 0
     blocked_reason: str | None = None
     trouble: str | None = None
@@ -232,6 +236,8 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             check_identifier("queue", self.queue)
         if self.queue_key is not None:
             check_queue_key(self.queue, self.queue_key)
+        if self.dedup_id is not None:
+            check_identifier("dedup_id", self.dedup_id)
         check_integer("recovery_count", self.recovery_count)
         # Most of these are None, and a call takes longer than to see that.
         if self.input_data is not None:
@@ -558,6 +564,28 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.scope is PauseScope.ALL or self.name == workflow_type
 
 
+class StepSlot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The slot of a limit that a step takes with its INTENT, and frees with the outcome.
+
+    `key` is the `limit_key` of the step. `at` is when the attempt begins.
+    """
+
+    workflow_execution_id: str
+    branch: str
+    step_index: int
+    limit: str
+    key: str | None
+    is_held: bool
+    at: datetime
+
+
+class LimitRoom(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a step may begin under its limit. `again_at` is when its rate allows the next one."""
+
+    is_free: bool
+    again_at: datetime | None = None
+
+
 class ArrivedSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The id, the execution and the name of a new signal, for the worker that has the execution."""
 
@@ -643,7 +671,15 @@ class AbandonedExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     blocked_reason: str | None
 
 
-Record = Workflow | WorkflowExecution | StepCheckpoint | WorkflowTimer | WorkflowSignal | AuditEntry
+Record = (
+    Workflow
+    | WorkflowExecution
+    | StepCheckpoint
+    | StepSlot
+    | WorkflowTimer
+    | WorkflowSignal
+    | AuditEntry
+)
 _RECORDS: Final = frozenset(get_args(Record))
 
 
@@ -734,6 +770,15 @@ def check_queue_key(queue: str | None, key: object) -> None:
     if queue is None:
         raise ValueError(f"key {key!r} is given without a queue; a key limits what a queue runs")
     check_identifier("key", key)
+
+
+def check_limit(limit: object, key: object) -> None:
+    """As `check_identifier`, of a limit for steps and a key of it."""
+    if limit is None:
+        raise ValueError(f"limit_key {key!r} is given without a limit")
+    check_identifier("limit", limit)
+    if key is not None:
+        check_identifier("limit_key", key)
 
 
 def check_tags(tags: Mapping[str, str] | None) -> dict[str, str]:

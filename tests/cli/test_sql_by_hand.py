@@ -37,7 +37,7 @@ def status_of(file: Path, order_id: str) -> str:
 
 def test_there_are_questions_and_changes() -> None:
     assert len(QUESTIONS) >= 8
-    assert len(CHANGES) == 2
+    assert len(CHANGES) == 3
     assert len(UPDATES) == 1
     assert len(TRIGGERS) == 1
     assert len(QUESTIONS) + len(CHANGES) + len(UPDATES) + len(TRIGGERS) == len(EXAMPLES)
@@ -93,8 +93,19 @@ def test_a_signal_inserted_by_hand_lets_the_order_go_on(
         wait_until(lambda: status_of(file, "order-WAIT-1") == "COMPLETED")
 
 
+def test_a_signal_with_a_key_is_inserted_once_however_often_the_statement_runs(
+    file: Path, shell: sqlite3.Connection
+) -> None:
+    for _ in range(2):
+        shell.execute(CHANGES[1].replace("order-17", "order-WAIT-1"))
+    sent = "select count(*) from workflow_signals where signal_key = 'mail-88'"
+    assert shell.execute(sent).fetchone() == (1,)
+    with a_worker(file):
+        wait_until(lambda: status_of(file, "order-WAIT-1") == "COMPLETED")
+
+
 def test_a_cancel_inserted_by_hand_is_honoured(file: Path, shell: sqlite3.Connection) -> None:
-    shell.execute(CHANGES[1].replace("order-17", "order-WAIT-2"))
+    shell.execute(CHANGES[2].replace("order-17", "order-WAIT-2"))
     with a_worker(file):
         wait_until(lambda: status_of(file, "order-WAIT-2") == "CANCELLED")
 

@@ -30,7 +30,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.crash.harness import EXECUTION, Scenario, run
-from tests.oracle import GIVEN, GIVING, MENDING, RETRYING
+from tests.oracle import GIVEN, GIVING, MENDING, PAUSED, RESUMING, RETRYING
 from tests.processes import Journal, until
 
 A_MOMENT = timedelta(milliseconds=4)
@@ -769,6 +769,38 @@ async def send_first_of_several(
     assert await ending == [0, "soon", 1, 2]
 
 
+def first_of_a_child(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+
+    @workflow(name="first of a child")
+    async def body(ctx: WorkflowContext, is_child: bool = False) -> list[int]:
+        if is_child:
+            return [await ctx.wait_signal("end", type=int)]
+        await steps.do(ctx, "first")
+        child: Any = await ctx.start_child("kid", body, True)
+        news = ctx.signal("news", type=int)
+        got: list[int] = []
+        while await ctx.wait_any(news, child) is news:
+            got.append(news.value)
+            await steps.do(ctx, f"news {news.value}")
+        return got + await child.result()
+
+    return body
+
+
+async def end_the_child(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """The parent waits for news, and for the end of its child."""
+    handle = await engine.start(definition, execution_id=EXECUTION)
+    ending = asyncio.create_task(handle.result())
+    for number in range(2):
+        await handle.signal("news", number, key=f"mail-{number}")
+    await until(lambda: ending.done() or "run news 1" in journal.lines)
+    await engine.send_signal(f"{EXECUTION}/kid-1", "end", 7, key="end")
+    assert await ending == [0, 1, 7]
+
+
 async def send_misfits(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
@@ -866,6 +898,36 @@ def cancel_at(
     return Scenario(name, make, drive, ("CANCELLED",), engine=engine or {})
 
 
+async def pause_again_and_again(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """It is paused and resumed, whatever it is at; so is what an earlier process had paused."""
+
+    def begun() -> int:
+        return sum(line.partition(" ")[0] in ("run", "undo") for line in journal.lines)
+
+    async def has_ended() -> bool:
+        return (await engine.load(EXECUTION)).status.is_terminal
+
+    await engine.start(definition, execution_id=EXECUTION)
+    for _ in range(3):
+        try:
+            await engine.pause(EXECUTION, reason="why")
+        except ExecutionFinishedError:
+            break
+        await until(lambda: EXECUTION not in engine._working().executions)
+        if await has_ended():
+            break
+        journal.note(PAUSED)
+        await asyncio.sleep(0.01)
+        before = begun()
+        journal.note(RESUMING)
+        await engine.resume(EXECUTION)
+        while begun() == before and not await has_ended():
+            await asyncio.sleep(0.001)
+    await run(engine, definition, journal)
+
+
 async def run_for_a_moment(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
@@ -882,6 +944,7 @@ SCENARIOS = [
     Scenario("retries", retries, run),
     Scenario("errors that are no exceptions", panics, run, ("FAILED",)),
     Scenario("saga with a failing compensation", saga, run, ("FAILED",)),
+    Scenario("paused and resumed", saga, pause_again_and_again, ("FAILED",)),
     Scenario("a compensation that is retried", saga, run_and_retry, ("FAILED",)),
     Scenario("results of two classes", typed, run, ("FAILED",)),
     Scenario("actions in threads", threads, run, ("FAILED",)),
@@ -903,6 +966,8 @@ SCENARIOS = [
     Scenario(
         "first of several, parked", first_of_several, send_first_of_several, engine=PARKS_AT_ONCE
     ),
+    Scenario("first of a child", first_of_a_child, end_the_child),
+    Scenario("first of a child, parked", first_of_a_child, end_the_child, engine=PARKS_AT_ONCE),
     Scenario("begun with signals", signals, begin_with_signals),
     Scenario("begun by a signal", signals, begin_by_a_signal),
     Scenario("parked between signals", signals, send_signals, engine=PARKS_AT_ONCE),

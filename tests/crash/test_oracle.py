@@ -15,6 +15,8 @@ from tests.crash.harness import ENDED, KILLED, Scenario, World
 from tests.crash.scenarios import SCENARIOS
 from tests.oracle import (
     DYING,
+    PAUSED,
+    RESUMING,
     TIMED_OUT,
     Note,
     ProcessRun,
@@ -332,3 +334,17 @@ def test_what_a_power_cut_took_is_lost_and_breaks_no_promise_where_that_was_allo
     assert lost(more) == ["done step 9"]
     assert any("is not in the file" in text for text in violations([more, second]))
     assert violations([replace(more, forgot=True), second]) == []
+
+
+@pytest.mark.crash
+def test_what_begins_while_it_is_paused_is_seen(worlds: Worlds, tmp_path: Path) -> None:
+    first, second = worlds("ten steps", tmp_path / "world").processes
+    at = second.journal.index("run step 9")
+    kept = (*second.journal[:at], PAUSED, RESUMING, *second.journal[at:])
+    assert violations([first, replace(second, journal=kept)]) == []
+    broken = (*second.journal[:at], PAUSED, *second.journal[at:], RESUMING)
+    assert violations([first, replace(second, journal=broken)]) == [
+        "'run step 9' began while it was paused"
+    ]
+    paused = replace(first, journal=(*first.journal, PAUSED))
+    assert violations([paused, second]), "a pause outlives its process"

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.crash.test_every_write import kills, second_kills
+from tests.crash.made_up_trees import made_up_violations, tree_of
+from tests.crash.test_every_write import FULL, kills, second_kills
 from tests.crash.trees import TREES, Tree, World
 from tests.processes import Harm
+
+MADE_UP = 200 if FULL else 10
+"""Made-up trees in each part."""
 
 
 def check(world: World, crashes: str) -> None:
@@ -57,6 +63,37 @@ def test_a_tree_holds_at_a_few_kills(
     harms = Harm(3 + number % 4, bool(number % 2)), Harm(1 + number % 3, not number % 2)
     assert killed_at(tree, tmp_path / "world", *harms)
     record_property("kill points", 2)
+
+
+def check_made_up(number: int, folder: Path) -> int:
+    """Let a made-up tree be killed at random, until a process ends; how often it was."""
+    seed = int(os.environ["DURABLE_SEED"])
+    world = World(folder, tree_of(seed, number))
+    chance = random.Random(f"kills {seed} {number}")
+    kills = 0
+    while world.run_process(Harm(chance.randint(1, 25), chance.random() < 0.5)):
+        kills += 1
+    found = list(made_up_violations(world.file))
+    assert not found, f"tree {number} of seed {seed}: {world.tree.name}\n" + "\n".join(found)
+    return kills
+
+
+@pytest.mark.crash
+def test_a_few_made_up_trees_hold(tmp_path: Path, record_property: pytest.RecordProperty) -> None:
+    kills = sum(check_made_up(number, tmp_path / str(number)) for number in range(6))
+    record_property("kill points", kills)
+
+
+@pytest.mark.crash
+@pytest.mark.campaign
+@pytest.mark.parametrize("part", range(4))
+def test_made_up_trees_hold(
+    part: int, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    first = 6 + part * MADE_UP
+    numbers = range(first, first + MADE_UP)
+    kills = sum(check_made_up(number, tmp_path / str(number)) for number in numbers)
+    record_property("kill points", kills)
 
 
 @pytest.mark.parametrize(

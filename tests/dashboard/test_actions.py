@@ -46,6 +46,7 @@ def test_a_signal_with_a_key_is_sent_once(file: Path, visit: Open) -> None:
     assert answer.status_code == 409
     assert 'value="mail"' in answer.text
     assert signals(file) == [("waiting", "approved", "1")]
+    assert "key <bdi>mail</bdi>" in visit().get("/execution?id=waiting").text
 
 
 def test_no_payload_is_null(file: Path, visit: Open) -> None:

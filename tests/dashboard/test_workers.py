@@ -81,4 +81,4 @@ def test_that_nobody_knows_a_workflow_is_said(file: Path, visit: Open) -> None:
 
     said = asyncio.run(main())
     assert "no living worker knows approval v1: 1 execution" in said
-    assert "approval v1 0 0 1 0 0 none" in said
+    assert "approval v1 0 0 1 0 pause workflow approval … 0 0 none" in said

@@ -461,6 +461,19 @@ def test_no_step_before_the_first_one_is_offered(file: Path, journal: Journal) -
                 assert "--without-rows" in text
 
 
+def test_a_cancel_says_that_trouble_about_the_rows_comes_first(
+    file: Path, journal: Journal
+) -> None:
+    asyncio.run(begin(file))
+    for trouble, is_first in (("StoreCorruptError: lacks event 1", True), (None, False)):
+        with closing(sqlite3.connect(file, isolation_level=None)) as dba:
+            dba.execute("delete from workflow_signals")
+            dba.execute("update workflow_executions set trouble = ?", (trouble,))
+        said = run_command("cancel", "--yes", file, "one", env=dict(os.environ)).stdout
+        assert "asked one to cancel" in said
+        assert ("shows no trouble, a worker undoes" in said) == is_first, said
+
+
 def check_up(file: Path) -> dict[str, str]:
     with open_reader(file) as reader:
         return {one.check: one.message for one in reader.check_up(datetime.now(UTC))}

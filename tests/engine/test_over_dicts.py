@@ -26,10 +26,12 @@ MODULES = (
     "replay",
     "retries",
     "sagas",
+    "signal_or_start",
     "signals",
     "sleeps",
     "starting",
     "steps",
+    "wait_any",
 )
 OWN = set(dir(SqliteCheckpointStore)) - set(dir(DictStore))
 """Methods that are no part of a role."""

@@ -6,20 +6,28 @@ import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from durable_workflow_sqlite import (
     Client,
+    DuplicateExecutionError,
     DurableEngine,
+    ExecutionConflictError,
     ExecutionStatus,
+    Limit,
+    LimitNotFoundError,
     Queue,
     QueueNotFoundError,
+    Rate,
+    RetryPolicy,
     SqliteCheckpointStore,
     WorkflowCancelledError,
+    WorkflowCodeError,
     WorkflowContext,
     WorkflowExpiredError,
     workflow,
@@ -247,6 +255,193 @@ async def test_bad_arguments_are_refused_at_the_call() -> None:
         DurableEngine(store, queues="gpu")
     with pytest.raises(ValueError, match="must name a queue"):
         DurableEngine(store, queues=[])
+
+
+@workflow
+async def calls(ctx: WorkflowContext, name: str, count: int) -> None:
+    for number in range(count):
+        await ctx.step(f"call {number}", work, name, limit="api", limit_key=name)
+
+
+async def test_no_more_steps_run_at_once_than_the_limit_allows_over_all_workers(
+    file: Path,
+) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as other,
+        DurableEngine(store, [calls]) as engine,
+        DurableEngine(other, [calls]) as beside,
+    ):
+        await engine.declare(Limit("api", concurrency=3, per_key=2))
+        handles = [
+            await (engine, beside)[number % 2].start(calls, f"{number % 3}", 4)
+            for number in range(12)
+        ]
+        async with asyncio.timeout(60):
+            for handle in handles:
+                await handle.result()
+        assert 1 < most["all"] <= 3
+        assert max(most[f"{key}"] for key in range(3)) <= 2
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("select * from workflow_step_slots").fetchall() == []
+
+
+@workflow
+async def tries(ctx: WorkflowContext) -> None:
+    async def fail_first() -> None:
+        running["tries"] += 1
+        if running["tries"] == 1:
+            raise ConnectionError("not yet")
+
+    retry = RetryPolicy.fixed(max_attempts=2, delay=timedelta(seconds=60))
+    await ctx.step("try", fail_first, retry=retry, limit="api")
+
+
+async def test_a_back_off_holds_no_slot_of_a_limit() -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, [tries, calls]) as engine,
+    ):
+        await engine.declare(Limit("api", concurrency=1))
+        waiting = await engine.start(tries)
+        await until(lambda: running["tries"] == 1)
+        async with asyncio.timeout(30):
+            await engine.run(calls, "a", 2)
+            await engine.retry(waiting.execution_id)
+            await waiting.result()
+        assert (await store.load_limit_room("api", None)).is_free
+
+
+@workflow
+async def stamps(ctx: WorkflowContext, count: int) -> list[float]:
+    async def stamp() -> float:
+        return asyncio.get_running_loop().time()
+
+    return [await ctx.step(f"stamp {number}", stamp, limit="slow") for number in range(count)]
+
+
+async def test_a_rate_of_steps_holds_over_a_restart(file: Path) -> None:
+    period = timedelta(seconds=0.4)
+    times: list[float] = []
+    for _ in range(2):
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, [stamps]) as engine,
+        ):
+            await engine.declare(Limit("slow", rate=Rate(5, period)))
+            async with asyncio.timeout(30):
+                times += await engine.run(stamps, 8)
+    for first, sixth in zip(times, times[5:], strict=False):
+        assert sixth - first > 0.98 * period.total_seconds()
+    assert times[-1] - times[0] < 3 * 1.5 * period.total_seconds() + 1
+
+
+async def test_a_step_under_a_limit_that_is_not_declared_waits_for_a_person() -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, [calls]) as engine,
+    ):
+        with pytest.raises(LimitNotFoundError, match="no limit 'api'"):
+            await engine.run(calls, "a", 1, execution_id="one")
+        assert not (await engine.load("one")).status.is_terminal
+
+
+@workflow
+async def misuses(ctx: WorkflowContext, limit: Any, key: Any) -> None:
+    await ctx.step("a", work, "a", limit=limit, limit_key=key)
+
+
+@pytest.mark.parametrize(("limit", "key"), [(None, "a"), ("", None), (7, None), ("a", "")])
+async def test_a_limit_that_is_not_valid_is_refused_at_the_call(limit: object, key: object) -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, [misuses]) as engine,
+    ):
+        with pytest.raises(WorkflowCodeError, match="limit"):
+            await engine.run(misuses, limit, key)
+
+
+async def test_who_is_cancelled_while_it_waits_for_a_slot_keeps_nobody_waiting() -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, [calls, holds]) as engine,
+    ):
+        await engine.declare(Limit("api", concurrency=1))
+        held = await engine.start(holds)
+        await until(lambda: running["held"])
+        waiting = [await engine.start(calls, "a", 1) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        await waiting[0].cancel()
+        await waiting[1].cancel()
+        for handle in waiting[:2]:
+            with pytest.raises(WorkflowCancelledError):
+                await handle.result()
+        running["released"] = 1
+        async with asyncio.timeout(30):
+            await held.result()
+            await waiting[2].result()
+            await engine.run(calls, "a", 1)
+
+
+@workflow
+async def holds(ctx: WorkflowContext) -> None:
+    async def hold() -> None:
+        running["held"] = 1
+        await until(lambda: running["released"])
+
+    await ctx.step("hold", hold, limit="api")
+
+
+async def test_one_of_many_with_the_same_dedup_id_runs(file: Path) -> None:
+    async with AsyncExitStack() as opened:
+        clients = [
+            Client(await opened.enter_async_context(SqliteCheckpointStore.file(file)))
+            for _ in range(8)
+        ]
+        await clients[0].declare(Queue("mail"))
+        enqueue = [
+            client.enqueue(works, "a", queue="mail", dedup_id="mail-88", on_duplicate="existing")
+            for client in clients * 3
+        ]
+        handles = await asyncio.gather(*enqueue)
+        (one,) = {handle.execution_id for handle in handles}
+        with pytest.raises(DuplicateExecutionError) as refused:
+            await clients[1].enqueue(works, "b", queue="mail", dedup_id="mail-88")
+        assert refused.value.workflow_execution_id == one
+        with pytest.raises(ExecutionConflictError, match="works"):
+            await clients[1].enqueue(
+                sleeps, "b", queue="mail", dedup_id="mail-88", on_duplicate="existing"
+            )
+
+
+async def test_what_is_debounced_runs_once_with_the_last_arguments() -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, [echoes]) as engine,
+    ):
+        handles = [
+            await engine.enqueue(echoes, number, dedup_id="doc", debounce=SOON * 10)
+            for number in range(5)
+        ]
+        assert len({handle.execution_id for handle in handles}) == 1
+        async with asyncio.timeout(30):
+            assert await handles[0].result() == 4
+            later = await engine.enqueue(echoes, 9, dedup_id="doc", debounce=SOON)
+            assert await later.result() == 9
+        for wrong in (
+            {"debounce": SOON},
+            {"debounce": SOON, "dedup_id": "a", "delay": SOON},
+            {"debounce": -SOON, "dedup_id": "a"},
+            {"dedup_id": "a", "on_duplicate": "replace"},
+            {"dedup_id": ""},
+        ):
+            with pytest.raises(ValueError, match=r"debounce|on_duplicate|dedup_id"):
+                await engine.enqueue(echoes, 1, **wrong)  # type: ignore[arg-type]
+
+
+@workflow
+async def echoes(ctx: WorkflowContext, number: int) -> int:
+    return number
 
 
 mail_queue = Queue("mail", concurrency=2)

@@ -389,6 +389,20 @@ async def test_overlap_cancel_other() -> None:
     assert await overlapping("cancel_other") == begun
 
 
+async def test_what_has_ended_by_itself_is_not_cancelled_and_nobody_is_warned(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @workflow
+    async def quick(ctx: WorkflowContext) -> None: ...
+
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.run(quick, execution_id="one")
+        assert engine._open_engine is not None
+        await engine._open_engine.schedules._cancel("one", "schedule s")
+        assert (await engine.load("one")).status is ExecutionStatus.COMPLETED
+    assert not [one for one in caplog.records if one.levelname == "WARNING"]
+
+
 async def test_overlap_all() -> None:
     assert await overlapping("all") == [
         "begin 12:10",

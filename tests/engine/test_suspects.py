@@ -20,6 +20,7 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     WorkflowClaim,
     WorkflowContext,
+    WorkflowDefinition,
     WorkflowGuarantee,
     workflow,
 )
@@ -255,6 +256,22 @@ def waits_by_its_records(file: Path, name: str) -> bool:
     return found == [(1,)]
 
 
+async def until_it_backs_off(file: Path, flow: WorkflowDefinition[[], Any]) -> None:
+    """The first process: it dies when something waits for its next attempt."""
+    async with an_engine(file) as (_, engine):
+        await engine.start(flow, execution_id="one")
+        due = "select count(*) from step_checkpoints where due_at is not null"
+        await until(lambda: rows(file, due) == [(1,)])
+        die()
+
+
+async def until_it_waits_again(file: Path, flow: WorkflowDefinition[[], Any]) -> None:
+    """The next one: it dies when that waits by its records alone."""
+    async with an_engine(file, workflows=[flow], max_recoveries=0):
+        await until(lambda: waits_by_its_records(file, "one"))
+        die()
+
+
 def test_a_crash_during_a_back_off_is_not_held_against_it(file: Path, journal: Journal) -> None:
     """Neither in the process in which the attempt failed nor in a later one, which waits again."""
 
@@ -266,24 +283,9 @@ def test_a_crash_during_a_back_off_is_not_held_against_it(file: Path, journal: J
     async def flaky(ctx: WorkflowContext) -> None:
         await ctx.step("call", call, retry=LATER)
 
-    async def first_process() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            await engine.start(flaky, execution_id="one")
-            due = "select count(*) from step_checkpoints where due_at is not null"
-            await until(lambda: rows(file, due) == [(1,)])
-            die()
-
-    async def next_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[flaky], max_recoveries=0),
-        ):
-            await until(lambda: waits_by_its_records(file, "one"))
-            die()
-
-    run_until_killed(first_process)
+    run_until_killed(lambda: until_it_backs_off(file, flaky))
     for _ in range(3):
-        run_until_killed(next_process)
+        run_until_killed(lambda: until_it_waits_again(file, flaky))
         notice(file)
         assert recovery_counts(file) == {"one": 0}
     assert journal.lines == ["called"]
@@ -298,24 +300,9 @@ def test_a_crash_while_a_compensation_backs_off_is_not_held_against_it(file: Pat
         await ctx.step("charge", lambda: 1, compensate=undo, compensate_retry=LATER)
         raise OSError("no goods")
 
-    async def first_process() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            await engine.start(fails, execution_id="one")
-            due = "select count(*) from step_checkpoints where due_at is not null"
-            await until(lambda: rows(file, due) == [(1,)])
-            die()
-
-    async def next_process() -> None:
-        async with (
-            SqliteCheckpointStore.file(file) as store,
-            DurableEngine(store, workflows=[fails], max_recoveries=0),
-        ):
-            await until(lambda: waits_by_its_records(file, "one"))
-            die()
-
-    run_until_killed(first_process)
+    run_until_killed(lambda: until_it_backs_off(file, fails))
     for _ in range(2):
-        run_until_killed(next_process)
+        run_until_killed(lambda: until_it_waits_again(file, fails))
         notice(file)
         assert recovery_counts(file) == {"one": 0}
 
@@ -332,13 +319,6 @@ def test_one_whose_replay_kills_the_worker_is_blocked_although_its_step_backs_of
             die()
         await ctx.step("call", call, retry=LATER)
 
-    async def first_process() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
-            await engine.start(deadly, execution_id="one")
-            due = "select count(*) from step_checkpoints where due_at is not null"
-            await until(lambda: rows(file, due) == [(1,)])
-            die()
-
     async def next_process() -> None:
         async with an_engine(file, workflows=[deadly], max_recoveries=2) as (_, engine):
             await engine.handle("one").result()
@@ -348,7 +328,7 @@ def test_one_whose_replay_kills_the_worker_is_blocked_although_its_step_backs_of
             with pytest.raises(ExecutionBlockedError):
                 await engine.handle("one").result()
 
-    run_until_killed(first_process)
+    run_until_killed(lambda: until_it_backs_off(file, deadly))
     for _ in range(3):
         run_until_killed(next_process)
     asyncio.run(last_process())

@@ -69,6 +69,14 @@ class Bank:
         await asyncio.sleep(self.seconds)
         return 42
 
+    async def charge_slow_at_first(self, key: str) -> int:
+        self.journal.note(f"charge {key}")
+        if len(self.journal.lines) == 1:
+            await asyncio.sleep(3600)
+        if self.fails:
+            raise ConnectionError("the bank refused")
+        return 42
+
     def charge_in_thread(self, key: str) -> int:
         time.sleep(self.seconds)
         if self.fails:
@@ -274,17 +282,11 @@ def test_a_later_attempt_that_completes_is_the_outcome(file: Path, journal: Jour
     bank = Bank(journal)
     listed: list[tuple[str, int]] = []
 
-    async def slow_at_first(key: str) -> int:
-        bank.journal.note(f"charge {key}")
-        if bank.journal.lines == [f"charge {key}"]:
-            await asyncio.sleep(3600)
-        return 42
-
     @workflow
     async def order(ctx: WorkflowContext) -> None:
         options: Any = {"timeout": timedelta(seconds=0.2), "compensate": bank.refund}
         twice = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=1))
-        await ctx.step("charge", slow_at_first, "x", retry=twice, **options)
+        await ctx.step("charge", bank.charge_slow_at_first, "x", retry=twice, **options)
         await ctx.step("fail", fail)
 
     def fail() -> None:
@@ -299,6 +301,23 @@ def test_a_later_attempt_that_completes_is_the_outcome(file: Path, journal: Jour
     asyncio.run(main())
     assert bank.lines == ["charge key 1", "charge key 1", "refund 42"]
     assert listed == [("fail", 1)]
+    assert in_doubt(file) == []
+
+
+def test_a_later_attempt_that_fails_is_the_outcome(file: Path, journal: Journal) -> None:
+    """Under the same key, an error says that the step did not take effect, and never did."""
+    bank = Bank(journal, fails=True)
+    twice = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=1))
+    options: Any = {"timeout": timedelta(seconds=0.2), "compensate": bank.refund, "retry": twice}
+    order = bank.order(bank.charge_slow_at_first, **options)
+
+    async def main() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowFailedError, match="the bank refused"):
+                await engine.run(order, execution_id="one")
+
+    asyncio.run(main())
+    assert bank.lines == ["charge key 1", "charge key 1"]
     assert in_doubt(file) == []
 
 

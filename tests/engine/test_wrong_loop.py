@@ -21,6 +21,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionHandle,
     ExecutionStatus,
+    Limit,
     NewSignal,
     Pause,
     PauseScope,
@@ -113,6 +114,7 @@ def uses_of_handle(handle: ExecutionHandle[Any]) -> dict[str, Use]:
 
 
 def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
+    debounced = new_execution("debounced", available_at=NOON, dedup_id="one", debounced=True)
     execution, queued = new_execution("new"), new_execution("queued", available_at=NOON)
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
     schedule = Schedule(schedule_name="s", workflow_type="order", every_seconds=60)
@@ -174,9 +176,11 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "load_served": lambda: store.load_served(),
         "hasten_attempts": lambda: store.hasten_attempts("waits"),
         "take_slot": slot,
-        "declare_queues": lambda: store.declare_queues([Queue("mail")]),
-        "save_queue": lambda: store.save_queue(Queue("mail")),
-        "load_queues": lambda: store.load_queues(),
+        "declare_limits": lambda: store.declare_limits([Queue("mail")]),
+        "save_limit": lambda: store.save_limit(Limit("api")),
+        "load_limit_room": lambda: store.load_limit_room("api", None),
+        "debounce_execution": lambda: store.debounce_execution(WORKFLOW, debounced),
+        "load_limits": lambda: store.load_limits(),
         "claim_available": lambda: store.claim_available([("order", 1)], 9),
         "load_next_available_at": lambda: store.load_next_available_at([("order", 1)]),
         "mark_as_stopping": lambda: release("stopping"),

@@ -412,8 +412,8 @@ class World(worlds.World):
         return [at for at in due if at > self.clock.now()]
 
     async def _do(self, engine: DurableEngine, event: Event) -> None:
-        if event.what == "cancel":
-            await engine.cancel(EXECUTION)
+        if event.what in ("cancel", "pause", "resume"):
+            await getattr(engine, event.what)(EXECUTION)
             return
         number = len(self.sent)
         if self._is_there(number, event.what):
@@ -423,6 +423,12 @@ class World(worlds.World):
         else:
             await engine.send_signal(EXECUTION, event.what, number, key=f"{event.what} {number}")
         self.sent.append(number)
+
+    async def _send_what_is_awaited(self, engine: DurableEngine) -> None:
+        if (await engine.load(EXECUTION)).paused_at is None:
+            await super()._send_what_is_awaited(engine)
+        else:
+            await engine.resume(EXECUTION)
 
     def _is_there(self, number: int, name: str) -> bool:
         """Under another name, since an earlier process died over it; for its own it has a key."""
@@ -700,6 +706,11 @@ def schedule_of(seed: int, number: int) -> Schedule:
         events.append(events[0]._replace(what=pick(SIGNALS), by_another=pick([True, False])))
     if chance.random() < 0.12:
         events.append(Event(chance.randint(0, 8), "cancel"))
+    chance_of_pauses = random.Random(f"pauses {seed}:{number}")
+    if chance_of_pauses.random() < 0.25:
+        second = chance_of_pauses.randint(0, 8)
+        later = second + chance_of_pauses.randint(0, 5)
+        events += [Event(second, "pause"), Event(later, "resume")]
     return Schedule(
         program_of(chance, pick([6, 12, 20])),
         tuple(events),

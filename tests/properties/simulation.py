@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from durable_workflow_sqlite import DurableEngine, ExecutionConflictError
 from tests import worlds
-from tests.oracle import GIVEN, GIVING, MENDING, violations
+from tests.oracle import GIVEN, GIVING, MENDING, PAUSED, RESUMING, violations
 from tests.processes import Harm
 from tests.properties.programs import (
     SIGNALS,
@@ -24,6 +24,7 @@ from tests.properties.programs import (
 from tests.worlds import EXECUTION, Crash, Event
 
 MOST_LIVES = 5
+PAUSES = ("pause", "pause", "pause all", "resume", "resume")
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,44 @@ class World(worlds.World):
                     await engine.resolve(EXECUTION, step.step_name, value)
                     self.note(f"{GIVEN}{step.step_name} {json.dumps(value)}")
 
+    async def _pause(self, engine: DurableEngine, *, is_all: bool) -> None:
+        """Nothing begins from the note on, in whatever process."""
+        if is_all:
+            await engine.pause_all()
+        else:
+            await engine.pause(EXECUTION)
+        await self._until_quiet()
+        if not (await engine.load(EXECUTION)).status.is_terminal:
+            if EXECUTION in engine._working().executions:
+                self.problems.append("it is paused, and stays in memory")
+            self.note(PAUSED)
+
+    async def _resume(self, engine: DurableEngine) -> None:
+        self.note(RESUMING)
+        await engine.resume_all()
+        await engine.resume(EXECUTION)
+
+    async def _is_paused(self, engine: DurableEngine) -> bool:
+        record = await engine.load(EXECUTION)
+        return bool(record.paused_at or await engine.pauses())
+
+    async def _send_what_is_awaited(self, engine: DurableEngine) -> None:
+        if await self._is_paused(engine):
+            await self._resume(engine)
+        else:
+            await super()._send_what_is_awaited(engine)
+
     async def _do(self, engine: DurableEngine, event: Event) -> None:
         if event.what == "give":
             await self._give(engine)
+        elif event.what in ("pause", "pause all"):
+            await self._pause(engine, is_all=event.what == "pause all")
+        elif event.what == "resume":
+            await self._resume(engine)
+        elif event.what == "cancel" and not await engine.pauses():
+            self.note(RESUMING)  # it ends the pause of the execution, if there is one
+            if await engine.cancel(EXECUTION):
+                self.acknowledged.append("cancel")
         elif event.what != "cancel":
             number = len(self.acknowledged)
             # If a process died over it before, it is there, or it is not.
@@ -128,8 +164,12 @@ def of_this_world(world: World) -> list[str]:
 
 
 _events = st.lists(
-    st.builds(Event, st.integers(0, 60), st.sampled_from([*SIGNALS * 3, "cancel", *["give"] * 3])),
-    max_size=4,
+    st.builds(
+        Event,
+        st.integers(0, 60),
+        st.sampled_from([*SIGNALS * 3, "cancel", *["give"] * 3, *PAUSES]),
+    ),
+    max_size=5,
 ).map(tuple)
 _crashes = st.lists(
     st.builds(

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from durable_workflow_sqlite import StepCheckpoint
+from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.saga import Saga
 from tests.conftest import SEED
@@ -120,6 +121,10 @@ def _forgets_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"durable_workflow_sqlite.engine.{module}.given", forgetful)
 
 
+def _ignores_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Execution, "pause", lambda self, why: None)
+
+
 PLANTS = pytest.mark.parametrize(
     ("plant", "words"),
     [
@@ -128,6 +133,7 @@ PLANTS = pytest.mark.parametrize(
         (_forgets_what_is_undone, "was undone again after that was COMPENSATED"),
         (_undoes_in_order, "undone in the order"),
         (_forgets_what_is_given, "was given"),
+        (_ignores_pauses, "is paused, and stays in memory"),
     ],
 )
 UNDONE = Do(is_undone=True)
@@ -146,8 +152,15 @@ EVERY_PLANT_IS_MET_BY = [
     for percent in range(0, 100, 10)
     for at in ("before", "after")
 ]
+EVERY_PLANT_IS_MET_BY.append(
+    Schedule(
+        program=(UNDONE, Sleep(9)),
+        events=(Event(2, "pause"), Event(5, "resume")),
+        crashes=(Crash("after", 99),),
+    )
+)
 """A signal that must be sent, a value that is given to a step, two steps that must be undone, and a
-crash at any time of it.
+crash at any time of it; and a pause.
 """
 
 
@@ -203,3 +216,22 @@ def test_an_error_that_was_caught_after_an_older_one_was_recorded_is_raised_agai
             crashes=(Crash("before", percent, 30), Crash("before", percent, 30)),
         )
         assert broken_promises(schedule) == []
+
+
+@pytest.mark.parametrize("what", ["pause", "pause all"])
+def test_a_pause_at_any_time_and_a_crash_keep_every_promise(what: str) -> None:
+    program = (
+        UNDONE,
+        Do(failures=1, attempts=2, delay=5),
+        Wait("red", 20),
+        Branches(((UNDONE, Sleep(3)), (Do(failures=ALWAYS, attempts=2, delay=2, is_caught=True),))),
+        Do(failures=ALWAYS),
+    )
+    for second in range(0, 30, 3):
+        for percent in (20, 60, 90):
+            schedule = Schedule(
+                program=program,
+                events=(Event(second, what), Event(second + 4, "resume"), Event(15, "red")),
+                crashes=(Crash("after", percent),),
+            )
+            assert broken_promises(schedule) == []

@@ -245,36 +245,22 @@ def test_the_purpose_is_the_docstring_as_it_is_written(module: Callable[..., Any
 # Hints
 
 
-def test_a_parameter_without_a_column_needs_a_hint(generated: Generate) -> None:
-    message = refusal(
-        generated,
-        notes="-- name: delete_old!\n"
-        "-- Deletes old notes.\n"
-        "delete from notes where created_at < :before;\n",
-    )
-    assert "notes.sql:3: delete_old: the schema does not tell the type" in message
-    assert message.endswith("\n    -- :before TYPE")
-
-
-def test_a_parameter_whose_columns_differ_in_type_needs_a_hint(generated: Generate) -> None:
-    message = refusal(
-        generated,
-        heaps="-- name: delete_light!\n"
-        "-- Deletes what is light.\n"
-        "delete from notes where weight < :weight;\n",
-    )
-    assert "heaps.sql:3: delete_light:" in message
-    assert message.endswith("\n    -- :weight TYPE")
-
-
-def test_an_expression_needs_a_hint(generated: Generate) -> None:
-    message = refusal(
-        generated,
-        notes="-- name: count_notes$\n-- How many.\nselect count(*) as total from notes;\n",
-    )
-    assert "notes.sql:3: count_notes:" in message
-    assert "text, integer, real, blob" in message
-    assert message.endswith("\n    -- =total TYPE")
+@pytest.mark.parametrize(
+    ("file", "what", "sql", "hint", "why"),
+    [
+        ("notes", "old!", "delete from notes where created_at < :before", ":before", "schema"),
+        ("heaps", "light!", "delete from notes where weight < :weight", ":weight", "type"),
+        ("notes", "count$", "select count(*) as total from notes", "=total", "text, integer, real"),
+    ],
+)
+def test_what_the_schema_does_not_tell_needs_a_hint(
+    generated: Generate, file: str, what: str, sql: str, hint: str, why: str
+) -> None:
+    """A parameter without a column, one whose columns differ in type, an expression."""
+    message = refusal(generated, **{file: f"-- name: {what}\n-- What it does.\n{sql};\n"})
+    assert f"{file}.sql:3: {what[:-1]}:" in message
+    assert why in message
+    assert message.endswith(f"\n    -- {hint} TYPE")
 
 
 JOINED = """\

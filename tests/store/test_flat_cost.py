@@ -117,6 +117,10 @@ WHATEVER: Mapping[str, Any] = {
     "current_step": 0,
     "queue": "mail",
     "queue_key": "kim",
+    "dedup_id": "one",
+    "debounced": 0,
+    "limit_key": "kim",
+    "until": "9999-12-31T00:00:00.000000Z",
     "after": "",
     "passed_over": "[]",
     "batch_size": 10,
@@ -155,6 +159,7 @@ CHANGED: Mapping[str, Mapping[str, Any]] = {
     },
     "delete_workers": {"worker_numbers": "[-1]"},
     "load_limit": {"kind": "QUEUE"},
+    "delete_old_limit_uses": {"kind": "QUEUE", "after": "9999-12-31T00:00:00.000000Z"},
     "upsert_limit": {"kind": "QUEUE"},
 }
 

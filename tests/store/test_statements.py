@@ -20,14 +20,17 @@ from durable_workflow_sqlite import (
     ExecutionConflictError,
     ExecutionFinishedError,
     ExecutionStatus,
+    Limit,
     NewExecution,
     Pause,
     PauseScope,
     Queue,
+    Rate,
     RetryPolicy,
     Schedule,
     SignalStatus,
     SqliteCheckpointStore,
+    StepSlot,
     StepStatus,
     WorkflowCancelledError,
     WorkflowContext,
@@ -202,9 +205,14 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_next_available_at([("order", 1)])
             await store.claim_available([("order", 1)], 9)
             mail = f"mail of {store.worker_id}"
-            await store.declare_queues([Queue(mail, per_worker=5, per_key=1)])
-            await store.save_queue(Queue(mail, concurrency=5, per_key=1))
-            await store.load_queues()
+            rate = Rate(9, timedelta(hours=1))
+            await store.declare_limits([Queue(mail, per_worker=5, per_key=1)])
+            await store.save_limit(Queue(mail, concurrency=5, per_key=1, rate=rate, key_rate=rate))
+            await store.declare_limits([Limit("api", concurrency=9)])
+            twin = queued(f"{mail}, twin", NOON, dedup_id=mail, debounced=True)
+            await store.debounce_execution(WORKFLOW, twin)
+            await store.debounce_execution(WORKFLOW, twin)
+            await store.load_limits()
             for number in range(LOOKED_AT + 1):
                 one = queued(f"{mail}, {number}", NOON, queue=mail, queue_key="kim")
                 await store.enqueue_execution(WORKFLOW, one)
@@ -216,6 +224,16 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
                 queue=mail,
                 queue_key="kim",
             )
+            slot = StepSlot(
+                workflow_execution_id=sending.workflow_execution_id,
+                branch="",
+                step_index=0,
+                limit="api",
+                key=None,
+                is_held=True,
+                at=NOON,
+            )
+            await store.save(slot, claim=sending)
             await store.save(suspended, claim=sending)
             assert await store.take_slot(sending, mail, "kim")
             assert await store.claim_available([("order", 1)], 9, queues=[mail]) == []

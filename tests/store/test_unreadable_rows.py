@@ -140,30 +140,22 @@ def test_a_scan_for_timers_leaves_it_out_and_says_so(
     )
 
 
-def test_a_history_with_a_checkpoint_that_cannot_be_read_is_not_given(file: Path) -> None:
+@pytest.mark.parametrize(
+    ("load", "edit", "named"),
+    [
+        ("load_checkpoints", "step_checkpoints set status = 'DONE'", "checkpoint 1 .*'bad'.*DONE"),
+        ("load_pending_signals", "workflow_signals set created_at = 7", "signal 1 .*created_at"),
+    ],
+)
+def test_what_cannot_be_read_whole_is_not_given(
+    file: Path, load: str, edit: str, named: str
+) -> None:
     async def main(store: SqliteCheckpointStore) -> None:
-        with pytest.raises(StoreCorruptError, match=r"checkpoint 1 of execution 'bad'.*DONE"):
-            await store.load_checkpoints("bad")
-        assert len(await store.load_checkpoints("good")) == 1
+        with pytest.raises(StoreCorruptError, match=named):
+            await getattr(store, load)("bad")
+        assert len(await getattr(store, load)("good")) == 1
 
-    with_rows_changed(
-        file,
-        main,
-        "update step_checkpoints set status = 'DONE' where workflow_execution_id = 'bad'",
-    )
-
-
-def test_a_signal_that_cannot_be_read_is_named(file: Path) -> None:
-    async def main(store: SqliteCheckpointStore) -> None:
-        with pytest.raises(StoreCorruptError, match=r"signal 1 of execution 'bad'.*created_at"):
-            await store.load_pending_signals("bad")
-        assert len(await store.load_pending_signals("good")) == 1
-
-    with_rows_changed(
-        file,
-        main,
-        "update workflow_signals set created_at = 7 where workflow_execution_id = 'bad'",
-    )
+    with_rows_changed(file, main, f"update {edit} where workflow_execution_id = 'bad'")
 
 
 def test_a_workflow_that_cannot_be_read_is_named(file: Path) -> None:

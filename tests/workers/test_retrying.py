@@ -252,7 +252,7 @@ async def until_paused(store: SqliteCheckpointStore, execution_id: str = "one") 
             await asyncio.sleep(0.005)
 
 
-def impatient(journal: Journal) -> WorkflowDefinition[Any]:
+def impatient(journal: Journal) -> WorkflowDefinition[[], Any]:
     """Its payment fails once, and so does its refund: each is tried again an hour later."""
 
     def once(what: str) -> str:

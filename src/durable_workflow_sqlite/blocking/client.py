@@ -14,11 +14,13 @@ from durable_workflow_sqlite.engine import handle
 from durable_workflow_sqlite.engine.client import Client as Behind
 from durable_workflow_sqlite.engine.clock import Clock
 from durable_workflow_sqlite.engine.outcome import SignalResult
+from durable_workflow_sqlite.engine.signalling_client import SignallingClient
 from durable_workflow_sqlite.records import WorkflowExecution
 
 P = ParamSpec("P")
 R = TypeVar("R")
 B = TypeVar("B", bound=Behind)
+S = TypeVar("S", bound=SignallingClient)
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -74,7 +76,7 @@ def starting(
 
 def signalling(
     method: Callable[
-        Concatenate[B, P], Coroutine[Any, Any, tuple[handle.ExecutionHandle[R], SignalResult]]
+        Concatenate[S, P], Coroutine[Any, Any, tuple[handle.ExecutionHandle[R], SignalResult]]
     ],
 ) -> Callable[Concatenate[Any, P], tuple[ExecutionHandle[R], SignalResult]]:
     """As `starting`, for a method that also returns what became of a signal."""

@@ -17,6 +17,7 @@ _MODULES: Final = {
     **dict.fromkeys(("status", "workers", "list", "show", "watch"), "reading"),
     **dict.fromkeys(("signal", "cancel", "retry"), "actions"),
     "start": "starting",
+    "schedule": "schedules",
     **dict.fromkeys(("rerun", "resolve", "unblock", "acknowledge"), "actions"),
     **dict.fromkeys(("pause", "resume"), "pausing"),
     "queue": "queues",

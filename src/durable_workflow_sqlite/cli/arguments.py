@@ -28,7 +28,7 @@ class OnDatabase(TyperCommand):
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         if ctx.resilient_parsing or given.get("help"):
             return super().parse_args(ctx, args)
-        before = None if ctx.parent is None else ctx.parent.params.get("db")
+        before = ctx.find_root().params.get("db")
         db, first = (one if isinstance(one, str) else None for one in map(given.get, _WORDS))
         db = before if db is None else db
         try:

@@ -73,12 +73,13 @@ def change(
 
     async def save() -> None:
         async with open_store(file) as store:
-            known = {one.name: one for one in await store.load_queues()}
+            found = await store.load_limits()
+            known = {one.name: one for one in found if isinstance(one, Queue)}
             if name not in known and not add:
                 hint = nearest(name, known) or "; --add adds it"
                 raise QueueNotFoundError(f"no queue {name!r} is declared{hint}")
             before = known.get(name) or Queue(name)
-            await store.save_queue(msgspec.structs.replace(before, **changes))
+            await store.save_limit(msgspec.structs.replace(before, **changes))
 
     asyncio.run(save())
     output.say(f"queue {name}: changed")

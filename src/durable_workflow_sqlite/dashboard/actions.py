@@ -58,6 +58,10 @@ SAYS: Final = {
     "started": "This is the new execution; a worker claims it.",
     "resolved": "When a worker claims it, it continues as if the step had returned that. It checks"
     " the type of the value then: this page tells if it is wrong.",
+    "paused": "It is paused: a step that runs ends, and no other begins until it is resumed.",
+    "not_paused": "It was paused already; a new reason is stored.",
+    "resumed": "It is resumed: workers may claim it.",
+    "not_resumed": "It was not paused itself: somebody has already resumed it.",
     "retried": "The execution is open again; a worker claims it from the step that failed.",
 }
 
@@ -199,6 +203,17 @@ async def _resolve(client: Client, form: dict[str, str], by: str) -> Done:
     return Done("resolved", form["id"])
 
 
+async def _pause(client: Client, form: dict[str, str], by: str) -> Done:
+    reason = form.get("reason", "").strip() or None
+    is_new = await client.pause(form["id"], reason=reason, by=by)
+    return Done("paused" if is_new else "not_paused", form["id"])
+
+
+async def _resume(client: Client, form: dict[str, str], by: str) -> Done:
+    is_ended = await client.resume(form["id"], by=by)
+    return Done("resumed" if is_ended else "not_resumed", form["id"])
+
+
 async def _retry(client: Client, form: dict[str, str], by: str) -> Done:
     await client.retry(form["id"], by=by)
     return Done("retried", form["id"])
@@ -225,6 +240,25 @@ _ACTIONS: Final = (
         "Let it go on",
         "Cancel it",
         _cancel,
+    ),
+    Action(
+        "pause",
+        "Pause this execution?",
+        "A step that runs ends, and its outcome is recorded. No other step, attempt or"
+        " compensation begins until somebody resumes it. Its signals and deadlines are kept; if"
+        " its time to live ends meanwhile, it is undone once it is resumed.",
+        "Let it go on",
+        "Pause it",
+        _pause,
+    ),
+    Action(
+        "resume",
+        "Resume this execution?",
+        "A worker may claim it at once. If its workflow or everything is paused, too, it waits"
+        " until that is resumed.",
+        "Leave it paused",
+        "Resume it",
+        _resume,
     ),
     Action(
         "retry",

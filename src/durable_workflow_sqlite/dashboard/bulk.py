@@ -43,6 +43,7 @@ class BulkAction(NamedTuple):
     done: str
     statuses: tuple[str, ...] = ()
     only_blocked: bool = False
+    only_paused: bool = False
     is_danger: bool = False
 
 
@@ -91,6 +92,27 @@ ACTS: Final = {
             "Unblock them",
             "Unblocked",
             only_blocked=True,
+        ),
+        BulkAction(
+            "pause",
+            "Pause",
+            "PAUSED",
+            "Pause",
+            "Each ends the step that runs, and begins nothing else until somebody resumes it. Its"
+            " signals and deadlines are kept.",
+            "Pause them",
+            "Paused",
+            commands.UNFINISHED,
+        ),
+        BulkAction(
+            "resume",
+            "Resume",
+            "RUNNING",
+            "Resume",
+            "Workers may claim them at once. If their workflow is paused, they wait for that.",
+            "Resume them",
+            "Resumed",
+            only_paused=True,
         ),
         BulkAction(
             "acknowledge",
@@ -256,7 +278,12 @@ def _plan(reader: Reader, runs: Runs, act: BulkAction, filters: Filters) -> Bulk
     """Choose the executions. Raises ValueError for filters that make no sense."""
     chosen = filters.chosen()
     selection = selection_of(
-        reader, chosen, datetime.now(UTC), act.statuses, only_blocked=act.only_blocked
+        reader,
+        chosen,
+        datetime.now(UTC),
+        act.statuses,
+        only_blocked=act.only_blocked,
+        only_paused=act.only_paused,
     )
     ids, is_cut = Ids(), False
     try:
@@ -299,6 +326,8 @@ def _command(file: Path, act: str, form: dict[str, str], by: str) -> Command:
         "retry": lambda: commands.retry(file, by=by),
         "cancel": lambda: commands.cancel(file, by=by),
         "unblock": lambda: commands.unblock(file, by=by),
+        "pause": lambda: commands.pause(file, reason=form.get("reason", "").strip() or None, by=by),
+        "resume": lambda: commands.resume(file, by=by),
         "acknowledge": lambda: commands.acknowledge(file, by=by),
     }
     return make[act]()

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from durable_workflow_sqlite.dashboard.situation import error_text, situation
+from durable_workflow_sqlite.dashboard.situation import error_text, paused, situation
 from durable_workflow_sqlite.dashboard.timeline import Timeline, rows_of, timeline
 from durable_workflow_sqlite.dashboard.trees import counts_of, tree_rows
 from durable_workflow_sqlite.reading.executions import ExecutionDetails, step_words
+from durable_workflow_sqlite.reading.pauses import EXECUTION
 from durable_workflow_sqlite.reading.worker_findings import how_to_wake
 from durable_workflow_sqlite.records import (
     CHILD_SIGNAL,
@@ -64,6 +65,9 @@ def details_of(
         wake = how_to_wake(found.claim.stopped_process).replace("`", "")
         says.lines.append(f"Its worker is stopped (SIGSTOP), and nobody goes on with it: {wake}.")
         says.is_trouble = True
+    if summary.paused_scope is not None:
+        is_late = found.ttl_expires_at is not None and found.ttl_expires_at <= now
+        says = paused(says, summary, is_late=is_late)
     is_blocked = summary.blocked_reason is not None and not is_final
     waits_for_next_attempt = summary.is_in_back_off(now)
     return {
@@ -79,6 +83,7 @@ def details_of(
         "child_counts": counts_of(found.children, summary.id, at),
         "links": _links(summary.id, at, drawn, squeeze),
         "can_signal": not is_final,
+        "can_resume": summary.paused_scope == EXECUTION,
         "can_cancel": not is_final and summary.status != ExecutionStatus.COMPENSATING,
         "can_retry": (is_blocked and not (summary.blocked_reason or "").startswith(DELETED_ROWS))
         or (summary.status == ExecutionStatus.FAILED and not found.compensations)

@@ -27,6 +27,7 @@ STATES: Final = {
     "blocked": "blocked",
     "trouble": "in trouble",
     "not-undone": "not undone",
+    "paused": "paused",
 }
 
 
@@ -133,6 +134,7 @@ class Filters(NamedTuple):
             is_blocked=self.state == "blocked",
             in_trouble=self.state == "trouble",
             is_not_undone=self.state == "not-undone",
+            is_paused=self.state == "paused",
         )
 
     def query(self) -> str:

@@ -106,7 +106,10 @@ def _line(one: ExecutionSummary, is_in_doubt: bool, now: datetime) -> ExecutionL
     if why is None and (one.waiting_for or "").startswith("retry"):
         why = one.step_error_message or one.step_error_type
     where, until = _where(one, is_final)
-    if one.trouble is not None and not is_blocked:
+    if one.paused_scope is not None:
+        where, until = f"paused: {where}", None
+        why = why or one.paused_reason
+    elif one.trouble is not None and not is_blocked:
         where, until = "left as it is by its worker", None
     elif is_in_doubt and why is None:
         where, until = f"in doubt at “{one.current_step}”: no living worker has it", None
@@ -134,6 +137,8 @@ def _state(one: ExecutionSummary, is_blocked: bool, is_in_doubt: bool) -> str:
         return "NOT UNDONE"
     if one.trouble is not None:
         return "IN TROUBLE"
+    if one.paused_scope is not None:
+        return "PAUSED"
     return "IN DOUBT" if is_in_doubt else one.status
 
 

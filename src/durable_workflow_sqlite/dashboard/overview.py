@@ -12,6 +12,7 @@ from durable_workflow_sqlite.dashboard.filters import Filters
 from durable_workflow_sqlite.dashboard.listing import counts_of
 from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.dashboard.text import duration
+from durable_workflow_sqlite.dashboard.workers import paused_of
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.reading.executions import beginning
 from durable_workflow_sqlite.reading.overview import Problem, QueueWait
@@ -80,6 +81,7 @@ def overview_of(
         "throughput": throughput_chart(hours),
         "failures": failures_chart(hours),
         "waits": _wait_lines(waits, now, at),
+        "paused": paused_of(source, reader, version),
     }
 
 

@@ -23,6 +23,8 @@ from durable_workflow_sqlite.dashboard.listing import (
 from durable_workflow_sqlite.dashboard.overview import DEFAULT_SPAN, SPANS, overview_of
 from durable_workflow_sqlite.dashboard.reading import LOOK_AGAIN_S, Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, prefix
+from durable_workflow_sqlite.dashboard.schedules import SAYS as SCHEDULES_SAY
+from durable_workflow_sqlite.dashboard.schedules import schedules_of
 from durable_workflow_sqlite.dashboard.text import SHOWN_ALONE, payload
 from durable_workflow_sqlite.dashboard.workers import workers_of
 from durable_workflow_sqlite.reading.executions import ExecutionCount
@@ -36,6 +38,7 @@ def routes(source: Source, pages: Pages) -> list[Route]:
         Route("/executions", shown.executions),
         Route("/execution", shown.execution),
         Route("/workers", shown.workers),
+        Route("/schedules", shown.schedules),
         Route("/payload", shown.one_payload),
     ]
 
@@ -137,6 +140,22 @@ class _ReadingPages:
         )
         return await self._pages.page(
             request, "workers.html", etag=_etag(version, now), place="workers", **content
+        )
+
+    async def schedules(self, request: Request) -> Response:
+        version, now = await self._source.version(), datetime.now(UTC)
+        if (same := _unchanged(request, version, now)) is not None:
+            return same
+        content = await self._source.read(
+            lambda reader: schedules_of(self._source, reader, version, now)
+        )
+        return await self._pages.page(
+            request,
+            "schedules.html",
+            etag=_etag(version, now),
+            place="schedules",
+            done=SCHEDULES_SAY.get(request.query_params.get("done", ""), ""),
+            **content,
         )
 
     async def one_payload(self, request: Request) -> Response:

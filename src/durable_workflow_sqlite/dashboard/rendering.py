@@ -30,10 +30,13 @@ NAVIGATION: Final = (
     ("overview", "", "Overview"),
     ("executions", "executions", "Executions"),
     ("workers", "workers", "Workers"),
+    ("schedules", "schedules", "Schedules"),
 )
 """The pages that every page leads to: name, address and words. A page of its own joins here."""
 
-_LOOKS: Final = {name: name for name in (*ExecutionStatus, "BLOCKED")} | {"NOT UNDONE": "FAILED"}
+_LOOKS: Final = {name: name for name in (*ExecutionStatus, "BLOCKED", "PAUSED")} | {
+    "NOT UNDONE": "FAILED"
+}
 """The icon and the colour of a status; any other looks like one in doubt."""
 
 

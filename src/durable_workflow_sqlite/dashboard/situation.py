@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 
 from durable_workflow_sqlite.dashboard.text import duration, exactly
 from durable_workflow_sqlite.dashboard.timeline import Row, StepState
+from durable_workflow_sqlite.reading.executions import ExecutionSummary
+from durable_workflow_sqlite.reading.pauses import EXECUTION, name_of
 from durable_workflow_sqlite.records import DELETED_ROWS, ExecutionStatus
 
 _NAMED = 5
@@ -91,6 +93,23 @@ def situation(
         more = len(said) - 1 - len(others)
         most.lines.append(f"Also: {'; '.join(others)}{f'; and {more} more' if more else ''}.")
     return most
+
+
+def paused(was: Situation, summary: ExecutionSummary, *, is_late: bool) -> Situation:
+    """What to say of an execution that a person holds. is_late: its time to live is over."""
+    scope = summary.paused_scope or EXECUTION
+    says = Situation("PAUSED", "Paused", until=summary.paused_at, until_word="since")
+    whole = "" if scope == EXECUTION else f"{name_of(scope, summary.workflow_type)} is paused "
+    by = f"by {summary.paused_by}" if summary.paused_by else "by somebody"
+    why = f": {summary.paused_reason}" if summary.paused_reason else ""
+    says.lines.append(f"{whole[:1].upper()}{whole[1:]}{by}{why}")
+    if is_late:
+        says.lines.append("Its time to live is over: it is undone once it is resumed.")
+    until = f" {was.until_word} {exactly(was.until)}" if was.until is not None else ""
+    says.lines.append(f"Without that: {was.headline[0].lower()}{was.headline[1:]}{until}")
+    says.lines += was.lines
+    says.error, says.awaited, says.is_trouble = was.error, was.awaited, was.is_trouble
+    return says
 
 
 _OPEN = {

@@ -7,11 +7,17 @@ from typing import Any, Final
 
 from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.database import for_file
+from durable_workflow_sqlite.reading.pauses import Paused
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.worker_findings import worker_findings
 
 _DOING: Final = 20
 """Of what a worker does, how much is shown."""
+
+
+def paused_of(source: Source, reader: Reader, version: str) -> Paused:
+    """What is paused, as it was a moment ago."""
+    return source.kept("paused", version, lambda: reader.paused(limit=0))
 
 
 def workers_of(source: Source, reader: Reader, version: str, now: datetime) -> dict[str, Any]:
@@ -21,6 +27,7 @@ def workers_of(source: Source, reader: Reader, version: str, now: datetime) -> d
     return {
         "workers": workers.workers,
         "queues": workers.queues,
+        "paused": paused_of(source, reader, version),
         "findings": [
             (one.message, for_file(one.hint or "", reader.path).replace("`", ""))
             for one in worker_findings(workers, now)

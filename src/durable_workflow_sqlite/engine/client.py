@@ -16,20 +16,21 @@ from durable_workflow_sqlite.engine import (
     enqueuing,
     observing,
     resolving,
-    signalling,
     starting,
 )
 from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_function
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.new_signals import NewSignal
-from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
+from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.pausing_client import PausingClient
 from durable_workflow_sqlite.engine.scheduling_client import SchedulingClient
+from durable_workflow_sqlite.engine.signalling_client import SignallingClient
 from durable_workflow_sqlite.engine.startable import Startable
+from durable_workflow_sqlite.engine.starting import OnDuplicate
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry, check_workflow
-from durable_workflow_sqlite.limits import Queue
+from durable_workflow_sqlite.limits import Limit, Queue
 from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
@@ -42,7 +43,7 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class Client(PausingClient, SchedulingClient):
+class Client(PausingClient, SchedulingClient, SignallingClient):
     """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
 
     Creating a client costs nothing: it reads and recovers nothing, and needs no closing. Use it in
@@ -81,6 +82,9 @@ class Client(PausingClient, SchedulingClient):
         execution_id: str | None = None,
         queue: str | None = None,
         key: str | None = None,
+        dedup_id: str | None = None,
+        on_duplicate: OnDuplicate = "reject",
+        debounce: timedelta | None = None,
         delay: timedelta | None = None,
         priority: int = 0,
         ttl: timedelta | None = None,
@@ -94,6 +98,12 @@ class Client(PausingClient, SchedulingClient):
         queue: the named queue to put it into; see `declare`. Its limits say how many executions
             run at once. By default the execution is in no named queue.
         key: the key that the queue's `per_key` limits; for example, the id of a customer.
+        dedup_id: at most one unfinished execution of the queue has this id. When it is over, the
+            id is free again. If another one has the id, `on_duplicate` says what happens: "reject"
+            raises DuplicateExecutionError, "existing" returns a handle to the other one.
+        debounce: with `dedup_id`: the execution begins when this time has passed without another
+            such call, with the arguments of the last call. Calls return a handle to the same
+            execution until it begins; after that, a call starts the next one.
         delay: no worker claims the execution before this time has passed.
         priority: executions with a higher number are claimed first; then older executions.
         ttl: how long the execution may take; then it is compensated and FAILED.
@@ -105,27 +115,34 @@ class Client(PausingClient, SchedulingClient):
         Raises ExecutionConflictError if the id belongs to another workflow or input. Raises
         SerializationError for input, or a type of result, that would not come back as it is.
         Raises TypeError for arguments that the workflow does not take, and QueueNotFoundError for a
-        queue that is not declared. Nothing is written then.
+        queue that is not declared; DuplicateExecutionError because of `dedup_id`. Nothing is
+        written then.
         """
         access = self._working()
         timing = starting.timing(
-            access.clock.now(), delay=delay, priority=priority, ttl=ttl, queue=queue, key=key
+            access.clock.now(),
+            delay=delay,
+            priority=priority,
+            ttl=ttl,
+            queue=queue,
+            key=key,
+            dedup=starting.Dedup(dedup_id, on_duplicate, debounce),
         )
         tags = check_tags(tags)
         definition = check_workflow(workflow)
         record = starting.queued_record(
             definition.record, definition.encode_input(args), execution_id, timing
         )
-        handle: ExecutionHandle[R] = ExecutionHandle(
-            self, record.workflow_execution_id, definition.result_type
-        )
-        await starting.enqueue(access, definition.record, record, tags, signals)
-        return handle
+        stored = await starting.enqueue(access, definition.record, record, tags, signals, timing)
+        return ExecutionHandle(self, stored, definition.result_type)
 
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
         """A handle to any execution; its result comes as plain JSON data."""
         check_identifier("execution_id", execution_id)
-        return ExecutionHandle(self, execution_id, Any)
+        return self._handle_of(execution_id, Any)
+
+    def _handle_of(self, execution_id: str, result_type: Any) -> ExecutionHandle[Any]:
+        return ExecutionHandle(self, execution_id, result_type)
 
     async def enqueue_named(
         self,
@@ -136,6 +153,9 @@ class Client(PausingClient, SchedulingClient):
         execution_id: str | None = None,
         queue: str | None = None,
         key: str | None = None,
+        dedup_id: str | None = None,
+        on_duplicate: OnDuplicate = "reject",
+        debounce: timedelta | None = None,
         delay: timedelta | None = None,
         priority: int = 0,
         ttl: timedelta | None = None,
@@ -157,7 +177,13 @@ class Client(PausingClient, SchedulingClient):
         """
         access = self._working()
         timing = starting.timing(
-            access.clock.now(), delay=delay, priority=priority, ttl=ttl, queue=queue, key=key
+            access.clock.now(),
+            delay=delay,
+            priority=priority,
+            ttl=ttl,
+            queue=queue,
+            key=key,
+            dedup=starting.Dedup(dedup_id, on_duplicate, debounce),
         )
         tags = check_tags(tags)
         stored = await enqueuing.enqueue_named(
@@ -165,16 +191,17 @@ class Client(PausingClient, SchedulingClient):
         )
         return self.handle(stored)
 
-    async def declare(self, *queues: Queue) -> None:
-        """Make sure that queues are there, with these limits; for each start of a program.
+    async def declare(self, *definitions: Queue | Limit) -> None:
+        """Make sure that queues and limits are there, as given here; for each start of a program.
 
         To declare the same again changes nothing, so what a person has changed since stays. If the
         code declares other limits than last time, these count from now on, for all workers.
 
-        Raises TypeError for what is not a `Queue`, ValueError for a name that comes twice.
+        Raises TypeError for what is neither a `Queue` nor a `Limit`, and ValueError for a name that
+        comes twice.
         """
         access = self._working()
-        await access.store.declare_queues(queues, access.clock.now())
+        await access.store.declare_limits(definitions, access.clock.now())
 
     async def trigger(self, name: str, *, by: str | None = None) -> ExecutionHandle[Any]:
         """Start an execution of a schedule now, also if it is paused, and whatever `overlap` says.
@@ -187,64 +214,6 @@ class Client(PausingClient, SchedulingClient):
     async def load(self, execution_id: str) -> WorkflowExecution:
         """The stored record of an execution. Raises ExecutionNotFoundError."""
         return await self._working().load(execution_id)
-
-    async def send_signal(
-        self, execution_id: str, name: str, payload: object = None, *, key: str | None = None
-    ) -> SignalResult:
-        """Send a message to an execution; it is kept until the workflow waits for it.
-
-        payload: stored as JSON.
-        key: a name for this one message, for example the id that its sender gave it. So you can
-            repeat a send until it has worked: if the execution has a signal with this key already,
-            nothing is written. This is so until the row of the signal is deleted, also if the
-            execution is finished by then.
-
-        Returns SENT, or DUPLICATE because of the key; only DUPLICATE is false.
-
-        Raises ExecutionNotFoundError; ExecutionFinishedError; SerializationError for a payload that
-        cannot be written as JSON, or that the open wait cannot read; ExecutionConflictError if the
-        key belongs to a signal with another name or payload. Nothing is written then.
-        """
-        new = NewSignal(name, payload, key=key)
-        return await signalling.send_signal(self._working(), execution_id, new)
-
-    async def signal_or_start(
-        self,
-        workflow: Startable[*Ts, R],
-        *args: *Ts,
-        execution_id: str,
-        signal: NewSignal,
-        delay: timedelta | None = None,
-        priority: int = 0,
-        ttl: timedelta | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> tuple[ExecutionHandle[R], SignalResult]:
-        """Send a signal to an execution; if there is none with this id, enqueue it with the signal.
-
-        The execution and the signal are stored in one transaction. So several processes may call
-        this at once: one of them starts the execution, and each signal is stored once.
-
-        execution_id: required, since the id says which execution gets the signal. If it is there,
-            the arguments of the workflow, `delay`, `priority`, `ttl` and `tags` are not used: also
-            other arguments are no conflict.
-        signal: with a key, you can repeat this until it has worked.
-
-        Returns the handle, and what became of the signal: SENT, STARTED or DUPLICATE. Raises
-        ExecutionFinishedError for a finished execution, and ExecutionConflictError for one of
-        another workflow. The other errors are those of `enqueue` and `send_signal`. Nothing is
-        written then.
-        """
-        access = self._working()
-        check_identifier("execution_id", execution_id)
-        timing = starting.timing(access.clock.now(), delay=delay, priority=priority, ttl=ttl)
-        tags = check_tags(tags)
-        definition = check_workflow(workflow)
-        record = starting.queued_record(
-            definition.record, definition.encode_input(args), execution_id, timing
-        )
-        handle: ExecutionHandle[R] = ExecutionHandle(self, execution_id, definition.result_type)
-        result = await signalling.signal_or_start(access, definition.record, record, signal, tags)
-        return handle, result
 
     async def cancel(self, execution_id: str, *, by: str | None = None) -> Cancellation:
         """Ask an execution to stop, undo what it did, and end CANCELLED.

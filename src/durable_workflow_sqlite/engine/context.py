@@ -26,7 +26,7 @@ from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
 from durable_workflow_sqlite.engine.startable import Startable, StartableDefinition
 from durable_workflow_sqlite.engine.waiting import Waiting, check_duration
 from durable_workflow_sqlite.errors import SerializationError
-from durable_workflow_sqlite.records import StepKind, check_identifier, check_integer
+from durable_workflow_sqlite.records import StepKind, check_identifier, check_integer, check_limit
 
 if TYPE_CHECKING:
     pass
@@ -77,6 +77,8 @@ class WorkflowContext(Waiting):
         deserialize: Callable[[Any], R] | None = None,
         compensate_retry: RetryPolicy = ...,
         on_cancel: OnCancel = ...,
+        limit: str | None = None,
+        limit_key: str | None = None,
     ) -> Coroutine[Any, Any, R]: ...
 
     @overload
@@ -92,6 +94,8 @@ class WorkflowContext(Waiting):
         deserialize: Callable[[Any], R] | None = None,
         compensate_retry: RetryPolicy = ...,
         on_cancel: OnCancel = ...,
+        limit: str | None = None,
+        limit_key: str | None = None,
     ) -> Coroutine[Any, Any, R]: ...
 
     def step(  # type: ignore[misc]  # mypy cannot match the variadic overloads with it
@@ -106,6 +110,8 @@ class WorkflowContext(Waiting):
         deserialize: Callable[[Any], Any] | None = None,
         compensate_retry: RetryPolicy = COMPENSATION_RETRY,
         on_cancel: OnCancel = "finish",
+        limit: str | None = None,
+        limit_key: str | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """Run an action once, and record its result. Always await the returned coroutine.
 
@@ -127,6 +133,8 @@ class WorkflowContext(Waiting):
         on_cancel: for an async action that runs when the execution fails, is cancelled or expires:
             "finish" lets it continue for the engine's `cancel_grace`, "stop" cancels it at once. A
             sync action always continues until it returns.
+        limit: the declared `Limit` that says how many such steps run at once, over all workers;
+            `limit_key` is what its `per_key` limits. The step waits until it may begin.
 
         When the await returns, the result is committed and the action never runs again. If the
         process dies before that, the action runs again: see `idempotency_key`.
@@ -164,6 +172,8 @@ class WorkflowContext(Waiting):
             raise ValueError(
                 f'on_cancel of step {name!r} must be "finish" or "stop", not {on_cancel!r}'
             )
+        if limit is not None or limit_key is not None:
+            check_limit(limit, limit_key)
         result_type = Any
         if deserialize is None:
             try:
@@ -189,6 +199,8 @@ class WorkflowContext(Waiting):
             on_cancel=on_cancel,
             idempotency_key=self._key(place, name) if self._keyed == (place[1], name) else None,
             variables=copy_context(),
+            limit=limit,
+            limit_key=limit_key,
         )
         if compensate is not None and self._body.is_open:
             self._body.undoable[place] = call

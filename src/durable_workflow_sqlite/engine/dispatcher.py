@@ -277,7 +277,7 @@ class Dispatcher:
             return None
         times = self._claims.foreground_times()
         queued = await self._store.load_next_available_at(
-            self._registry.names_and_versions, self._claims.queues
+            self._registry.names_and_versions, self._claims.queues, looked_at
         )
         if queued is not None:
             times.append(queued)

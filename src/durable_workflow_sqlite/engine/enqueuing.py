@@ -45,8 +45,7 @@ async def enqueue_named(
         code.check_arguments(args)
         code.decode_input(text)  # raises for what it does not take
     record = starting.queued_record(definition, text, execution_id, timing)
-    await starting.enqueue(access, definition, record, tags, signals)
-    return record.workflow_execution_id
+    return await starting.enqueue(access, definition, record, tags, signals, timing)
 
 
 async def _known(access: Access, workflow_type: str, version: int | None) -> Workflow:

@@ -13,6 +13,7 @@ from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.parking import Parking
+from durable_workflow_sqlite.engine.step_limits import StepLimits
 from durable_workflow_sqlite.engine.threads import Threads
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.protocol import CheckpointStore
@@ -40,3 +41,5 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """For how long async actions may go on when their execution ends without them."""
     watchdog: Watchdog
     parking: Parking
+    step_limits: StepLimits
+    """Which step begins next under a limit."""

@@ -182,7 +182,7 @@ class RecordedHistory:
         return any(one.last and never_began(one.last) for one in self._unfinished())
 
     def _unfinished(self) -> list[StepHistory]:
-        """What has not been asked for, but for the steps that have completed and are not undone."""
+        """What has not been asked for, except completed steps that are not undone."""
         return [
             one
             for one in self._steps.values()

@@ -25,6 +25,7 @@ from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, cancel
 from durable_workflow_sqlite.engine.parking import Parking
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.schedule_loop import ScheduleLoop
+from durable_workflow_sqlite.engine.step_limits import StepLimits
 from durable_workflow_sqlite.engine.threads import Threads
 from durable_workflow_sqlite.engine.under_way import UnderWay
 from durable_workflow_sqlite.engine.watchdog import Watchdog
@@ -92,10 +93,12 @@ class OpenEngine(Access):
         self._held: list[tuple[Execution, Context]] | None = []
         """What is launched while the engine opens, and begins after that: in `async with ... as
         engine`, the name that a step may use is bound then."""
+        scheduler = Scheduler(settings.clock)
         self._environment = Environment(
             store=settings.store,
             clock=settings.clock,
-            scheduler=Scheduler(settings.clock),
+            scheduler=scheduler,
+            step_limits=StepLimits(settings.store, settings.clock, scheduler),
             observers=settings.observers,
             is_observed=bool(settings.observers),
             format_error=settings.format_error,
@@ -245,6 +248,9 @@ class OpenEngine(Access):
     async def look_at_pauses(self) -> None:
         self.pauses_changed(await self.store.load_pauses())
 
+    def slots_may_be_free(self) -> None:
+        self._environment.step_limits.look()
+
     def look(self) -> None:
         self.dispatcher.look()
 
@@ -301,13 +307,14 @@ class OpenEngine(Access):
 
     async def _close(self, grace: timedelta) -> None:
         marking = asyncio.create_task(self._mark_as_stopping())
-        await self.schedules.close()
+        closing = asyncio.create_task(self.schedules.close())
         waiting = await self.dispatcher.close()
         running = list(self.executions.values())
         if running:
             await _stop(running, grace)
         await self.changes.close()
         await marking
+        await closing
         await self.dispatcher.until_all_released()
         stopped = [one.claim for one in running if _is_stopped(one.outcome.result())]
         await self.release([*waiting, *stopped])

@@ -76,6 +76,8 @@ class StepCall(Operation, eq=False, kw_only=True):
     idempotency_key: str | None
     variables: Context
     """The context variables of its caller."""
+    limit: str | None = None
+    limit_key: str | None = None
 
     task: asyncio.Task[Any] | None = None
     """Which performs it now."""

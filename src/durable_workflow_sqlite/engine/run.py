@@ -17,10 +17,12 @@ from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.pauses import Pauses
 from durable_workflow_sqlite.engine.queue_slot import slot_of
+from durable_workflow_sqlite.engine.step_limits import HeldSlots
 from durable_workflow_sqlite.engine.threads import Turns
 from durable_workflow_sqlite.engine.under_way import Pending
 from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
+    LimitFullError,
     SerializationError,
     StoreBusyError,
     StoreError,
@@ -74,6 +76,7 @@ class Run(HeldSlot):
         "pauses",
         "queue_slot",
         "record",
+        "step_slots",
         "steps_begun",
         "stops_after_steps",
         "trouble",
@@ -92,6 +95,7 @@ class Run(HeldSlot):
         self.claim = claim
         self.history = history
         self.queue_slot = slot_of(record, claim, environment.store)
+        self.step_slots = HeldSlots(environment.step_limits)
         self.steps_begun = 0
         self.interruption: Interruption | None = None
         """Why it is cancelled, or has expired."""
@@ -173,6 +177,8 @@ class Run(HeldSlot):
 
         Raises SerializationError for what no store can hold; that is not a problem of the worker.
         """
+        if self.step_slots:
+            records = (*records, *self.step_slots.freed_by(records))
         try:
             await self.environment.store.save(*records, claim=self.claim)
         except BaseException as error:
@@ -189,6 +195,8 @@ class Run(HeldSlot):
         """As `save`, of an attempt that is about to begin."""
         try:
             await self.environment.store.begin_step(intent, *along, claim=self.claim)
+        except LimitFullError:
+            raise
         except BaseException as error:
             if not self._waits_out(error, self._kept):
                 raise
@@ -228,6 +236,8 @@ class Run(HeldSlot):
 
         It cannot be had again: it is kept until the store is free and has room.
         """
+        if self.step_slots:
+            along = (*along, *self.step_slots.freed_by((outcome,)))
         try:
             await self.environment.store.finish_step(outcome, *along, claim=self.claim)
         except BaseException as error:
@@ -291,6 +301,8 @@ class Run(HeldSlot):
             raise
 
     def _saved(self, records: tuple[Record, ...]) -> None:
+        if self.step_slots:
+            self.step_slots.saved(records)
         for record in records:
             if isinstance(record, WorkflowExecution) and record.status is not self._told_status:
                 before, self._told_status = self._told_status, record.status

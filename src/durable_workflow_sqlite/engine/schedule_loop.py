@@ -20,6 +20,7 @@ from durable_workflow_sqlite.engine.clock import Scheduler
 from durable_workflow_sqlite.engine.firing import execution_of, fire
 from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.schedule_times import ScheduleTimes
+from durable_workflow_sqlite.errors import ExecutionFinishedError
 from durable_workflow_sqlite.records import NewExecution, Schedule
 
 TRY_AGAIN_AFTER_S = 1.0
@@ -134,6 +135,8 @@ class ScheduleLoop:
     async def _cancel(self, execution_id: str, by: str) -> None:
         try:
             await cancelling.cancel(self._access, execution_id, by)
+        except ExecutionFinishedError:
+            pass  # it has ended by itself meanwhile
         except Exception:  # noqa: BLE001 - whatever the store raises
             _log.warning("could not cancel execution %r", execution_id, exc_info=True)
             self._asked.discard(execution_id)

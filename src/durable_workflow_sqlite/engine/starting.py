@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,7 +17,7 @@ from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.new_signals import NewSignal, records_of
 from durable_workflow_sqlite.engine.open_engine import OpenEngine
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, check_workflow
-from durable_workflow_sqlite.errors import ExecutionConflictError
+from durable_workflow_sqlite.errors import DuplicateExecutionError, ExecutionConflictError
 from durable_workflow_sqlite.records import (
     MAX_INTEGER,
     ExecutionStatus,
@@ -61,13 +61,28 @@ async def enqueue(
     record: WorkflowExecution,
     tags: Mapping[str, str],
     signals: Iterable[NewSignal],
-) -> None:
-    """Store a new execution for any worker that has room; or attach to one that is there."""
+    timing: Timing,
+) -> str:
+    """Store a new execution for any worker that has room; or attach to one that is there.
+
+    Returns the id of the one that there is then.
+    """
     sent = records_of(record.workflow_execution_id, signals, record.created_at)
-    if await access.store.enqueue_execution(workflow, record, tags, *sent):
+    try:
+        if record.debounced:
+            return await access.store.debounce_execution(workflow, record, tags, *sent)
+        is_new = await access.store.enqueue_execution(workflow, record, tags, *sent)
+    except DuplicateExecutionError as error:
+        if timing.dedup.on_duplicate == "reject" or error.workflow_execution_id is None:
+            raise
+        found = await access.load(error.workflow_execution_id)
+        await check_type(access, found, workflow.workflow_type)
+        return error.workflow_execution_id
+    finally:
         access.look()
-    else:
+    if not is_new:
         await _attach(access, workflow.workflow_type, record)
+    return record.workflow_execution_id
 
 
 async def _attach(
@@ -98,6 +113,32 @@ async def check_type(access: Access, found: WorkflowExecution, workflow_type: st
         )
 
 
+OnDuplicate = Literal["reject", "existing"]
+
+
+class Dedup(msgspec.Struct, frozen=True):
+    """What keeps duplicates out of a queue; see `Client.enqueue`."""
+
+    dedup_id: str | None = None
+    on_duplicate: OnDuplicate = "reject"
+    debounce: timedelta | None = None
+
+    def check(self, delay: timedelta | None) -> None:
+        """Raises TypeError or ValueError."""
+        if self.dedup_id is not None:
+            check_identifier("dedup_id", self.dedup_id)
+        if self.on_duplicate not in ("reject", "existing"):
+            raise ValueError(
+                f'on_duplicate must be "reject" or "existing", not {self.on_duplicate!r}'
+            )
+        if self.debounce is None:
+            return
+        if self.dedup_id is None:
+            raise ValueError("debounce is given without a dedup_id: give both")
+        if delay is not None:
+            raise ValueError("debounce and delay exclude each other: each says when it begins")
+
+
 class Timing(msgspec.Struct, frozen=True):
     """When an execution in the queue is claimed, from which queue, and until when."""
 
@@ -107,6 +148,7 @@ class Timing(msgspec.Struct, frozen=True):
     ttl_expires_at: datetime | None
     queue: str | None = None
     key: str | None = None
+    dedup: Dedup = Dedup()
 
 
 def timing(
@@ -117,6 +159,7 @@ def timing(
     ttl: timedelta | None,
     queue: str | None = None,
     key: str | None = None,
+    dedup: Dedup = Dedup(),  # noqa: B008 - frozen
 ) -> Timing:
     """Raises TypeError or ValueError for what is none."""
     check_integer("priority", priority, minimum=-MAX_INTEGER - 1)
@@ -124,10 +167,13 @@ def timing(
         check_identifier("queue", queue)
     if key is not None:
         check_queue_key(queue, key)
+    dedup.check(delay)
     expires_at = None if ttl is None else after("ttl", ttl, now)
+    if dedup.debounce is not None:
+        delay = after("debounce", dedup.debounce, now) - now
     due_at = now if delay is None else after("delay", delay, now, minimum=timedelta(0))
     available_at = due_at if expires_at is None else min(due_at, expires_at)
-    return Timing(now, available_at, priority, expires_at, queue, key)
+    return Timing(now, available_at, priority, expires_at, queue, key, dedup)
 
 
 def running_record(
@@ -167,6 +213,8 @@ def queued_record(
         priority=timing.priority,
         queue=timing.queue,
         queue_key=timing.key,
+        dedup_id=timing.dedup.dedup_id,
+        debounced=timing.dedup.debounce is not None,
         available_at=timing.available_at,
         created_at=timing.now,
         updated_at=timing.now,

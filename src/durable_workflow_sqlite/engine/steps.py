@@ -37,13 +37,14 @@ from durable_workflow_sqlite.engine.step_records import (
     read_value,
     warn_of_cut_off,
 )
-from durable_workflow_sqlite.errors import SerializationError, StepTimeoutError
-from durable_workflow_sqlite.records import Record, StepCheckpoint, StepStatus
+from durable_workflow_sqlite.errors import LimitFullError, SerializationError, StepTimeoutError
+from durable_workflow_sqlite.records import Record, StepCheckpoint, StepSlot, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from durable_workflow_sqlite.engine.run import Run
+    from durable_workflow_sqlite.engine.step_limits import Turn
     from durable_workflow_sqlite.engine.threads import Thread
 
 T = TypeVar("T")
@@ -89,17 +90,22 @@ async def perform_step(run: Run, call: StepCall) -> None:
         elif is_in_doubt:
             tell_in_doubt(run, last)
     while True:
-        thread = known = None
-        if not is_on_the_loop and late is None:
-            if last is not None and may_be_given(last):
-                known = await _given(run, call)
-            if known is None:
-                # Before it is recorded that it begins: what waits for a thread has not begun.
-                thread = await _thread_for(run, call, last)
+        turn = thread = known = None
+        if not is_on_the_loop and late is None and last is not None and may_be_given(last):
+            known = await _given(run, call)
+        if late is None and known is None:
+            # Before it is recorded that it begins: what waits for these has not begun.
+            if call.limit is not None:
+                turn = await _turn_for(run, call, last)
+            if not is_on_the_loop:
+                thread = await _thread_for(run, call, last, turn)
         intent = _intent(run, call, attempt)
         first_started_at = first_started_at or intent.started_at
         try:
-            await run.begin_step(intent, *run.running())
+            if turn is None:
+                await run.begin_step(intent, *run.running())
+            else:
+                intent = await _begin_in_turn(run, call, last, intent, turn)
             # From now on, nobody can give a value any more.
             if (
                 last is not None
@@ -321,11 +327,62 @@ async def _pause(run: Run, call: StepCall, failed: StepCheckpoint) -> None:
     await _wait(run, call, failed, partial(run.pauses.after, failed, run.environment.scheduler))
 
 
-async def _thread_for(run: Run, call: StepCall, last: StepCheckpoint | None) -> Thread:
+async def _thread_for(
+    run: Run, call: StepCall, last: StepCheckpoint | None, turn: Turn | None
+) -> Thread:
     thread = run.turns.take(run.id, call)
     if thread is None:
-        thread = await _wait(run, call, last, partial(thread_for, run, call), for_thread=True)
+        try:
+            thread = await _wait(run, call, last, partial(thread_for, run, call), for_thread=True)
+        except BaseException:
+            if turn is not None:
+                turn.leave()
+            raise
     return thread
+
+
+async def _turn_for(run: Run, call: StepCall, last: StepCheckpoint | None) -> Turn:
+    """Its turn to begin under its limit; without a look where nobody waits here."""
+    assert call.limit is not None
+    turn = run.environment.step_limits.turn(call.limit, call.limit_key)
+    if not turn.is_first:
+        try:
+            await _wait(run, call, last, turn.comes)
+        except BaseException:
+            turn.leave()
+            raise
+    return turn
+
+
+async def _begin_in_turn(
+    run: Run, call: StepCall, last: StepCheckpoint | None, intent: StepCheckpoint, turn: Turn
+) -> StepCheckpoint:
+    """Take a slot of its limit with its INTENT, as soon as one is free; the INTENT as it is."""
+    try:
+        while True:
+            now = run.environment.clock.now()
+            intent = msgspec.structs.replace(intent, started_at=now)
+            slot = StepSlot(
+                workflow_execution_id=run.id,
+                branch=intent.branch,
+                step_index=intent.step_index,
+                limit=turn.limit,
+                key=turn.key,
+                is_held=True,
+                at=now,
+            )
+            along = run.running()
+            try:
+                await run.begin_step(intent, *along, slot)
+            except LimitFullError:
+                if along:
+                    await run.save(*along)  # it is RUNNING, whatever begins next
+                await _wait(run, call, last, turn.comes)
+            else:
+                run.step_slots.takes(slot)
+                return intent
+    finally:
+        turn.leave()
 
 
 async def _wait(

@@ -25,6 +25,9 @@ class Worker(Protocol):
     def signalled(self, execution_id: str, *, is_to_cancel: bool) -> None:
         """A signal has come, or a request to cancel."""
 
+    def slots_may_be_free(self) -> None:
+        """Somebody has written: slots of limits for steps may be free."""
+
     async def hasten(self, execution_id: str) -> None:
         """Somebody has perhaps ended pauses before their time."""
 
@@ -89,6 +92,7 @@ class WorkerChangePoller(ChangePoller):
         await self._look_at_pauses()
         refused = await self._tell()
         self._dispatcher.look()
+        self._worker.slots_may_be_free()
         await super()._on_change()
         if refused is not None:
             raise refused
@@ -125,4 +129,5 @@ class WorkerChangePoller(ChangePoller):
             self.changed(execution_id)
         self._dispatcher.look()
         self._worker.others_wrote(self._store.change_counter())
+        self._worker.slots_may_be_free()
         await super()._look_around()

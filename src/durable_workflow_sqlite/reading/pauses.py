@@ -37,9 +37,16 @@ class Paused(msgspec.Struct, frozen=True, kw_only=True):
     executions: tuple[PausedExecution, ...]
     executions_total: int
 
-    def holding(self, workflow_type: str | None) -> Pause | None:
-        """The pause that holds the executions of a workflow, if one does."""
-        return next((one for one in self.wholes if one.holds(workflow_type or "")), None)
+    @property
+    def is_all(self) -> bool:
+        """Whether everything is paused."""
+        return any(one.scope is PauseScope.ALL for one in self.wholes)
+
+    def has(self, workflow_type: str) -> bool:
+        """Whether a workflow is paused itself."""
+        return any(
+            one.scope is PauseScope.WORKFLOW and one.name == workflow_type for one in self.wholes
+        )
 
 
 def name_of(scope: str, workflow_type: str | None) -> str:

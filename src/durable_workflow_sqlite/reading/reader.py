@@ -18,6 +18,7 @@ from durable_workflow_sqlite.reading.findings import Alarm, Finding
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
 from durable_workflow_sqlite.reading.pauses import Paused
 from durable_workflow_sqlite.reading.queues import NamedQueue
+from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import Workers
 
@@ -89,6 +90,10 @@ class Reader(Protocol):
 
         counts: the result of `counts`, if the caller has it; counting takes time.
         """
+        ...
+
+    def schedules(self) -> list[ScheduleState]:
+        """All schedules, by name."""
         ...
 
     def named_queues(self) -> list[NamedQueue]:

@@ -32,6 +32,9 @@ KEYS_LOOKED_AT: Final = 100
 
 Row = q.LoadAvailableRow | q.LoadAvailableInQueueRow
 
+Found = tuple[Row, Room | None]
+"""What may be claimed, and the room of its queue."""
+
 _log = logging.getLogger("durable_workflow_sqlite.store")
 
 
@@ -73,14 +76,18 @@ class Available:
     def due(self, wanted: Wanted) -> list[Head]:
         """In which something may be claimed now, the highest priority first."""
         until = time_to_text(wanted.now)
-        heads = [one for one in self._heads(wanted) if one.available_at <= until]
+        heads = [
+            one
+            for one in self._heads(wanted)
+            if one.available_at <= until and (one.room is None or one.room.free > 0)
+        ]
         heads.sort(key=lambda one: -one.priority)
         return heads
 
     def is_any(self, wanted: Wanted) -> bool:
         """Whether there is something to claim, as far as a short look shows it."""
         heads = self.due(wanted)
-        if all(one.room is not None and one.room.per_key is not None for one in heads):
+        if all(one.room is not None and one.room.limits_keys for one in heads):
             # All of their keys may be full.
             return bool(self.find(wanted, 1, takes_suspect=True))
         return True
@@ -90,7 +97,10 @@ class Available:
         times: list[datetime] = []
         for head in self._heads(wanted):
             try:
-                times.append(rows.text_to_time("available_at", head.available_at))
+                time = rows.text_to_time("available_at", head.available_at)
+                if head.room is not None and head.room.again_at is not None:
+                    time = max(time, head.room.again_at)
+                times.append(time)
             except ValueError as error:
                 self._say_once(f"an execution of workflow {head.workflow_id!r}: {error}")
         return min(times, default=None)
@@ -100,7 +110,9 @@ class Available:
             for head in self._queries.load_queue_heads(self._connection):
                 if (head.workflow_type, head.version) in wanted.workflows:
                     yield from self._readable(head, None)
-        for room in self._queues.rooms(wanted.queues):
+        for room in self._queues.rooms(wanted.queues, wanted.now):
+            if room.free <= 0 and room.again_at is None:
+                continue
             for one in self._queries.load_heads_of_queue(self._connection, queue=room.name):
                 if (one.workflow_type, one.version) in wanted.workflows:
                     yield from self._readable(one, room)
@@ -114,23 +126,23 @@ class Available:
                 f" {head.priority!r} and the time {head.available_at!r} cannot be read"
             )
 
-    def find(self, wanted: Wanted, limit: int, *, takes_suspect: bool) -> list[str]:
-        """The ids of what is to be claimed, as many as there are, or as the limit."""
+    def find(self, wanted: Wanted, limit: int, *, takes_suspect: bool) -> list[Found]:
+        """What is to be claimed, as many as there are, or as the limit."""
         heads = self.due(wanted)
-        found: list[Row] = self._longest_waiting(heads, wanted)
+        found: list[Found] = self._longest_waiting(heads, wanted)
         suspects = int(takes_suspect)
         while heads and len(found) < limit:
             same = [one for one in heads if one.priority == heads[0].priority]
             heads = heads[len(same) :]
-            ids = [row.workflow_execution_id for row in found]
+            ids = [row.workflow_execution_id for row, _ in found]
             passed_over = [*wanted.passed_over, *ids]
             asked = msgspec.structs.replace(wanted, passed_over=passed_over) if ids else wanted
             more = self._of_one_priority(same, asked, limit - len(found), suspects)
-            suspects -= sum(row.is_suspect for row in more)
+            suspects -= sum(row.is_suspect for row, _ in more)
             found += more
-        return [row.workflow_execution_id for row in found]
+        return found
 
-    def _longest_waiting(self, heads: list[Head], wanted: Wanted) -> list[Row]:
+    def _longest_waiting(self, heads: list[Head], wanted: Wanted) -> list[Found]:
         """It alone, if it has waited for long, and its priority would keep it waiting."""
         if self._claimed < OLDEST_AFTER or not heads:
             return []
@@ -148,10 +160,10 @@ class Available:
 
     def _of_one_priority(
         self, heads: list[Head], wanted: Wanted, limit: int, suspects: int
-    ) -> list[Row]:
+    ) -> list[Found]:
         """Of some heads, the longest waiting; of suspects, no more than so many: 1 or 0."""
 
-        def load(*, with_suspects: bool) -> list[tuple[Row, Room | None]]:
+        def load(*, with_suspects: bool) -> list[Found]:
             found = [
                 (row, head.room)
                 for head in heads
@@ -165,8 +177,8 @@ class Available:
             found = _with_room([*foremost, *load(with_suspects=False)], limit)
         for row, room in found:
             if room is not None:
-                room.take(_key_of(row))
-        return [row for row, _ in found]
+                room.take(key_of(row))
+        return found
 
     def _of(self, head: Head, wanted: Wanted, limit: int, *, with_suspects: bool) -> list[Row]:
         asked: dict[str, Any] = {
@@ -180,11 +192,11 @@ class Available:
         if head.room is None:
             return [*self._queries.load_available(self._connection, **asked, batch_size=limit)]
         room, number = head.room, min(limit, head.room.free)
-        looked_at = number if room.per_key is None else max(number, LOOKED_AT)
+        looked_at = number if not room.limits_keys else max(number, LOOKED_AT)
         found = self._queries.load_available_in_queue(
             self._connection, **asked, queue=room.name, batch_size=looked_at
         )
-        if room.per_key is None:
+        if not room.limits_keys:
             return [*found]
         left = room.copy()
         free = [row for row in found if left.take(row.queue_key)]
@@ -229,18 +241,19 @@ class Available:
             _log.error("%s; it is left out", problem)
 
 
-def _with_room(found: list[tuple[Row, Room | None]], limit: int) -> list[tuple[Row, Room | None]]:
+def _with_room(found: list[Found], limit: int) -> list[Found]:
     """The longest waiting of them, and no more of a queue than it has room for."""
     found.sort(key=lambda one: one[0].available_at)
     rooms: dict[int, Room] = {}
-    taken: list[tuple[Row, Room | None]] = []
+    taken: list[Found] = []
     for row, room in found:
         if len(taken) == limit:
             break
-        if room is None or rooms.setdefault(id(room), room.copy()).take(_key_of(row)):
+        if room is None or rooms.setdefault(id(room), room.copy()).take(key_of(row)):
             taken.append((row, room))
     return taken
 
 
-def _key_of(row: Row) -> str | None:
+def key_of(row: Row) -> str | None:
+    """Its key in its queue."""
     return None if isinstance(row, q.LoadAvailableRow) else row.queue_key

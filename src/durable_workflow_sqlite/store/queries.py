@@ -105,6 +105,8 @@ class LoadExecutionDataRow(Struct, frozen=True, gc=False):
     priority: int
     queue: str | None
     queue_key: str | None
+    dedup_id: str | None
+    debounced: int
     available_at: str | None
     last_event: int | None
     started_at: str | None
@@ -265,6 +267,8 @@ class LoadSuspectExecutionsRow(Struct, frozen=True, gc=False):
     priority: int
     queue: str | None
     queue_key: str | None
+    dedup_id: str | None
+    debounced: int
     recovery_count: int
     blocked_reason: str | None
     trouble: str | None
@@ -490,6 +494,32 @@ class CountByHourRow(Struct, frozen=True, gc=False):
     cancelled: int
 
 
+class LoadScheduleStatesRow(Struct, frozen=True, gc=False):
+    """What load_schedule_states gives."""
+
+    schedule_name: str
+    state: str
+    workflow_type: str
+    version: int
+    cron: str | None
+    tz: str
+    every_seconds: int | None
+    overlap: str
+    missed: str
+    next_fire_at: str | None
+    last_fired_at: str | None
+    last_execution_id: str | None
+    last_status: str | None
+    unfinished_executions: int
+    last_skipped_at: str | None
+    buffered_at: str | None
+    ends_at: str | None
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
+    trouble: str | None
+
+
 class LoadNamedQueuesRow(Struct, frozen=True, gc=False):
     """What load_named_queues gives."""
 
@@ -592,6 +622,8 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     priority: int
     queue: str | None
     queue_key: str | None
+    dedup_id: str | None
+    debounced: int
     recovery_count: int
     blocked_reason: str | None
     trouble: str | None
@@ -625,6 +657,8 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     priority: int
     queue: str | None
     queue_key: str | None
+    dedup_id: str | None
+    debounced: int
     recovery_count: int
     blocked_reason: str | None
     trouble: str | None
@@ -676,6 +710,10 @@ class LoadWaitingQueuesRow(Struct, frozen=True, gc=False):
     concurrency: int | None
     per_worker: int | None
     per_key: int | None
+    rate: int | None
+    rate_seconds: float | None
+    key_rate: int | None
+    key_rate_seconds: float | None
 
 
 class LoadAvailableInQueueRow(Struct, frozen=True, gc=False):
@@ -685,6 +723,14 @@ class LoadAvailableInQueueRow(Struct, frozen=True, gc=False):
     available_at: str
     is_suspect: int
     queue_key: str | None
+
+
+class LoadDuplicateRow(Struct, frozen=True, gc=False):
+    """What load_duplicate gives."""
+
+    workflow_execution_id: str
+    workflow_id: str
+    debounced: int
 
 
 class LoadQueueOfRow(Struct, frozen=True, gc=False):
@@ -745,6 +791,12 @@ class LoadIdsToPruneRow(Struct, frozen=True, gc=False):
     created_at: str
 
 
+class LoadLimitUsesRow(Struct, frozen=True, gc=False):
+    """What load_limit_uses gives."""
+
+    used_at: str
+
+
 class LoadLimitRow(Struct, frozen=True, gc=False):
     """What load_limit gives."""
 
@@ -753,6 +805,10 @@ class LoadLimitRow(Struct, frozen=True, gc=False):
     concurrency: int | None
     per_worker: int | None
     per_key: int | None
+    rate: int | None
+    rate_seconds: float | None
+    key_rate: int | None
+    key_rate_seconds: float | None
     declared: str | None
 
 
@@ -835,6 +891,13 @@ class LoadSignalsAfterRow(Struct, frozen=True, gc=False):
     workflow_signal_id: int
     workflow_execution_id: str
     signal_name: str
+
+
+class CountStepSlotsRow(Struct, frozen=True, gc=False):
+    """What count_step_slots gives."""
+
+    held: int
+    of_key: int
 
 
 class WorkflowTagRow(Struct, frozen=True, gc=False):
@@ -1402,6 +1465,10 @@ class Queries(Protocol):
         """
         ...
 
+    def load_schedule_states(self, connection: sqlite3.Connection) -> list[LoadScheduleStatesRow]:
+        """The schedules as people see them, by name."""
+        ...
+
     def load_named_queues(self, connection: sqlite3.Connection) -> list[LoadNamedQueuesRow]:
         """The named queues, with their limits and what is in them, by name."""
         ...
@@ -1667,6 +1734,8 @@ class Queries(Protocol):
         priority: int,
         queue: str | None,
         queue_key: str | None,
+        dedup_id: str | None,
+        debounced: int,
         recovery_count: int,
         blocked_reason: str | None,
         trouble: str | None,
@@ -1706,6 +1775,8 @@ class Queries(Protocol):
         priority: int,
         queue: str | None,
         queue_key: str | None,
+        dedup_id: str | None,
+        debounced: int,
         recovery_count: int,
         blocked_reason: str | None,
         available_at: str | None,
@@ -1903,6 +1974,28 @@ class Queries(Protocol):
         """As load_available_in_queue, of one key, or of what has none."""
         ...
 
+    def load_duplicate(
+        self, connection: sqlite3.Connection, *, queue: str | None, dedup_id: str | None
+    ) -> LoadDuplicateRow | None:
+        """The unfinished execution that has an id against duplicates, in a queue or in none.
+        One that is debounced has it only until it begins.
+        """
+        ...
+
+    def postpone_execution(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        input_data: str | None,
+        available_at: str | None,
+        updated_at: str,
+        workflow_execution_id: str,
+    ) -> int:
+        """Gives an execution that has not begun another input, and another time to begin.
+        Changing no row means that a worker has it.
+        """
+        ...
+
     def load_queue_of(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> LoadQueueOfRow | None:
@@ -2067,12 +2160,61 @@ class Queries(Protocol):
         """The unfinished executions that a schedule has started, in the order of their ids."""
         ...
 
+    # workflow_limit_uses.sql
+
+    def insert_limit_use(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        kind: str,
+        name: str,
+        limit_key: str | None,
+        used_at: str,
+    ) -> int:
+        """Something begins under a limit. No row has an earlier time than those before it."""
+        ...
+
+    def delete_old_limit_uses(
+        self, connection: sqlite3.Connection, *, kind: str, name: str, before: str, after: str
+    ) -> int:
+        """Deletes a batch of what is too old to count, and what a clock that was set back has
+        left.
+        """
+        ...
+
+    def load_limit_uses(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        kind: str,
+        name: str,
+        since: str,
+        until: str,
+        row_limit: int,
+    ) -> list[LoadLimitUsesRow]:
+        """When the last things began under a limit since a time, the latest first."""
+        ...
+
+    def load_limit_uses_of_key(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        kind: str,
+        name: str,
+        limit_key: str | None,
+        since: str,
+        until: str,
+        row_limit: int,
+    ) -> list[LoadLimitUsesRow]:
+        """As load_limit_uses, of one key."""
+        ...
+
     # workflow_limits.sql
 
     def load_limit(
         self, connection: sqlite3.Connection, *, kind: str, name: str
     ) -> LoadLimitRow | None:
-        """The limits of one queue."""
+        """The limits of one queue, or those of a limit for steps."""
         ...
 
     def load_limits(self, connection: sqlite3.Connection) -> list[LoadLimitRow]:
@@ -2088,10 +2230,14 @@ class Queries(Protocol):
         concurrency: int | None,
         per_worker: int | None,
         per_key: int | None,
+        rate: int | None,
+        rate_seconds: float | None,
+        key_rate: int | None,
+        key_rate_seconds: float | None,
         declared: str | None,
         now: str,
     ) -> int:
-        """Saves the limits of a queue; what code has declared stays unless it is given."""
+        """Saves a limit; what code has declared stays unless it is given."""
         ...
 
     # workflow_pauses.sql
@@ -2342,6 +2488,49 @@ class Queries(Protocol):
         """
         ...
 
+    # workflow_step_slots.sql
+
+    def insert_step_slot(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        name: str,
+        limit_key: str | None,
+        branch: str,
+        step_index: int,
+        taken_at: str,
+        fencing_token: int,
+        workflow_execution_id: str,
+    ) -> int:
+        """A step takes a slot. Changing no row means that the claim is lost, or that the step
+        has one.
+        """
+        ...
+
+    def delete_step_slot(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        fencing_token: int,
+        workflow_execution_id: str,
+        branch: str,
+        step_index: int,
+    ) -> int:
+        """A step gives its slot back. Changing no row means that it holds none."""
+        ...
+
+    def delete_void_step_slots(self, connection: sqlite3.Connection, *, name: str) -> int:
+        """Deletes the slots of a limit whose claims are gone."""
+        ...
+
+    def count_step_slots(
+        self, connection: sqlite3.Connection, *, limit_key: str | None, name: str
+    ) -> CountStepSlotsRow | None:
+        """How many slots of a limit are held, and how many of them with one key; no row if none
+        is.
+        """
+        ...
+
     # workflow_tags.sql
 
     def insert_tags(
@@ -2563,6 +2752,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_problems": LoadProblemsRow,
     "load_fresh_failures": LoadFreshFailuresRow,
     "count_by_hour": CountByHourRow,
+    "load_schedule_states": LoadScheduleStatesRow,
     "load_named_queues": LoadNamedQueuesRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
@@ -2582,6 +2772,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_heads_of_queue": LoadQueueHeadsRow,
     "load_available_in_queue": LoadAvailableInQueueRow,
     "load_available_of_key": LoadAvailableInQueueRow,
+    "load_duplicate": LoadDuplicateRow,
     "load_queue_of": LoadQueueOfRow,
     "load_unqueued": LoadUnqueuedRow,
     "load_unregistered": LoadUnregisteredRow,
@@ -2593,6 +2784,8 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
     "load_unfinished_of_schedule": LoadUnregisteredRow,
+    "load_limit_uses": LoadLimitUsesRow,
+    "load_limit_uses_of_key": LoadLimitUsesRow,
     "load_limit": LoadLimitRow,
     "load_limits": LoadLimitRow,
     "load_pauses": WorkflowPauseRow,
@@ -2604,6 +2797,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
     "load_signals_after": LoadSignalsAfterRow,
+    "count_step_slots": CountStepSlotsRow,
     "load_tags": WorkflowTagRow,
     "load_pending_timers": WorkflowTimerRow,
     "load_timers": WorkflowTimerRow,
@@ -2620,10 +2814,12 @@ TABLES: Final = frozenset(
         "workflow_audit_log",
         "workflow_claims",
         "workflow_executions",
+        "workflow_limit_uses",
         "workflow_limits",
         "workflow_pauses",
         "workflow_schedules",
         "workflow_signals",
+        "workflow_step_slots",
         "workflow_tags",
         "workflow_timers",
         "workflow_worker_workflows",

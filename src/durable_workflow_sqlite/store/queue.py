@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import Final
 
 from durable_workflow_sqlite.errors import (
     StoreError,
@@ -14,6 +15,7 @@ from durable_workflow_sqlite.errors import (
 from durable_workflow_sqlite.records import (
     MAX_INTEGER,
     AbandonedExecution,
+    ExecutionStatus,
     StepCheckpoint,
     UnqueuedExecution,
     WorkflowClaim,
@@ -24,11 +26,13 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store import executions, rows
 from durable_workflow_sqlite.store import queries as q
-from durable_workflow_sqlite.store.available import Available, Wanted
+from durable_workflow_sqlite.store.available import Available, Wanted, key_of
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.group_commit import GroupCommit
-from durable_workflow_sqlite.store.queues import Queues
+from durable_workflow_sqlite.store.queues import QUEUE, Queues, Room
 from durable_workflow_sqlite.store.rows import json_array, readable, time_to_text
+
+_GOES_ON: Final = (ExecutionStatus.SUSPENDED, ExecutionStatus.COMPENSATING)
 
 
 class Queue:
@@ -61,13 +65,22 @@ class Queue:
         at = now or utc_now()
 
         def claim() -> list[WorkflowClaim]:
-            if not self._queues.may_be_claimed(workflow_execution_id):
-                return []
-            return self._claim([workflow_execution_id], at)
+            may_be, room, key = self._queues.room_for(workflow_execution_id, at)
+            claims = self._claim([workflow_execution_id], at) if may_be else []
+            for one in claims:
+                self._count(one, room, key, at)
+            return claims
 
         claims = await self._commit.write(claim)
         self._claims.took(claims)
         return claims[0] if claims else None
+
+    def _count(
+        self, claim: WorkflowClaim, room: Room | None, key: str | None, now: datetime
+    ) -> None:
+        """For the rates of its queue, unless it only goes on after a wait, or undoes."""
+        if room is not None and claim.status_before not in _GOES_ON:
+            self._queues.begins(room.limits, QUEUE, key, now)
 
     def _claim(self, workflow_execution_ids: list[str], now: datetime) -> list[WorkflowClaim]:
         """Claim what is unfinished, and what no worker has."""
@@ -119,7 +132,12 @@ class Queue:
         def claim() -> list[WorkflowClaim]:
             found = self._available.find(wanted, limit * workers, takes_suspect=takes_suspect)
             share = min(limit, -(-len(found) // workers))
-            return self._claim(found[:share], at)
+            wanted_rows = {row.workflow_execution_id: (row, room) for row, room in found[:share]}
+            claims = self._claim(list(wanted_rows), at)
+            for claim in claims:
+                row, room = wanted_rows[claim.workflow_execution_id]
+                self._count(claim, room, key_of(row), at)
+            return claims
 
         claims = await self._commit.write(claim)
         self._available.claimed(len(claims))
@@ -127,9 +145,12 @@ class Queue:
         return claims
 
     async def load_next_available_at(
-        self, workflows: Collection[tuple[str, int]], queues: Collection[str] | None
+        self,
+        workflows: Collection[tuple[str, int]],
+        queues: Collection[str] | None,
+        now: datetime | None,
     ) -> datetime | None:
-        wanted = Wanted(workflows, queues, (), MAX_INTEGER, utc_now())
+        wanted = Wanted(workflows, queues, (), MAX_INTEGER, now or utc_now())
         return await self._commit.read(lambda: self._available.next_at(wanted))
 
     async def release_claims(

@@ -17,6 +17,7 @@ from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Pr
 from durable_workflow_sqlite.reading.pauses import Paused
 from durable_workflow_sqlite.reading.queues import NamedQueue
 from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import check_integer, check_time
@@ -26,6 +27,7 @@ from durable_workflow_sqlite.store.cursor import Cursor
 from durable_workflow_sqlite.store.picking import AT_ONCE, pick, place_of
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
 from durable_workflow_sqlite.store.reading_queues import named_queues
+from durable_workflow_sqlite.store.reading_schedules import read_schedules
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import json_array, readable_time, time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
@@ -98,6 +100,9 @@ class SqliteReader(ReadOnlyFile, Reader):
         self, counts: Sequence[ExecutionCount] | None = None, *, limit: int = 10
     ) -> Workers:
         return read_workers(self, counts, limit=limit)
+
+    def schedules(self) -> list[ScheduleState]:
+        return read_schedules(self)
 
     def named_queues(self) -> list[NamedQueue]:
         return named_queues(self)

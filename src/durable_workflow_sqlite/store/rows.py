@@ -131,6 +131,8 @@ def execution_from(
             priority=row.priority,
             queue=row.queue,
             queue_key=row.queue_key,
+            dedup_id=row.dedup_id,
+            debounced=bool(row.debounced),
             recovery_count=row.recovery_count,
             blocked_reason=row.blocked_reason,
             trouble=row.trouble,

@@ -26,12 +26,14 @@ from durable_workflow_sqlite.records import (
     AuditEntry,
     DueSchedules,
     ExecutionStatus,
+    LimitRoom,
     NewExecution,
     Pause,
     PauseScope,
     Record,
     Schedule,
     StepCheckpoint,
+    StepSlot,
     StepStatus,
     TakenExecution,
     TimerStatus,
@@ -189,6 +191,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             WorkflowSignal: self._signals.upsert,
             Workflow: self._upsert_workflow,
             AuditEntry: self._insert_audit_entry,
+            StepSlot: self._queues.save_slot,
         }
         self._guard = LockGuard(path)
 
@@ -555,6 +558,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             priority=execution.priority,
             queue=execution.queue,
             queue_key=execution.queue_key,
+            dedup_id=execution.dedup_id,
+            debounced=execution.debounced,
             recovery_count=execution.recovery_count,
             blocked_reason=execution.blocked_reason,
             trouble=execution.trouble,
@@ -639,8 +644,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         return await self._commit.write(enqueue)
 
     def _insert(self, new: NewExecution) -> bool:
-        if new.execution.queue is not None:
-            self._queues.check_declared(new.execution.queue)
+        if new.execution.queue is not None or new.execution.dedup_id is not None:
+            self._queues.check_new(new.execution)
         if not self._insert_with_workflow(new.workflow, new.execution):
             return False
         if new.tags:
@@ -686,6 +691,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
                 priority=execution.priority,
                 queue=execution.queue,
                 queue_key=execution.queue_key,
+                dedup_id=execution.dedup_id,
+                debounced=execution.debounced,
                 recovery_count=execution.recovery_count,
                 blocked_reason=execution.blocked_reason,
                 available_at=optional_time_to_text(execution.available_at),
@@ -944,22 +951,55 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         self,
         workflows: Collection[tuple[str, int]],
         queues: Collection[str] | None = None,
+        now: datetime | None = None,
     ) -> datetime | None:
-        return await self._queue.load_next_available_at(workflows, queues)
+        return await self._queue.load_next_available_at(workflows, queues, now)
 
     async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
         return await self._queues.take_slot(claim, queue, key)
 
-    async def declare_queues(
-        self, queues: Iterable[limits.Queue], now: datetime | None = None
+    async def declare_limits(
+        self, definitions: Iterable[limits.Definition], now: datetime | None = None
     ) -> None:
-        await self._queues.declare(queues, now)
+        await self._queues.declare(definitions, now)
 
-    async def save_queue(self, queue: limits.Queue, now: datetime | None = None) -> None:
-        await self._queues.save(queue, now)
+    async def save_limit(self, definition: limits.Definition, now: datetime | None = None) -> None:
+        await self._queues.save(definition, now)
 
-    async def load_queues(self) -> list[limits.Queue]:
+    async def load_limits(self) -> list[limits.Definition]:
         return await self._queues.load()
+
+    async def load_limit_room(
+        self, limit: str, key: str | None, now: datetime | None = None
+    ) -> LimitRoom:
+        return await self._queues.load_limit_room(limit, key, now or utc_now())
+
+    async def debounce_execution(
+        self,
+        workflow: Workflow,
+        execution: WorkflowExecution,
+        tags: Mapping[str, str] | None = None,
+        *records: Record,
+    ) -> str:
+        new = NewExecution(workflow=workflow, execution=execution, tags=tags)
+        if execution.dedup_id is None or not execution.debounced:
+            raise ValueError(f"execution {execution.workflow_execution_id!r} is not debounced")
+
+        def debounce() -> str:
+            self._commit.count_change()
+            postponed = self._queues.postpone(execution)
+            if postponed is not None:
+                return postponed
+            if not self._insert(new):
+                one = execution.workflow_execution_id
+                raise ExecutionConflictError(
+                    f"the execution id {one!r} is taken; nothing was written",
+                    workflow_execution_id=one,
+                )
+            self._save_all(records, None, [])
+            return execution.workflow_execution_id
+
+        return await self._commit.write(debounce)
 
     async def release_claims(
         self,

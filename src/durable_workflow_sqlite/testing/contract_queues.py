@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 
 from durable_workflow_sqlite import (
     CheckpointStore,
     ClaimLostError,
+    DuplicateExecutionError,
     ExecutionStatus,
+    Limit,
+    LimitFullError,
+    LimitNotFoundError,
     NewExecution,
     Queue,
     QueueNotFoundError,
+    Rate,
+    StepSlot,
+    StepStatus,
+    WorkflowClaim,
     WorkflowExecution,
 )
 from durable_workflow_sqlite.testing.contract_base import (
@@ -23,7 +33,10 @@ from durable_workflow_sqlite.testing.contract_base import (
     OpenAnother,
     StoreContract,
     claimed_ids,
+    created,
     loaded,
+    new_checkpoint,
+    new_execution,
     new_signal,
     over_a_store,
     over_workers,
@@ -38,7 +51,7 @@ class QueuesContract(StoreContract):
 
     @over_a_store
     async def test_a_queue_that_is_not_declared_is_refused(self, store: CheckpointStore) -> None:
-        await store.declare_queues([Queue("mails")])
+        await store.declare_limits([Queue("mails")])
         lost = queued("e", NOON, queue="mail")
         with pytest.raises(QueueNotFoundError, match=r"mail"):
             await store.enqueue_execution(WORKFLOW, lost)
@@ -57,33 +70,33 @@ class QueuesContract(StoreContract):
         self, store: CheckpointStore
     ) -> None:
         mail, other = Queue("mail", concurrency=2, per_key=1), Queue("a", per_worker=3)
-        await store.declare_queues([mail, other])
-        assert await store.load_queues() == [other, mail]
+        await store.declare_limits([mail, other])
+        assert await store.load_limits() == [other, mail]
         changed = Queue("mail", concurrency=7)
-        await store.save_queue(changed)
-        await store.declare_queues([mail, other])
-        assert await store.load_queues() == [other, changed]
+        await store.save_limit(changed)
+        await store.declare_limits([mail, other])
+        assert await store.load_limits() == [other, changed]
         newer = Queue("mail", concurrency=3)
-        await store.declare_queues([newer])
-        assert await store.load_queues() == [other, newer]
-        await store.save_queue(Queue("new"))
-        assert await store.load_queues() == [other, newer, Queue("new")]
-        await store.declare_queues([])
+        await store.declare_limits([newer])
+        assert await store.load_limits() == [other, newer]
+        await store.save_limit(Queue("new"))
+        assert await store.load_limits() == [other, newer, Queue("new")]
+        await store.declare_limits([])
 
     @over_a_store
     async def test_bad_declarations_change_nothing(self, store: CheckpointStore) -> None:
         with pytest.raises(ValueError, match="twice"):
-            await store.declare_queues([Queue("a"), Queue("b"), Queue("a", per_key=1)])
+            await store.declare_limits([Queue("a"), Queue("b"), Queue("a", per_key=1)])
         with pytest.raises(TypeError, match="declare"):
-            await store.declare_queues([Queue("a"), "b"])  # type: ignore[list-item]
-        assert await store.load_queues() == []
+            await store.declare_limits([Queue("a"), "b"])  # type: ignore[list-item]
+        assert await store.load_limits() == []
 
     @over_workers
     async def test_no_more_run_at_once_than_the_queue_allows(
         self, store: CheckpointStore, open_another: OpenAnother
     ) -> None:
         other = await open_another()
-        await store.declare_queues([Queue("mail", concurrency=3)])
+        await store.declare_limits([Queue("mail", concurrency=3)])
         for number in range(9):
             await _enqueue(store, f"m{number}", queue="mail")
         await _enqueue(store, "free")
@@ -97,7 +110,7 @@ class QueuesContract(StoreContract):
         assert ids == ["free", "m0", "m1", "m2"]
         assert await store.claim_execution("m7", NOON) is None
         assert await store.load_next_available_at(ORDER) is None
-        await store.save_queue(Queue("mail", concurrency=4))
+        await store.save_limit(Queue("mail", concurrency=4))
         assert await other.load_next_available_at(ORDER) == NOON
         assert claimed_ids(await other.claim_available(ORDER, 9, now=NOON)) == ["m3"]
         assert claimed_ids(await store.claim_available(ORDER, 9, now=NOON)) == []
@@ -107,7 +120,7 @@ class QueuesContract(StoreContract):
         self, store: CheckpointStore, open_another: OpenAnother
     ) -> None:
         other = await open_another()
-        await store.declare_queues([Queue("mail", concurrency=1)])
+        await store.declare_limits([Queue("mail", concurrency=1)])
         for one in ("a", "b", "c"):
             await _enqueue(store, one, queue="mail")
         (claim,) = await store.claim_available(ORDER, 9, now=NOON)
@@ -126,7 +139,7 @@ class QueuesContract(StoreContract):
 
     @over_a_store
     async def test_what_only_waits_holds_no_slot(self, store: CheckpointStore) -> None:
-        await store.declare_queues([Queue("mail", concurrency=1)])
+        await store.declare_limits([Queue("mail", concurrency=1)])
         for one in ("a", "b"):
             await _enqueue(store, one, queue="mail")
         (claim,) = await store.claim_available(ORDER, 9, now=NOON)
@@ -146,7 +159,7 @@ class QueuesContract(StoreContract):
         self, store: CheckpointStore, open_another: OpenAnother
     ) -> None:
         dead = await open_another()
-        await store.declare_queues([Queue("mail", concurrency=2)])
+        await store.declare_limits([Queue("mail", concurrency=2)])
         for one in ("a", "b", "c"):
             await _enqueue(store, one, queue="mail")
         claims = await dead.claim_available(ORDER, 9, now=NOON)
@@ -165,7 +178,7 @@ class QueuesContract(StoreContract):
         self, store: CheckpointStore, open_another: OpenAnother
     ) -> None:
         other = await open_another()
-        await store.declare_queues([Queue("gpu", per_worker=1)])
+        await store.declare_limits([Queue("gpu", per_worker=1)])
         for number in range(5):
             await _enqueue(store, f"g{number}", queue="gpu")
         for worker in (store, other):
@@ -176,7 +189,7 @@ class QueuesContract(StoreContract):
     async def test_each_key_has_its_own_limit_and_hides_no_other(
         self, store: CheckpointStore
     ) -> None:
-        await store.declare_queues([Queue("mail", concurrency=5, per_key=2)])
+        await store.declare_limits([Queue("mail", concurrency=5, per_key=2)])
         for number in range(150):
             await _enqueue(store, f"kim {number:03}", queue="mail", queue_key="kim")
         first = claimed_ids(await store.claim_available(ORDER, 9, now=NOON))
@@ -195,7 +208,7 @@ class QueuesContract(StoreContract):
     async def test_a_worker_claims_from_the_queues_that_it_serves(
         self, store: CheckpointStore
     ) -> None:
-        await store.declare_queues([Queue("a"), Queue("b")])
+        await store.declare_limits([Queue("a"), Queue("b")])
         for one, queue in (("a", "a"), ("b", "b"), ("in none", None)):
             await _enqueue(store, one, queue=queue)
         assert await store.load_next_available_at(ORDER, ["c"]) is None
@@ -213,7 +226,7 @@ class QueuesContract(StoreContract):
     async def test_priority_counts_in_a_queue_and_between_queues(
         self, store: CheckpointStore
     ) -> None:
-        await store.declare_queues([Queue("a", concurrency=2), Queue("b", concurrency=9)])
+        await store.declare_limits([Queue("a", concurrency=2), Queue("b", concurrency=9)])
         for one, queue, priority in (
             ("a low", "a", -1),
             ("a", "a", 0),
@@ -234,7 +247,7 @@ class QueuesContract(StoreContract):
     async def test_the_one_that_has_waited_longest_is_reached_in_the_end(
         self, store: CheckpointStore
     ) -> None:
-        await store.declare_queues([Queue("mail", concurrency=1)])
+        await store.declare_limits([Queue("mail", concurrency=1)])
         await _enqueue(store, "old", NOON - MINUTE, queue="mail", priority=-1)
         for number in range(30):
             await _enqueue(store, f"new {number}", NOON, queue="mail", priority=1)
@@ -250,7 +263,7 @@ class QueuesContract(StoreContract):
     async def test_a_signal_wakes_what_waits_outside_of_its_full_queue(
         self, store: CheckpointStore
     ) -> None:
-        await store.declare_queues([Queue("mail", concurrency=1)])
+        await store.declare_limits([Queue("mail", concurrency=1)])
         for one in ("a", "b"):
             await _enqueue(store, one, queue="mail")
         (claim,) = await store.claim_available(ORDER, 9, now=NOON)
@@ -263,6 +276,189 @@ class QueuesContract(StoreContract):
         assert await store.claim_available(ORDER, 9) == []
         await store.release_claims([second], NOON + MINUTE)
         assert claimed_ids(await store.claim_available(ORDER, 1, now=NOON)) == ["a"]
+
+    @over_workers
+    async def test_one_of_those_with_the_same_dedup_id_is_started(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        stores = [store, *[await open_another() for _ in range(3)]]
+        await store.declare_limits([Queue("mail"), Queue("other")])
+        results = await asyncio.gather(
+            *(
+                one.enqueue_execution(
+                    WORKFLOW, queued(f"{number}", NOON, queue="mail", dedup_id="one")
+                )
+                for number, one in enumerate(stores * 2)
+            ),
+            return_exceptions=True,
+        )
+        (first,) = (number for number, result in enumerate(results) if result is True)
+        for number, result in enumerate(results):
+            if number != first:
+                assert isinstance(result, DuplicateExecutionError)
+                assert result.workflow_execution_id == f"{first}"
+                assert await store.load_execution(f"{number}") is None
+        for queue in ("other", None):
+            twin = queued(f"in {queue}", NOON, queue=queue, dedup_id="one")
+            assert await store.enqueue_execution(WORKFLOW, twin)
+        again = queued(f"{first}", NOON, queue="mail", dedup_id="one")
+        assert not await store.enqueue_execution(WORKFLOW, again), "its own id"
+        claim = await store.claim_execution(f"{first}", NOON)
+        next_one = queued("next", NOON, queue="mail", dedup_id="one")
+        with pytest.raises(DuplicateExecutionError):
+            await store.enqueue_execution(WORKFLOW, next_one)
+        done = queued(f"{first}", None, queue="mail", status=ExecutionStatus.COMPLETED)
+        await store.save(done, claim=claim)
+        assert await store.enqueue_execution(WORKFLOW, next_one)
+
+    @over_a_store
+    async def test_what_is_debounced_begins_after_the_last_call(
+        self, store: CheckpointStore
+    ) -> None:
+        for number in range(3):
+            one = queued(
+                f"{number}",
+                NOON + number * SECOND,
+                input_data=f"[{number}]",
+                dedup_id="one",
+                debounced=True,
+            )
+            assert await store.debounce_execution(WORKFLOW, one) == "0"
+        found = await loaded(store, "0")
+        assert (found.input_data, found.available_at) == ("[2]", NOON + 2 * SECOND)
+        assert await store.claim_available(ORDER, 9, now=NOON + SECOND) == []
+        assert claimed_ids(await store.claim_available(ORDER, 9, now=NOON + MINUTE)) == ["0"]
+        one = queued("3", NOON + MINUTE, dedup_id="one", debounced=True)
+        assert await store.debounce_execution(WORKFLOW, one) == "3"
+        with pytest.raises(ValueError, match="debounced"):
+            await store.debounce_execution(WORKFLOW, queued("4", NOON, dedup_id="two"))
+        await store.enqueue_execution(WORKFLOW, queued("5", NOON, dedup_id="two"))
+        with pytest.raises(DuplicateExecutionError):
+            await store.debounce_execution(
+                WORKFLOW, queued("6", NOON, dedup_id="two", debounced=True)
+            )
+
+    @over_workers
+    async def test_no_more_begin_within_a_time_than_the_rate_allows(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        other = await open_another()
+        rate, key_rate = Rate(3, MINUTE), Rate(2, MINUTE)
+        await store.declare_limits([Queue("mail", rate=rate, key_rate=key_rate), Queue("free")])
+        for number in range(9):
+            await _enqueue(store, f"m{number}", queue="mail", queue_key="kim")
+        await _enqueue(store, "f", NOON + SECOND, queue="free")
+        assert len(await store.claim_available(ORDER, 1, now=NOON)) == 1
+        assert len(await other.claim_available(ORDER, 9, now=NOON + SECOND)) >= 1
+        await store.claim_available(ORDER, 9, now=NOON + SECOND)
+        await other.claim_available(ORDER, 9, now=NOON + SECOND)
+        claimed = [one for one in range(9) if (await loaded(store, f"m{one}")).started_at]
+        assert claimed == [0, 1]
+        assert (await loaded(store, "f")).started_at is not None
+        await _enqueue(store, "lee", NOON + SECOND, queue="mail", queue_key="lee")
+        assert claimed_ids(await store.claim_available(ORDER, 9, now=NOON + SECOND)) == ["lee"]
+        await _enqueue(store, "pat", NOON, queue="mail", queue_key="pat")
+        assert await other.claim_available(ORDER, 9, now=NOON + 59 * SECOND) == []
+        assert await other.claim_execution("pat", NOON + 59 * SECOND) is None
+        next_at = await other.load_next_available_at(ORDER, None, NOON + SECOND)
+        assert next_at == NOON + MINUTE
+        assert len(await other.claim_available(ORDER, 1, now=NOON + MINUTE)) == 1
+        assert await store.claim_available(ORDER, 9, now=NOON + MINUTE) == []
+
+    @over_a_store
+    async def test_what_goes_on_after_a_wait_does_not_count_for_a_rate(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.declare_limits([Queue("mail", rate=Rate(2, MINUTE))])
+        for one in ("a", "b"):
+            await _enqueue(store, one, queue="mail")
+        (claim,) = await store.claim_available(ORDER, 1, now=NOON)
+        await store.save(_suspended("a"), claim=claim)
+        await store.release_claims([claim], NOON)
+        await store.request_cancel("a", now=NOON)
+        assert await store.claim_execution("a", NOON) is not None
+        assert claimed_ids(await store.claim_available(ORDER, 1, now=NOON)) == ["b"]
+
+    @over_workers
+    async def test_the_slots_of_a_limit_for_steps(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        dead = await open_another()
+        with pytest.raises(LimitNotFoundError, match="api"):
+            await store.load_limit_room("api", None, NOON)
+        await store.declare_limits([Limit("api", concurrency=2, per_key=1), Queue("api")])
+        claims = [
+            await created(worker, new_execution(f"{number}"))
+            for number, worker in enumerate((store, dead, store))
+        ]
+        step = partial(_begin_with_slot, limit="api")
+        await step(store, claims[0], 0, "kim")
+        with pytest.raises(LimitFullError):
+            await step(store, claims[0], 1, "kim")
+        assert await store.load_checkpoints("0") == (await store.load_checkpoints("0"))[:1]
+        assert (await store.load_limit_room("api", "lee", NOON)).is_free
+        assert not (await store.load_limit_room("api", "kim", NOON)).is_free
+        await step(dead, claims[1], 0, None)
+        for key in ("lee", None):
+            assert not (await store.load_limit_room("api", key, NOON)).is_free
+            with pytest.raises(LimitFullError):
+                await step(store, claims[2], 0, key)
+        assert await store.load_checkpoints("2") == []
+        # A worker that dies frees its slots, and nothing that it wrote later would free another.
+        await dead.close()
+        await store.release_claims_of_the_dead(9, NOON)
+        await step(store, claims[2], 0, "lee")
+        with pytest.raises(ClaimLostError):
+            await store.save(_slot("1", 0, "api", None, is_held=False), claim=claims[1])
+        assert not (await store.load_limit_room("api", None, NOON)).is_free
+        outcome = new_checkpoint("2", 0, status=StepStatus.COMPLETED, event=1)
+        await store.finish_step(
+            outcome, _slot("2", 0, "api", "lee", is_held=False), claim=claims[2]
+        )
+        assert (await store.load_limit_room("api", "lee", NOON)).is_free
+
+    @over_a_store
+    async def test_the_rate_of_a_limit_for_steps(self, store: CheckpointStore) -> None:
+        await store.declare_limits([Limit("api", rate=Rate(2, MINUTE))])
+        claim = await created(store, new_execution("e"))
+        for number in range(2):
+            await _begin_with_slot(store, claim, number, None, limit="api", at=number * SECOND)
+        room = await store.load_limit_room("api", None, NOON + 2 * SECOND)
+        assert (room.is_free, room.again_at) == (False, NOON + MINUTE)
+        with pytest.raises(LimitFullError):
+            await _begin_with_slot(store, claim, 2, None, limit="api", at=2 * SECOND)
+        await _begin_with_slot(store, claim, 2, None, limit="api", at=MINUTE)
+        assert not (await store.load_limit_room("api", None, NOON + MINUTE)).is_free
+        # A clock that is set back does not keep anything waiting for long.
+        assert (await store.load_limit_room("api", None, NOON - 9 * MINUTE)).is_free
+
+
+def _slot(
+    one: str, index: int, limit: str, key: str | None, *, is_held: bool, at: datetime = NOON
+) -> StepSlot:
+    return StepSlot(
+        workflow_execution_id=one,
+        branch="",
+        step_index=index,
+        limit=limit,
+        key=key,
+        is_held=is_held,
+        at=at,
+    )
+
+
+async def _begin_with_slot(
+    store: CheckpointStore,
+    claim: WorkflowClaim,
+    index: int,
+    key: str | None,
+    *,
+    limit: str,
+    at: timedelta = timedelta(0),
+) -> None:
+    one = claim.workflow_execution_id
+    slot = _slot(one, index, limit, key, is_held=True, at=NOON + at)
+    await store.begin_step(new_checkpoint(one, index, started_at=NOON), slot, claim=claim)
 
 
 async def _enqueue(

@@ -1,0 +1,62 @@
+-- A slot that a step holds under a limit. It counts as long as the claim of the step is
+-- there, so that nothing has to free it when a worker dies.
+
+-- name: insert_step_slot!
+-- A step takes a slot. Changing no row means that the claim is lost, or that the step
+-- has one.
+insert into workflow_step_slots (
+    name,
+    limit_key,
+    fencing_token,
+    workflow_execution_id,
+    branch,
+    step_index,
+    taken_at
+)
+select
+    :name,
+    :limit_key,
+    fencing_token,
+    workflow_execution_id,
+    :branch,
+    :step_index,
+    :taken_at
+from workflow_claims
+where
+    fencing_token = :fencing_token
+    and workflow_execution_id = :workflow_execution_id
+on conflict (fencing_token, branch, step_index) do nothing;
+
+-- name: delete_step_slot!
+-- A step gives its slot back. Changing no row means that it holds none.
+delete from workflow_step_slots
+where
+    fencing_token = :fencing_token
+    and workflow_execution_id = :workflow_execution_id
+    and branch = :branch
+    and step_index = :step_index;
+
+-- name: delete_void_step_slots!
+-- Deletes the slots of a limit whose claims are gone.
+delete from workflow_step_slots
+where
+    name = :name
+    and not exists (
+        select 1
+        from workflow_claims
+        where workflow_claims.fencing_token = workflow_step_slots.fencing_token
+    );
+
+-- name: count_step_slots^
+-- How many slots of a limit are held, and how many of them with one key; no row if none
+-- is.
+-- =held integer
+-- =of_key integer
+select
+    count(*) as held,
+    count(*) filter (where slot.limit_key = :limit_key) as of_key
+from workflow_step_slots as slot
+inner join workflow_claims as claim
+    on slot.fencing_token = claim.fencing_token
+where slot.name = :name
+group by slot.name;
