@@ -223,7 +223,6 @@
 -- workflow_step_slots: the steps that run under a limit of kind STEP. A row counts as
 -- long as its claim is in workflow_claims.
 --
--- workflow_step_slot_id  gives the order in which they were taken
 -- name                   of the limit
 -- limit_key              the key of the step; null if it has none
 -- fencing_token          the claim under which the step runs
@@ -289,6 +288,8 @@
 -- ttl_seconds        how long each execution may take; null: as long as it likes
 -- tags               the tags of its executions, as a JSON object; they also have the tag
 --                    `schedule` with its name
+-- queue              the named queue that its executions are put into; null: none
+-- queue_key          the key of its executions that the queue limits; null: none
 -- next_fire_at       the time that is fired next. Null while it is paused or has ended, and
 --                    when a worker is to compute it, within a second; an edit of cron, tz,
 --                    every_seconds or ends_at by hand makes it null

@@ -310,6 +310,8 @@ async def _add_schedules(store: SqliteCheckpointStore) -> None:
         within_seconds=60,
         ends_at=NOON,
         ttl_seconds=60,
+        queue="llm",
+        queue_key="7",
         next_fire_at=NOON,
         last_fired_at=NOON,
         last_execution_id="RUNNING, full",
@@ -324,7 +326,13 @@ async def _add_schedules(store: SqliteCheckpointStore) -> None:
     )
     await store.save_schedule(full, seen=None)
     awake = msgspec.structs.replace(
-        full, schedule_name="awake", paused_at=None, ended_at=None, trouble=None
+        full,
+        schedule_name="awake",
+        queue=None,
+        queue_key=None,
+        paused_at=None,
+        ended_at=None,
+        trouble=None,
     )
     new = NewExecution(
         workflow=Workflow(workflow_id="order:1", workflow_type="order"),

@@ -603,7 +603,8 @@ class Schedules(Protocol):
 
         seen: the schedule as it was read; None for a new one. If it is not as that any more, this
         writes nothing and returns False. start: these are executions of this schedule; one whose id
-        is taken is left out. `records` are saved after them.
+        is taken is left out. `records` are saved after them. Raises QueueNotFoundError if the
+        schedule has a queue that is not declared, unless the schedule is in trouble.
         """
         ...
 

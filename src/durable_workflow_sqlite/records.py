@@ -444,7 +444,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """When executions of a workflow are started, and with what.
 
     Its times are those of `cron` in the zone `tz`, or every `every_seconds` from `created_at` on.
-    `input_data` is a JSON array of the arguments, `tags` a JSON object.
+    `input_data` is a JSON array of the arguments, `tags` a JSON object. `queue` and `queue_key` are
+    the named queue of its executions, and their key.
     `next_fire_at` is the time that is fired next; None while it is paused, when it has ended, and
     when a worker is to compute it.
     `last_fired_at` is the last time that was fired, `last_execution_id` what was started last.
@@ -469,6 +470,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: int = 0
     ttl_seconds: int | None = None
     tags: str = "{}"
+    queue: str | None = None
+    queue_key: str | None = None
     next_fire_at: datetime | None = None
     last_fired_at: datetime | None = None
     last_execution_id: str | None = None
@@ -505,6 +508,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_choice("missed", self.missed, get_args(Missed))
         check_integer("priority", self.priority, minimum=-MAX_INTEGER - 1)
         check_text("tags", self.tags, required=True)
+        if self.queue is not None:
+            check_identifier("queue", self.queue)
+        if self.queue_key is not None:
+            check_queue_key(self.queue, self.queue_key)
         check_text("last_execution_id", self.last_execution_id)
         check_text("paused_by", self.paused_by)
         check_text("paused_reason", self.paused_reason)

@@ -416,3 +416,24 @@ def test_an_action_that_meets_its_engine_closing_has_not_failed(tmp_path: Path) 
         record = again.load_execution("one")
         assert record is not None and record.status is ExecutionStatus.RUNNING
         assert [one.status for one in again.load_checkpoints("one")] == ["INTENT"]
+
+
+def test_pausing_without_await() -> None:
+    @workflow
+    async def order(ctx: WorkflowContext) -> str:
+        return await ctx.step("only", lambda: "done")
+
+    with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, workflows=[order]) as engine,
+    ):
+        assert engine.pause_all(reason="we move", by="kim")
+        assert [one.paused_by for one in engine.pauses()] == ["kim"]
+        handle = engine.enqueue(order, execution_id="one")
+        assert engine.pause("one")
+        assert engine.resume_all()
+        assert engine.pause_workflow("order")
+        assert engine.load("one").status is ExecutionStatus.PENDING
+        assert engine.resume_workflow("order")
+        assert engine.resume("one")
+        assert handle.result() == "done"

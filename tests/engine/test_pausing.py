@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +19,9 @@ from durable_workflow_sqlite import (
     ExecutionFinishedError,
     ExecutionNotFoundError,
     ExecutionStatus,
+    Limit,
     PauseScope,
+    Queue,
     RetryPolicy,
     SqliteCheckpointStore,
     StepStatus,
@@ -536,3 +539,115 @@ async def test_an_engine_is_disposed_of_while_what_is_paused_ends_its_step(
     async with an_engine(file, workflows=[order]) as (_, engine):
         assert await engine.result_of("e") == "through"
     assert gate.runs == 1
+
+
+async def test_a_paused_execution_holds_no_slot_of_its_queue_or_of_a_limit(
+    file: Path, journal: Journal
+) -> None:
+    gate = Gate()
+
+    @workflow
+    async def holds(ctx: WorkflowContext) -> str:
+        return await ctx.step("hold", gate, limit="api")
+
+    @workflow
+    async def order(ctx: WorkflowContext, name: str) -> None:
+        await ctx.step("call", journal.note, name, limit="api")
+        await ctx.step("more", journal.note, f"{name} more")
+
+    async with an_engine(file, workflows=[holds, order]) as (store, engine):
+        await engine.declare(Limit("api", concurrency=1), Queue("mail", concurrency=1))
+        held = await engine.start(holds)
+        await gate.has_begun.wait()
+        first = await engine.enqueue(order, "first", execution_id="first", queue="mail")
+        await until(lambda: has_status(store, "first", "RUNNING"))
+        second = await engine.enqueue(order, "second", execution_id="second", queue="mail")
+        await engine.pause("first")  # it waits for the slot of the limit
+        await has_left(store, "first")
+        await until(lambda: has_status(store, "second", "RUNNING"))
+        gate.may_end.set()
+        await held.result()
+        await second.result()
+        assert journal.lines == ["second", "second more"]
+        await engine.resume("first")
+        await first.result()
+        assert journal.lines == ["second", "second more", "first", "first more"]
+
+
+async def test_a_child_of_a_paused_workflow_waits_and_its_parent_gets_its_end(file: Path) -> None:
+    @workflow
+    async def parcel(ctx: WorkflowContext) -> str:
+        return await ctx.step("pack", lambda: "packed")
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> str:
+        return await ctx.child("parcel", parcel)
+
+    async with an_engine(file, workflows=[order, parcel]) as (store, engine):
+        await engine.pause_workflow("parcel")
+        handle = await engine.start(order, execution_id="e")
+        await until(lambda: has_status(store, "e", "SUSPENDED"))
+        (child,) = store._connection.execute(
+            "select workflow_execution_id, status from workflow_executions"
+            " where parent_execution_id = 'e'"
+        ).fetchall()
+        assert child[1] == "PENDING"
+        await engine.pause("e")
+        await engine.resume_workflow("parcel")
+        await until(lambda: has_status(store, child[0], "COMPLETED"))
+        await asyncio.sleep(0.05)
+        assert has_status(store, "e", "SUSPENDED")
+        await engine.resume("e")
+        assert await handle.result() == "packed"
+
+
+async def test_a_paused_child_is_cancelled_with_its_parent_once_it_is_resumed(file: Path) -> None:
+    @workflow
+    async def parcel(ctx: WorkflowContext) -> None:
+        await ctx.wait_signal("never")
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        await ctx.child("parcel", parcel)
+
+    async with an_engine(file, workflows=[order, parcel]) as (store, engine):
+        handle = await engine.start(order, execution_id="e")
+        find = "select workflow_execution_id from workflow_executions where status = 'SUSPENDED'"
+        await until(lambda: len(store._connection.execute(find).fetchall()) == 2)
+        (child,) = (one for (one,) in store._connection.execute(find) if one != "e")
+        await engine.pause(child)
+        await has_left(store, child)
+        await engine.cancel("e")
+        await until(lambda: has_status(store, "e", "COMPENSATING"))
+        assert has_status(store, child, "SUSPENDED")
+        await engine.resume(child)
+        with pytest.raises(WorkflowCancelledError):
+            await handle.result()
+        assert has_status(store, child, "CANCELLED")
+
+
+@pytest.mark.parametrize("guarantee", WorkflowGuarantee)
+async def test_pauses_that_follow_one_another_at_once_leave_nobody_asleep(
+    file: Path, guarantee: WorkflowGuarantee
+) -> None:
+    @workflow
+    async def order(ctx: WorkflowContext) -> str:
+        return str(await ctx.wait_signal("go"))
+
+    chance = random.Random(guarantee.value)
+    async with (
+        an_engine(file, workflows=[order]) as (_, engine),
+        SqliteCheckpointStore.file(file) as elsewhere,
+    ):
+        clients = [engine, Client(elsewhere)]
+        handle = await engine.start(order, execution_id="e", guarantee=guarantee)
+        for _ in range(80):
+            first, second = (chance.choice(clients) for _ in range(2))
+            is_whole = chance.random() < 0.5
+            await (first.pause_workflow("order") if is_whole else first.pause("e"))
+            await asyncio.sleep(chance.choice([0, 0, 0.001, 0.005]))
+            await (second.resume_workflow("order") if is_whole else second.resume("e"))
+            await asyncio.sleep(chance.choice([0, 0, 0.001, 0.005]))
+        await engine.send_signal("e", "go", "on")
+        async with asyncio.timeout(30):
+            assert await handle.result() == "on"

@@ -18,6 +18,8 @@ from durable_workflow_sqlite import (
     Client,
     DurableEngine,
     ExecutionStatus,
+    Queue,
+    QueueNotFoundError,
     ScheduleNotFoundError,
     SerializationError,
     SqliteCheckpointStore,
@@ -254,6 +256,44 @@ async def test_an_unknown_schedule_is_an_error_that_names_the_nearest() -> None:
         assert not await client.unschedule("nigthly")
         assert await client.unschedule("nightly")
         assert await client.load_schedules() == []
+
+
+async def test_the_executions_are_in_the_queue_of_the_schedule() -> None:
+    async with AsyncSandbox([slow], start_at=MONDAY) as durable:
+        engine = durable.engine
+        with pytest.raises(QueueNotFoundError, match="llm"):
+            await engine.schedule("s", slow, 1, every=HOUR, queue="llm")
+        with pytest.raises(ValueError, match="without a queue"):
+            await engine.schedule("s", slow, 1, every=HOUR, key="7")
+        assert await engine.load_schedules() == []
+        await engine.declare(Queue("llm", concurrency=1))
+        await engine.schedule("s", slow, 1, every=HOUR, queue="llm", key="7")
+        await durable.advance(2 * HOUR)
+        one = await engine.load("s@2026-03-02T13:00:00Z")
+        assert (one.queue, one.queue_key, one.status) == ("llm", "7", ExecutionStatus.COMPLETED)
+
+
+async def test_a_queue_that_is_gone_stops_its_schedule_and_no_other(file: Path) -> None:
+    clock = ManualClock(MONDAY)
+    async with working(file, clock) as (_, engine):
+        await engine.declare(Queue("llm"))
+        await engine.schedule("bad", report, "a", every=HOUR, queue="llm")
+        await engine.schedule("good", report, "b", every=HOUR)
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("update workflow_schedules set queue = 'lml' where queue = 'llm'")
+        await clock.advance(HOUR)
+        await until(lambda: ran)
+        assert ran == ["b 03-02 13:00"]
+
+        async def is_told() -> bool:
+            return "did you mean 'llm'" in ((await engine.load_schedule("bad")).trouble or "")
+
+        await until(is_told)
+        with pytest.raises(QueueNotFoundError):
+            await engine.resume_schedule("bad")
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("update workflow_schedules set queue = 'llm' where queue = 'lml'")
+        assert await engine.resume_schedule("bad")
 
 
 # Machines and clocks

@@ -155,6 +155,8 @@ CHANGED: Mapping[str, Mapping[str, Any]] = {
         "overlap": "skip",
         "missed": "last",
         "jitter_seconds": 0,
+        "queue": None,
+        "queue_key": None,
         "tags": "{}",
     },
     "delete_workers": {"worker_numbers": "[-1]"},

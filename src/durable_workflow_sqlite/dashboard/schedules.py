@@ -17,7 +17,11 @@ from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, to_page
 from durable_workflow_sqlite.database import for_file
 from durable_workflow_sqlite.engine.client import Client
-from durable_workflow_sqlite.errors import ScheduleNotFoundError
+from durable_workflow_sqlite.errors import (
+    DurableWorkflowError,
+    ScheduleNotFoundError,
+    StoreError,
+)
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.schedules import schedule_findings
 from durable_workflow_sqlite.stores import open_store
@@ -132,7 +136,9 @@ def routes(file: Path, source: Source, pages: Pages) -> list[Route]:
                 word = await ACTS[act].run(Client(store), name, form, who(request))
         except ScheduleNotFoundError:
             return await confirmation(request, act, name)
-        except ValueError as error:
+        except StoreError:
+            raise
+        except (DurableWorkflowError, ValueError) as error:
             return await confirmation(request, act, name, wrong=str(error), status=422)
         source.forget()
         return to_page(request, f"/schedules?done={quote(word)}")

@@ -140,6 +140,8 @@ def execution_of(schedule: Schedule, time: datetime, now: datetime) -> NewExecut
             ttl_expires_at=expires_at,
             guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
             priority=schedule.priority,
+            queue=schedule.queue,
+            queue_key=schedule.queue_key,
             available_at=begins_at if expires_at is None else min(begins_at, expires_at),
             created_at=now,
             updated_at=now,

@@ -20,7 +20,7 @@ from durable_workflow_sqlite.engine.clock import Scheduler
 from durable_workflow_sqlite.engine.firing import execution_of, fire
 from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.schedule_times import ScheduleTimes
-from durable_workflow_sqlite.errors import ExecutionFinishedError
+from durable_workflow_sqlite.errors import ExecutionFinishedError, QueueNotFoundError
 from durable_workflow_sqlite.records import NewExecution, Schedule
 
 TRY_AGAIN_AFTER_S = 1.0
@@ -108,17 +108,27 @@ class ScheduleLoop:
             start = [execution_of(seen, time, now) for time in firing.times]
             becomes = firing.becomes
         except (ValueError, TypeError, msgspec.MsgspecError) as error:
-            becomes = msgspec.structs.replace(seen, trouble=str(error), updated_at=now)
-            _log.error("schedule %r fires no more until somebody acts: %s", name, error)
+            await self._stop(seen, error, now)
+            return True
         if becomes == seen:
             self._ask_to_cancel(seen, unfinished)
             return False
-        if await store.save_schedule(becomes, seen=seen, start=start):
+        try:
+            is_saved = await store.save_schedule(becomes, seen=seen, start=start)
+        except QueueNotFoundError as error:
+            await self._stop(seen, error, now)
+            return True
+        if is_saved and start:
             for new in start:
                 _log.info("schedule %r: %s", name, new.execution.workflow_execution_id)
-            if start:
-                self._access.look()
+            self._access.look()
         return True
+
+    async def _stop(self, seen: Schedule, error: Exception, now: datetime) -> None:
+        """It cannot fire until somebody acts; the others go on."""
+        becomes = msgspec.structs.replace(seen, trouble=str(error), updated_at=now)
+        await self._access.store.save_schedule(becomes, seen=seen)
+        _log.error("schedule %r fires no more until somebody acts: %s", seen.schedule_name, error)
 
     def _ask_to_cancel(self, seen: Schedule, unfinished: list[str]) -> None:
         """Once by each worker: it is asked again if this one dies before it has asked."""

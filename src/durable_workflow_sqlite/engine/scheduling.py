@@ -28,6 +28,7 @@ from durable_workflow_sqlite.records import (
     Schedule,
     check_identifier,
     check_integer,
+    check_queue_key,
     check_tags,
     check_text,
     check_time,
@@ -59,6 +60,8 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     ttl_seconds: int | None
     tags: str
     is_paused: bool
+    queue: str | None = None
+    queue_key: str | None = None
 
 
 def declaration(
@@ -77,6 +80,8 @@ def declaration(
     priority: int,
     ttl: timedelta | None,
     tags: Mapping[str, str] | None,
+    queue: str | None,
+    key: str | None,
 ) -> Declaration:
     """Raises TypeError or ValueError for what cannot be declared."""
     if (cron is None) == (every is None):
@@ -89,6 +94,10 @@ def declaration(
         check_time("ends", ends)
     if not isinstance(paused, bool):
         raise TypeError(f"paused must be True or False, not {paused!r}")
+    if queue is not None:
+        check_identifier("queue", queue)
+    if key is not None:
+        check_queue_key(queue, key)
     given_tags = check_tags(tags)
     if SCHEDULE_TAG in given_tags:
         raise ValueError(f"the tag {SCHEDULE_TAG!r} is given by the schedule; choose another name")
@@ -108,6 +117,8 @@ def declaration(
         ttl_seconds=None if ttl is None else whole_seconds("ttl", ttl, 1),
         tags=msgspec.json.encode(given_tags, order="sorted").decode(),
         is_paused=paused,
+        queue=queue,
+        queue_key=key,
     )
 
 

@@ -38,6 +38,8 @@ class SchedulingClient:
         priority: int = 0,
         ttl: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
+        queue: str | None = None,
+        key: str | None = None,
     ) -> Schedule:
         """Declare a schedule: from now on, workers start an execution at each of its times.
 
@@ -66,11 +68,12 @@ class SchedulingClient:
             always the same for the same time.
         ends: after this time the schedule fires no more; it needs a time zone.
         paused: whether it is paused from the start, until a person resumes it.
-        priority, ttl, tags: of each execution, as for `enqueue`.
+        priority, ttl, tags, queue, key: of each execution, as for `enqueue`.
 
         Returns the schedule as it is stored now. Raises ValueError for an expression that is not
         valid or matches no time, for an unknown time zone, and for a time without a zone;
-        TypeError and SerializationError as `enqueue` does. Nothing is written then.
+        QueueNotFoundError, TypeError and SerializationError as `enqueue` does. Nothing is written
+        then.
         """
         access = self._working()
         declared = scheduling.declaration(
@@ -88,6 +91,8 @@ class SchedulingClient:
             priority=priority,
             ttl=ttl,
             tags=tags,
+            queue=queue,
+            key=key,
         )
         return await scheduling.declare(access, name, declared)
 
@@ -126,8 +131,8 @@ class SchedulingClient:
     async def resume_schedule(self, name: str) -> bool:
         """Resume a paused schedule, from now on; False if it was not paused.
 
-        It also tries again what is in trouble. Raises ScheduleNotFoundError, and ValueError if its
-        row has an expression or a zone that is not valid.
+        It also tries again what is in trouble. Raises ScheduleNotFoundError; ValueError if its row
+        has an expression or a zone that is not valid; QueueNotFoundError if its queue is gone.
         """
         return await scheduling.resume(self._working(), name)
 

@@ -273,6 +273,8 @@ def schedule_from(row: q.WorkflowScheduleRow) -> Schedule:
             priority=row.priority,
             ttl_seconds=row.ttl_seconds,
             tags=row.tags,
+            queue=row.queue,
+            queue_key=row.queue_key,
             next_fire_at=optional_text_to_time("next_fire_at", row.next_fire_at),
             last_fired_at=optional_text_to_time("last_fired_at", row.last_fired_at),
             last_execution_id=row.last_execution_id,

@@ -25,7 +25,7 @@ from durable_workflow_sqlite.store.rows import (
 
 
 class Schedules:
-    """insert: start an execution; whether its id was free."""
+    """insert: start an execution; whether its id was free. check_queue: whether it is declared."""
 
     def __init__(
         self,
@@ -33,11 +33,13 @@ class Schedules:
         queries: Queries,
         commit: GroupCommit,
         insert: Callable[[NewExecution], bool],
+        check_queue: Callable[[str], None],
     ) -> None:
         self._connection = connection
         self._queries = queries
         self._commit = commit
         self._insert = insert
+        self._check_queue = check_queue
 
     async def save_schedule(
         self,
@@ -53,6 +55,8 @@ class Schedules:
         def save() -> bool:
             if self._load(name) != seen:
                 return False
+            if schedule.queue is not None and schedule.trouble is None:
+                self._check_queue(schedule.queue)
             self._commit.count_change()
             for new in start:
                 if self._insert(new):
@@ -93,6 +97,8 @@ class Schedules:
             priority=schedule.priority,
             ttl_seconds=schedule.ttl_seconds,
             tags=schedule.tags,
+            queue=schedule.queue,
+            queue_key=schedule.queue_key,
             next_fire_at=times["next_fire_at"],
             last_fired_at=times["last_fired_at"],
             last_execution_id=schedule.last_execution_id,

@@ -176,7 +176,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
         self._pauses = Pauses(*access, self._claims, put_into_queue=self._queue.put_now)
         self._signals = Signals(*access, self._claims, self._pauses)
         self._retention = Retention(*access)
-        self._schedules = Schedules(*access, self._insert)
+        self._schedules = Schedules(*access, self._insert, self._queues.check_declared)
         self._mending = Mending(
             *access,
             self._claims,
@@ -309,7 +309,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             claim.fencing_token,
             intent.step_name,
             intent.kind._value_,
-            optional_time_to_text(intent.started_at),
+            None if intent.started_at is None else time_to_text(intent.started_at),
             self._membership.number,
         )
         shortcut = statement, in_order(values)
@@ -335,7 +335,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             claim.fencing_token,
             outcome.status._value_,
             outcome.output_data,
-            optional_time_to_text(outcome.completed_at),
+            None if outcome.completed_at is None else time_to_text(outcome.completed_at),
             outcome.event,
         )
         shortcut = statement, in_order(values)
@@ -433,6 +433,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             queries.cancel_pending_timers(connection, workflow_execution_id=workflow_execution_id)
         if pending is not None and pending.has_signals:
             queries.expire_pending_signals(connection, workflow_execution_id=workflow_execution_id)
+        if pending is not None and pending.is_paused:
+            queries.resume_execution(connection, workflow_execution_id=workflow_execution_id)
 
     # Workflows
 

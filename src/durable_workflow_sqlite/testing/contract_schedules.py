@@ -13,6 +13,8 @@ from durable_workflow_sqlite import (
     DueSchedules,
     ExecutionStatus,
     NewExecution,
+    Queue,
+    QueueNotFoundError,
     Schedule,
     StoreError,
     WorkflowExecution,
@@ -66,6 +68,8 @@ EVERYTHING = Schedule(
     priority=-9,
     ttl_seconds=10,
     tags='{"team":"a"}',
+    queue="llm",
+    queue_key="customer-7",
     next_fire_at=NOON,
     last_fired_at=NOON - MINUTE,
     last_execution_id="everything@x",
@@ -91,6 +95,7 @@ class SchedulesContract(StoreContract):
         assert await store.load_schedules() == []
         plain = new_schedule("s")
         assert await store.save_schedule(plain, seen=None)
+        await store.declare_limits([Queue("llm")])
         assert await store.save_schedule(EVERYTHING, seen=None)
         assert await store.load_schedule("s") == plain
         assert await store.load_schedule("everything") == EVERYTHING
@@ -194,6 +199,23 @@ class SchedulesContract(StoreContract):
         unfinished = [f"s@{status}" for status in ExecutionStatus if not status.is_terminal]
         assert await store.load_unfinished_of_schedule("s") == sorted(unfinished)
         assert await store.load_unfinished_of_schedule("unknown") == []
+
+    @over_a_store
+    async def test_its_queue_must_be_declared_unless_it_is_in_trouble(
+        self, store: CheckpointStore
+    ) -> None:
+        schedule = new_schedule("s", queue="llm", queue_key="7")
+        with pytest.raises(QueueNotFoundError):
+            await store.save_schedule(schedule, seen=None)
+        assert await store.load_schedules() == []
+        stopped = changed(schedule, trouble="no such queue")
+        assert await store.save_schedule(stopped, seen=None)
+        with pytest.raises(QueueNotFoundError):
+            await store.save_schedule(schedule, seen=stopped)
+        await store.declare_limits([Queue("llm")])
+        new = started(queued("s@noon", NOON, queue="llm", queue_key="7"))
+        assert await store.save_schedule(schedule, seen=stopped, start=[new])
+        assert await loaded(store, "s@noon") == new.execution
 
     @over_a_store
     async def test_a_schedule_is_deleted_without_its_executions(
