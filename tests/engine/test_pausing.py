@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -623,3 +624,30 @@ async def test_a_paused_child_is_cancelled_with_its_parent_once_it_is_resumed(fi
         with pytest.raises(WorkflowCancelledError):
             await handle.result()
         assert has_status(store, child, "CANCELLED")
+
+
+@pytest.mark.parametrize("guarantee", WorkflowGuarantee)
+async def test_pauses_that_follow_one_another_at_once_leave_nobody_asleep(
+    file: Path, guarantee: WorkflowGuarantee
+) -> None:
+    @workflow
+    async def order(ctx: WorkflowContext) -> str:
+        return str(await ctx.wait_signal("go"))
+
+    chance = random.Random(guarantee.value)
+    async with (
+        an_engine(file, workflows=[order]) as (_, engine),
+        SqliteCheckpointStore.file(file) as elsewhere,
+    ):
+        clients = [engine, Client(elsewhere)]
+        handle = await engine.start(order, execution_id="e", guarantee=guarantee)
+        for _ in range(80):
+            first, second = (chance.choice(clients) for _ in range(2))
+            is_whole = chance.random() < 0.5
+            await (first.pause_workflow("order") if is_whole else first.pause("e"))
+            await asyncio.sleep(chance.choice([0, 0, 0.001, 0.005]))
+            await (second.resume_workflow("order") if is_whole else second.resume("e"))
+            await asyncio.sleep(chance.choice([0, 0, 0.001, 0.005]))
+        await engine.send_signal("e", "go", "on")
+        async with asyncio.timeout(30):
+            assert await handle.result() == "on"

@@ -28,7 +28,6 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
-from durable_workflow_sqlite.engine.context import current_context
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.replay import replay_event
@@ -571,7 +570,6 @@ def _of_a_replay_of_the_records(world: World) -> Iterator[str]:
 
     variables = Context()
     context = WorkflowContext(body)
-    variables.run(current_context.set, context)
     last = record.last_event
     try:
         body.begin(again, context, (), variables)

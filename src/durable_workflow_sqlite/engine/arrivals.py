@@ -39,7 +39,7 @@ class Arrivals:
 
     def first(self, names: Container[str]) -> WorkflowSignal | None:
         """The signal of these names that came first, of those that are known."""
-        not_now = []
+        not_now: list[tuple[datetime, int, str]] = []
         found = None
         while self._in_order and found is None:
             one = self._in_order[0]

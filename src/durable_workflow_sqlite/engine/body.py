@@ -148,9 +148,10 @@ class Body:
     ) -> None:
         """Call the workflow function, and run it until it waits.
 
-        variables: the context variables that it sees; they say which context is the current one.
+        variables: the context variables that it sees.
         """
         self.module = function.__module__
+        self.loop.context = context
         self._task = variables.run(
             self.loop.create_task,
             function(context, *args),
@@ -231,8 +232,8 @@ class Body:
         self.calls.take_unawaited()
 
     def let_go(self) -> None:
-        """It is not asked for its result any more: its task and its context refer to each other."""
-        self._task = None
+        """It has left: its task and its event loop refer to it no longer, nor it to its task."""
+        self._task = self.loop.context = None
 
     @property
     def is_stuck(self) -> bool:

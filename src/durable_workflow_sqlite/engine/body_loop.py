@@ -38,10 +38,8 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ASYNCIO_TASKS: Final = asyncio.tasks.__file__
-
 _BEGINS_AT_ONCE: Final = getattr(asyncio, "eager_task_factory", None)
 """The factory of Python 3.12: tasks that begin as they are made. Its own have no numbers."""
-
 Before = tuple["asyncio.AbstractEventLoop | None", "asyncio.Task[Any] | None", Any]
 
 
@@ -68,12 +66,14 @@ class BodyLoop(RefusingLoop):
     """See the module. `number_of_timers` counts all that were ever asked for: the k-th is timer k.
 
     now: what its clock shows; in seconds since 1970, for asyncio.
+    context: what the workflow function that runs on it was given.
     hashes_from: the hash of its first task, less one. asyncio has the tasks of all event loops in
         one set: there the first tasks of ten thousand executions must not be at one place.
     """
 
     def __init__(self, now: datetime, hashes_from: int = 0) -> None:
         self.now = now
+        self.context: object = None
         self._hashes_from = hashes_from
         self._ready: list[_Handle] = []  # a deque would take more memory than the rest
         self._timers: list[tuple[float, int, _Handle]] = []
@@ -156,9 +156,9 @@ class BodyLoop(RefusingLoop):
         """The tasks that are not done."""
         return [task for task in self._tasks if not task.done()]
 
-    def cancel_tasks(self, *but: asyncio.Task[Any]) -> bool:
+    def cancel_tasks(self) -> bool:
         """Cancel every task that is not done; whether there was one."""
-        tasks = [task for task in self.open_tasks() if task not in but]
+        tasks = self.open_tasks()
         for task in tasks:
             task.cancel()
         return bool(tasks)

@@ -14,7 +14,7 @@ from typing import Final
 from durable_workflow_sqlite.engine import failures, serialization
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import as_time
-from durable_workflow_sqlite.engine.context import WorkflowContext, current_context
+from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.endings import CANCELLED_TYPE
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.gaps import Gaps
@@ -92,7 +92,6 @@ def check_replay(
     body.encode_input = definition.encode_input
     own = WorkflowContext(body)
     variables = (context or definition.variables).copy()
-    variables.run(current_context.set, own)
     args = definition.decode_input(record.input_data)
     try:
         body.begin(definition.function, own, args, variables)

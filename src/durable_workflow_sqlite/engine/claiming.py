@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.execution import Execution
@@ -17,6 +17,9 @@ from durable_workflow_sqlite.records import (
     WorkflowExecution,
     WorkflowGuarantee,
 )
+
+TRIES: Final = 4
+"""How often a claim is tried of what may have been resumed, and paused again, meanwhile."""
 
 
 class Claiming:
@@ -70,7 +73,7 @@ class Claiming:
 
     def is_left(self, record: WorkflowExecution) -> None:
         """One that is paused is being released; this engine claims it once it is resumed."""
-        if record.guarantee is WorkflowGuarantee.FOREGROUND_ONLY:
+        if _is_here(record):
             self._leaving.add(record.workflow_execution_id)
 
     def pauses_ended(self) -> None:
@@ -169,29 +172,28 @@ class Claiming:
         self._held_back.discard(execution_id)
         self._tried[execution_id] = False
         try:
-            for _ in range(2):
+            for _ in range(TRIES):
                 claims = await self._taken(lambda: self._claim_one(execution_id))
                 if claims:
                     return claims
-                if await self._is_paused_here(execution_id):
+                record = await self._load(execution_id)
+                if record is None or record.status.is_terminal or not _is_here(record):
+                    return []
+                if await self._is_paused(record):
                     self._held_back.add(execution_id)
                     self._foreground[execution_id] = None
                     if self._tried.get(execution_id, True):
                         self._foreground[execution_id] = self._clock.now()
                         self._look()
                     return []
-                # Others have it, or it was resumed since: then the second try claims it.
+                # Others have it, or it was resumed since: then the next try claims it.
         finally:
             self._tried.pop(execution_id, None)
         return []
 
-    async def _is_paused_here(self, execution_id: str) -> bool:
-        """Whether it is paused, and nobody but an engine that starts up would claim it."""
-        record = await self._load(execution_id)
-        if record is None or record.guarantee is not WorkflowGuarantee.FOREGROUND_ONLY:
-            return False
-        if record.status.is_terminal or record.paused_at is not None:
-            return not record.status.is_terminal
+    async def _is_paused(self, record: WorkflowExecution) -> bool:
+        if record.paused_at is not None:
+            return True
         pauses = await self._store.load_pauses()
         definition = await self._store.load_workflow(record.workflow_id) if pauses else None
         return definition is not None and any(
@@ -258,3 +260,8 @@ class Claiming:
     def not_launched(self) -> list[WorkflowClaim]:
         """The claims of what is not in memory, to be released."""
         return list(self._held.values())
+
+
+def _is_here(record: WorkflowExecution) -> bool:
+    """Whether nobody but an engine that starts up would claim it."""
+    return record.guarantee is WorkflowGuarantee.FOREGROUND_ONLY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from datetime import timedelta
 from typing import (
     TYPE_CHECKING,
@@ -14,6 +14,7 @@ from typing import (
     TypeVar,
     TypeVarTuple,
     Unpack,
+    cast,
     get_args,
     overload,
 )
@@ -40,8 +41,6 @@ _ON_CANCEL: Final = get_args(OnCancel)
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
 _STEP: Final = StepKind.STEP
 
-current_context: ContextVar[WorkflowContext] = ContextVar("workflow context")
-
 
 class WorkflowContext(Waiting):
     """What a workflow function uses for steps, sleeps and signals, which are recorded.
@@ -60,9 +59,8 @@ class WorkflowContext(Waiting):
         Everywhere else it is None, also in actions and compensations. It is the context of the
         function, not a branch of it.
         """
-        if not isinstance(events._get_running_loop(), BodyLoop):
-            return None
-        return current_context.get(None)
+        loop = events._get_running_loop()
+        return cast("WorkflowContext", loop.context) if isinstance(loop, BodyLoop) else None
 
     @overload
     def step(
@@ -304,14 +302,15 @@ class WorkflowContext(Waiting):
         if is_workflow and retry is not None:
             raise ValueError(f"map {name!r} runs a workflow, which has no retry: leave it out")
         options: dict[str, Any] = {"compensate": compensate, "timeout": timeout}
+        to_run: Any = over
 
         async def child(scope: WorkflowContext, item: Any, started: Callable[..., None]) -> Any:
-            handle = await scope.start_child(name, over, item, **options)
+            handle = await scope.start_child(name, to_run, item, **options)
             started(handle)
             return await handle.result()
 
         async def step(scope: WorkflowContext, item: Any, _: Callable[..., None]) -> Any:
-            return await scope.step(name, over, item, **options)
+            return await scope.step(name, to_run, item, **options)
 
         if not is_workflow:
             options["retry"] = retry or RetryPolicy()

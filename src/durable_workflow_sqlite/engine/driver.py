@@ -8,14 +8,14 @@ step after the other is one task, and each step costs no turn of the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextvars import Context, copy_context
 from typing import Any, Final
 
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.child_calls import SendCall
 from durable_workflow_sqlite.engine.children import record_sent
-from durable_workflow_sqlite.engine.context import WorkflowContext, current_context
+from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
@@ -48,11 +48,11 @@ class Driver(Run):
         "_is_live",
         "_is_looking",
         "_left_behind",
+        "_made_waits",
         "_marks",
         "_tasks",
         "_unwound",
         "_variables",
-        "_waits",
         "_working",
         "definition",
     )
@@ -78,8 +78,7 @@ class Driver(Run):
         self._body.run_number = record.run_number
         self._body.encode_input = definition.encode_input
         self._context = WorkflowContext(self._body)
-        self._variables.run(current_context.set, self._context)
-        self._waits = Waits(self, self._ring)
+        self._made_waits: Waits | None = None
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._working = 0
         """Tasks that are at work for it."""
@@ -89,11 +88,11 @@ class Driver(Run):
         """Whether the body gets the recorded events, and what it asks for begins."""
         self._is_looking = False
         self._is_ending = False
-        self._left_behind: list[Operation] = []
+        self._left_behind: Sequence[Operation] = ()
         """What the body had asked for when it ended."""
-        self._unwound: list[StepCall] = []
+        self._unwound: tuple[StepCall, ...] = ()
         """Steps whose functions run, and that it gave up on the way to its end."""
-        self._marks: list[Record] = []
+        self._marks: tuple[Record, ...] = ()
         """What the body has given up, to be saved."""
 
     def park(self) -> None:
@@ -138,14 +137,15 @@ class Driver(Run):
                         del self.under_way[call]
                 call = self._advance()
                 if call is None:
-                    if not (self._waits.wants_look and self._may_look):
+                    waits = self._made_waits
+                    if waits is None or not self._may_look:
                         break
                     self._is_looking = True
                     try:
-                        await self._waits.look(self._body)
+                        await waits.look(self._body)
                     finally:
                         self._is_looking = False
-                elif self._waits.wants_look and self._may_look:
+                elif self._made_waits is not None and self._may_look:
                     self._spawn(self._work())  # what is waited for cannot wait for the step
             if self._has_ended and not self._is_ending and self.trouble is None:
                 self._is_ending = True
@@ -222,7 +222,7 @@ class Driver(Run):
         if body.is_over:
             for call in body.given_up:
                 if isinstance(call, StepCall) and call.has_begun and call in self.under_way:
-                    self._unwound.append(call)
+                    self._unwound = (*self._unwound, call)
             body.given_up = [call for call in body.given_up if call not in self._unwound]
         self._begin_new(None, may_begin=False)
         if not body.is_over:
@@ -245,7 +245,7 @@ class Driver(Run):
                         call.task = self._spawn(self._work(call), call.variables)
                 else:
                     assert isinstance(call, WaitCall)
-                    self._marks.extend(self._waits.give_up(call))
+                    self._marks = (*self._marks, *self._waits.give_up(call))
         if body.new:
             new, body.new = body.new, []
             self.steps_begun = body.steps_begun
@@ -266,7 +266,7 @@ class Driver(Run):
 
     async def _save_marks(self) -> None:
         self._working += 1
-        marks, self._marks = self._marks, []
+        marks, self._marks = self._marks, ()
         try:
             if marks:
                 await self.save(*marks)
@@ -277,9 +277,20 @@ class Driver(Run):
         await self._work()
 
     @property
+    def _waits(self) -> Waits:
+        """Its sleeps and its waits for signals: made for the first of them, if there is one."""
+        if self._made_waits is None:
+            self._made_waits = Waits(self, self._ring)
+        return self._made_waits
+
+    @property
+    def _wants_look(self) -> bool:
+        return self._made_waits is not None and self._made_waits.wants_look
+
+    @property
     def _may_look(self) -> bool:
         return (
-            self._waits.wants_look
+            self._wants_look
             and not self._is_looking
             and self._is_live
             and self.is_all_told
@@ -302,7 +313,7 @@ class Driver(Run):
             and not self.under_way
             and self.is_all_told
             and not self._is_looking
-            and not self._waits.wants_look
+            and not self._wants_look
             and not self._has_ended
             and self.trouble is None
             and self.stops_after_steps is None
@@ -324,7 +335,7 @@ class Driver(Run):
         self.lend_slot()
         # With what the body has given up: else its records would say that it waits for it.
         records = [*self._marks, *self._waits.timers.to_store(self._body)]
-        self._marks = []
+        self._marks = ()
         slot = self.queue_slot
         if self.record.status is not ExecutionStatus.SUSPENDED or (slot and slot.is_held):
             if slot is not None:

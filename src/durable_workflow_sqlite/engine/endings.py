@@ -69,7 +69,7 @@ class Ending:
         definition: AnyWorkflow,
         body: Body,
         left_behind: list[StepCall],
-        unwound: list[StepCall],
+        unwound: tuple[StepCall, ...],
         marks: list[Record],
     ) -> None:
         self._run = run

@@ -243,9 +243,10 @@ class Execution(Driver):
         body = self._body
         if not body.is_ended:
             self._body_has_ended()
-        marks = [*self._marks, *self._waits.give_up_all()]
-        self._marks = []
-        self._waits.close()
+        marks, self._marks = list(self._marks), ()
+        if self._made_waits is not None:
+            marks.extend(self._made_waits.give_up_all())
+            self._made_waits.close()
         steps: list[StepCall] = []
         for call in self._left_behind:
             if isinstance(call, StepCall):
@@ -270,7 +271,8 @@ class Execution(Driver):
         self.environment.parking.forget(self)
         if self._alarm is not None:
             self._alarm.cancel()
-        self._waits.let_go()
+        if self._made_waits is not None:
+            self._made_waits.let_go()
         if not self._body.is_ended:
             self._body.drop()
         self._body.let_go()

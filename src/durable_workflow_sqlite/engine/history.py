@@ -101,7 +101,7 @@ class RecordedHistory:
         checkpoints: Iterable[StepCheckpoint] = (),
         timers: Iterable[WorkflowTimer] = (),
     ) -> None:
-        self.timers = list(timers)
+        self.timers = tuple(timers)
         steps: dict[Place, StepHistory] = {}
         unnumbered = False
         compensations: list[StepCheckpoint] = []

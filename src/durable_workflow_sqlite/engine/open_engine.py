@@ -88,6 +88,7 @@ class OpenEngine(Access):
             LoopBinding("this engine"), settings.store, settings.clock, settings.registry
         )
         self._new_execution = new_execution
+        self._when_left = self._left  # once: each bound method is an object of its own
         self._observers = settings.observers
         self._closing: asyncio.Task[None] | None = None
         self._held: list[tuple[Execution, Context]] | None = []
@@ -172,7 +173,7 @@ class OpenEngine(Access):
         self.check_open()
         execution = self._new_execution(self._environment, workflow, record, claim, history)
         self.executions[execution.id] = execution
-        execution.when_left = self._left
+        execution.when_left = self._when_left
         if interruption is not None:
             execution.interrupt(interruption)
         if claim.status_before is not record.status:

@@ -147,6 +147,8 @@ def is_plain(type_: Any) -> bool:
 
 def check_type(type_: Any, what: str, name: str) -> None:
     """Raise SerializationError if values of a type, or what they hold, do not come back."""
+    if type(type_) is type and type_ in _PLAIN:
+        return
     try:
         _check_storable(type_)
     except Exception as error:  # a class of the user may raise anything

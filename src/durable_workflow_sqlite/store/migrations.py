@@ -143,7 +143,10 @@ def apply(
             connection.execute("begin immediate")
             try:
                 # Somebody else may have applied it since; in here, nobody can any more.
-                still_todo = _pending(connection, path, migrations, adopt=adopt)
+                (version,) = connection.execute("pragma user_version").fetchone()
+                still_todo = [migration]
+                if version == 0 or version != migration.version - 1:
+                    still_todo = _pending(connection, path, migrations, adopt=adopt)
                 if migration in still_todo:
                     older = migrations[: migration.version - 1]
                     # Nobody has added to tables that are not there yet.
@@ -153,7 +156,7 @@ def apply(
                         _make_views(connection, path, views())
                     if before is not None:
                         before.restore(connection, migration)
-                    _check_references(connection, migration, migrations)
+                        _check_references(connection, migration, migrations)
                     connection.execute(f"pragma user_version = {migration.version}")
                 connection.execute("commit")
             except BaseException:

@@ -309,7 +309,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             claim.fencing_token,
             intent.step_name,
             intent.kind._value_,
-            optional_time_to_text(intent.started_at),
+            None if intent.started_at is None else time_to_text(intent.started_at),
             self._membership.number,
         )
         shortcut = statement, in_order(values)
@@ -335,7 +335,7 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             claim.fencing_token,
             outcome.status._value_,
             outcome.output_data,
-            optional_time_to_text(outcome.completed_at),
+            None if outcome.completed_at is None else time_to_text(outcome.completed_at),
             outcome.event,
         )
         shortcut = statement, in_order(values)
