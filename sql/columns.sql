@@ -223,7 +223,6 @@
 -- workflow_step_slots: the steps that run under a limit of kind STEP. A row counts as
 -- long as its claim is in workflow_claims.
 --
--- workflow_step_slot_id  gives the order in which they were taken
 -- name                   of the limit
 -- limit_key              the key of the step; null if it has none
 -- fencing_token          the claim under which the step runs

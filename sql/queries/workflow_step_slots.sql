@@ -25,23 +25,81 @@ from workflow_claims
 where
     fencing_token = :fencing_token
     and workflow_execution_id = :workflow_execution_id
-on conflict (fencing_token, branch, step_index) do nothing;
+on conflict (name, fencing_token, branch, step_index) do nothing;
+
+-- name: take_step_slot!
+-- As insert_step_slot, if a slot is free. Changing no row may also mean that the limit
+-- has a rate, or is not there: the caller looks closer.
+insert into workflow_step_slots (
+    name,
+    limit_key,
+    fencing_token,
+    workflow_execution_id,
+    branch,
+    step_index,
+    taken_at
+)
+select
+    :name,
+    :limit_key,
+    fencing_token,
+    workflow_execution_id,
+    :branch,
+    :step_index,
+    :taken_at
+from workflow_claims
+where
+    fencing_token = :fencing_token
+    and workflow_execution_id = :workflow_execution_id
+    and exists (
+        select 1
+        from workflow_limits as step_limit
+        where
+            step_limit.kind = 'STEP'
+            and step_limit.name = :name
+            and step_limit.rate is null
+            and (
+                step_limit.concurrency is null
+                or step_limit.concurrency > (
+                    select count(*)
+                    from workflow_step_slots as held
+                    inner join workflow_claims as holder
+                        on held.fencing_token = holder.fencing_token
+                    where held.name = :name
+                )
+            )
+            and (
+                step_limit.per_key is null
+                or :limit_key is null
+                or step_limit.per_key > (
+                    select count(*)
+                    from workflow_step_slots as held
+                    inner join workflow_claims as holder
+                        on held.fencing_token = holder.fencing_token
+                    where
+                        held.name = :name
+                        and held.limit_key = :limit_key
+                )
+            )
+    )
+on conflict (name, fencing_token, branch, step_index) do nothing;
 
 -- name: delete_step_slot!
 -- A step gives its slot back. Changing no row means that it holds none.
 delete from workflow_step_slots
 where
-    fencing_token = :fencing_token
+    name = :name
+    and fencing_token = :fencing_token
     and workflow_execution_id = :workflow_execution_id
     and branch = :branch
     and step_index = :step_index;
 
 -- name: delete_void_step_slots!
--- Deletes the slots of a limit whose claims are gone.
+-- Deletes the slots whose claims are gone.
+-- @scan workflow_step_slots: what runs now, and what dead workers have left
 delete from workflow_step_slots
 where
-    name = :name
-    and not exists (
+    not exists (
         select 1
         from workflow_claims
         where workflow_claims.fencing_token = workflow_step_slots.fencing_token

@@ -208,7 +208,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             rate = Rate(9, timedelta(hours=1))
             await store.declare_limits([Queue(mail, per_worker=5, per_key=1)])
             await store.save_limit(Queue(mail, concurrency=5, per_key=1, rate=rate, key_rate=rate))
-            await store.declare_limits([Limit("api", concurrency=9)])
+            await store.declare_limits([Limit("api", concurrency=9), Limit("slow", rate=rate)])
             twin = queued(f"{mail}, twin", NOON, dedup_id=mail, debounced=True)
             await store.debounce_execution(WORKFLOW, twin)
             await store.debounce_execution(WORKFLOW, twin)
@@ -234,6 +234,9 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
                 at=NOON,
             )
             await store.save(slot, claim=sending)
+            await store.save(msgspec.structs.replace(slot, is_held=False), claim=sending)
+            await store.load_limit_room("api", None)
+            await store.save(msgspec.structs.replace(slot, limit="slow"), claim=sending)
             await store.save(suspended, claim=sending)
             assert await store.take_slot(sending, mail, "kim")
             assert await store.claim_available([("order", 1)], 9, queues=[mail]) == []

@@ -660,6 +660,7 @@ class LoadPendingRow(Struct, frozen=True, gc=False):
 
     has_timers: int
     has_signals: int
+    is_paused: int
 
 
 class LoadQueueHeadsRow(Struct, frozen=True, gc=False):
@@ -1766,7 +1767,9 @@ class Queries(Protocol):
     def load_pending(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> LoadPendingRow | None:
-        """Whether timers of an execution are pending, and whether signals are."""
+        """Whether timers of an execution are pending, whether signals are, and whether it is
+        paused.
+        """
         ...
 
     def load_executions_by_status(
@@ -1794,7 +1797,7 @@ class Queries(Protocol):
         """Saves how far an execution has come, for the worker that has claimed it. What it
         was started with stays: an input may be large, and is written once. So does why it is
         blocked, until it is over: somebody has deleted a step of it meanwhile. And so does
-        its pause, which somebody may have begun meanwhile.
+        its pause, which somebody may have begun meanwhile; it ends with the execution.
         Changing no row means that it is final, or that the claim is lost.
         """
         ...
@@ -2466,10 +2469,28 @@ class Queries(Protocol):
         """
         ...
 
+    def take_step_slot(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        name: str,
+        limit_key: str | None,
+        branch: str,
+        step_index: int,
+        taken_at: str,
+        fencing_token: int,
+        workflow_execution_id: str,
+    ) -> int:
+        """As insert_step_slot, if a slot is free. Changing no row may also mean that the limit
+        has a rate, or is not there: the caller looks closer.
+        """
+        ...
+
     def delete_step_slot(
         self,
         connection: sqlite3.Connection,
         *,
+        name: str,
         fencing_token: int,
         workflow_execution_id: str,
         branch: str,
@@ -2478,8 +2499,8 @@ class Queries(Protocol):
         """A step gives its slot back. Changing no row means that it holds none."""
         ...
 
-    def delete_void_step_slots(self, connection: sqlite3.Connection, *, name: str) -> int:
-        """Deletes the slots of a limit whose claims are gone."""
+    def delete_void_step_slots(self, connection: sqlite3.Connection) -> int:
+        """Deletes the slots whose claims are gone."""
         ...
 
     def count_step_slots(

@@ -272,6 +272,7 @@ class Queue:
         )
         reasons = {row.workflow_execution_id: row.blocked_reason for row in counted}
         self._queries.delete_claims(self._connection, workflow_execution_ids=ids)
+        self._queues.forget_the_dead()
         self.put_now(claimed, now)
         return [
             AbandonedExecution(workflow_execution_id=one, blocked_reason=reasons.get(one))

@@ -377,6 +377,10 @@ class Queues:
         allowed, again_at = self._allowed(STEP, limits, now)
         return LimitRoom(is_free=allowed > 0, again_at=again_at), limits
 
+    def forget_the_dead(self) -> None:
+        """Delete the slots of steps whose claims are gone: they count no more."""
+        self._queries.delete_void_step_slots(self._connection)
+
     def save_slot(self, slot: StepSlot, claim: WorkflowClaim | None) -> int:
         """A step begins, or its attempt is over. Raises LimitFullError."""
         if claim is None:
@@ -387,22 +391,23 @@ class Queues:
             "branch": slot.branch,
             "step_index": slot.step_index,
         }
-        had_one = self._queries.delete_step_slot(self._connection, **step)  # type: ignore[arg-type]
         if not slot.is_held:
-            self._commit.count_change()
-            return int(bool(had_one) or self._claims.holds(claim))
-        self._queries.delete_void_step_slots(self._connection, name=slot.limit)
+            freed = self._queries.delete_step_slot(self._connection, **step, name=slot.limit)  # type: ignore[arg-type]
+            return int(bool(freed) or self._claims.holds(claim))
+        values = {
+            **step,
+            "name": slot.limit,
+            "limit_key": slot.key,
+            "taken_at": time_to_text(slot.at),
+        }
+        if self._queries.take_step_slot(self._connection, **values):  # type: ignore[arg-type]
+            return 1
         room, limits = self._limit_room(slot.limit, slot.key, slot.at)
         if not room.is_free:
             raise LimitFullError(f"no slot of limit {slot.limit!r} is free")
         self.begins(limits, STEP, slot.key, slot.at)
-        return self._queries.insert_step_slot(
-            self._connection,
-            **step,  # type: ignore[arg-type]
-            name=slot.limit,
-            limit_key=slot.key,
-            taken_at=time_to_text(slot.at),
-        )
+        taken = self._queries.insert_step_slot(self._connection, **values)  # type: ignore[arg-type]
+        return int(bool(taken) or self._claims.holds(claim))
 
 
 def _is_duplicate(execution: WorkflowExecution, existing: str) -> DuplicateExecutionError:
