@@ -240,6 +240,7 @@ class Tables(msgspec.Struct):
                 self.receive(d.WorkflowSignal(**ids, created_at=at))
 
     def let_rest(self, one):
+        self.set(one, **NOT_PAUSED)
         self.claims.pop(one, None)
         for timer in self.timers_of(one):
             cancelled = change(timer, status=d.TimerStatus.CANCELLED)
@@ -323,8 +324,6 @@ class Tables(msgspec.Struct):
                     if record.status == "SUSPENDED":
                         self.claims[one] = change(self.claims[one], slot=None)
                     self.set(one, **{name: getattr(record, name) for name in UNDER_A_CLAIM})
-                    if record.status.is_terminal:
-                        self.set(one, **NOT_PAUSED)
                 case d.WorkflowExecution() if record.workflow_id in self.workflows:
                     before = self.executions.setdefault(one, record)
                     if before.status.is_terminal and before != record:

@@ -160,8 +160,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
             "among": among,
             "tag_name": "customer",
             "tag_value": "7",
+            "relative": "parent",
         }
-        for among in ("blocked", "not undone", "tagged", "in range")
+        for among in ("blocked", "not undone", "tagged", "child", "tree", "in range")
     ],
     "pick_with_error": [{**EVERYTHING, "statuses": WHATEVER_STATUS, "error_text": ""}],
     "load_problems": [{"now": "2000", "failed_since": "", "row_limit": 99}],
@@ -173,6 +174,8 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
             "changed_before": "9999-12-31T00:00:00.000000Z",
             "step_name": None,
             "error_text": None,
+            "parent": None,
+            "root": None,
             "inputs": "[]",
             "tags": "{}",
         }
@@ -187,7 +190,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_summaries": [
         {
             "workflow_execution_ids": json.dumps(
-                ["by hand", "asleep"]
+                ["by hand", "asleep", "child of asleep"]
                 + [f"{status}, {how}" for status in ExecutionStatus for how in ("empty", "full")]
             )
         }
@@ -197,6 +200,8 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         for status in ExecutionStatus
         for how in ("empty", "full")
     ],
+    "load_children": [{"parent_execution_id": "parent", "row_limit": 9}],
+    "count_children": [{"parent_execution_id": "parent", "at_most": 9}],
     "load_signals": [{"workflow_execution_id": "RUNNING, full"}],
     "load_next_timers": [{"row_limit": 99}],
     "load_steps_in_doubt": [{"living": "[]", "row_limit": 99}],
@@ -457,6 +462,16 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
         "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
         " values ('asleep', 'order:1', 'SUSPENDED')"
     )
+    for child, workflow, policy, error in (
+        ("by hand", "gone", None, None),
+        ("asleep", "order:1", "cancel", "it broke"),
+    ):
+        connection.execute(
+            "insert into workflow_executions (workflow_execution_id, workflow_id, status,"
+            " parent_execution_id, root_execution_id, on_parent_end, error_message)"
+            " values (?, ?, 'FAILED', 'parent', 'parent', ?, ?)",
+            (f"child of {child}", workflow, policy, error),
+        )
     connection.execute(
         "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind, status,"
         " started_at, due_at) values ('asleep', 0, 'rest', 'SLEEP', 'INTENT', ?, ?)",

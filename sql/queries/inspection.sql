@@ -226,14 +226,16 @@ limit :row_limit;
 -- name: pick_among
 -- As pick_newest, but only executions of one kind, by an index that holds no others:
 -- 'blocked', 'not undone' (a compensation failed for good), 'tagged', or 'in range',
--- which is for a range of ids. Looks at all of these; the caller has counted those in
--- the range. The + keeps SQLite to the id of each.
+-- which is for a range of ids. There are also 'child' (of the execution relative) and
+-- 'tree' (relative, and what is below it). Looks at all of these; the caller has
+-- counted those in the range. The + keeps SQLite to the id of each.
 -- @scan workflow_executions: an index that holds only those that are blocked
 -- @scan step_checkpoints: an index that holds only those that are not undone
 -- @sort: those that it looks at
 -- :among text
 -- :tag_name text null
 -- :tag_value text null
+-- :relative text null
 -- :statuses text null
 -- :workflow_type text null
 -- :version integer null
@@ -246,7 +248,17 @@ limit :row_limit;
 -- =row_number integer
 -- =workflow_execution_id text
 -- =created_at text
-with candidate (workflow_execution_id) as (
+with recursive tree (workflow_execution_id) as (
+    select :relative as workflow_execution_id
+    where :among = 'tree'
+    union
+    select below.workflow_execution_id
+    from tree
+    cross join workflow_executions as below
+        on tree.workflow_execution_id = below.parent_execution_id
+),
+
+candidate (workflow_execution_id) as (
     select blocked.workflow_execution_id
     from workflow_executions as blocked
     where
@@ -267,6 +279,15 @@ with candidate (workflow_execution_id) as (
         :among = 'tagged'
         and tag.name = :tag_name
         and tag.value = :tag_value
+    union all
+    select child.workflow_execution_id
+    from workflow_executions as child
+    where
+        :among = 'child'
+        and child.parent_execution_id = :relative
+    union all
+    select tree.workflow_execution_id
+    from tree
     union all
     select in_range.workflow_execution_id
     from workflow_executions as in_range
@@ -484,22 +505,43 @@ limit :row_limit;
 -- name: match_rows
 -- Which of some executions (a JSON array of ids) fit all that is asked for: they last
 -- changed in a span of time; they are at a step, or failed there; they have a text in
--- their error; they have some tags (a JSON object), and some values in their input. An
--- input is a JSON array of arguments. :inputs asks for each value by the position of
--- an argument, or by a path in an argument that is an object. A text is compared as it
--- is; a number, true, false and null as they stand in JSON.
+-- their error; they are children of one execution, or in the tree of one; they have
+-- some tags (a JSON object), and some values in their input. An input is a JSON array
+-- of arguments. :inputs asks for each value by the position of an argument, or by a
+-- path in an argument that is an object. A text is compared as it is; a number, true,
+-- false and null as they stand in JSON.
 -- @sort: the steps of one execution
 -- :workflow_execution_ids text
 -- :changed_from text
 -- :changed_before text
 -- :step_name text null
 -- :error_text text null
+-- :parent text null
+-- :root text null
 -- :inputs text
+-- =workflow_execution_id text
+with recursive tree (workflow_execution_id) as (
+    select :root as workflow_execution_id
+    where :root is not null
+    union
+    select below.workflow_execution_id
+    from tree
+    cross join workflow_executions as below
+        on tree.workflow_execution_id = below.parent_execution_id
+)
+
 select execution.workflow_execution_id
 from workflow_executions as execution
 where
     execution.workflow_execution_id in (
         select value from json_each(:workflow_execution_ids)
+    )
+    and (:parent is null or execution.parent_execution_id = :parent)
+    and (
+        :root is null
+        or execution.workflow_execution_id in (
+            select tree.workflow_execution_id from tree
+        )
     )
     and execution.updated_at >= :changed_from
     and execution.updated_at < :changed_before
@@ -658,6 +700,10 @@ select
     paused_scope,
     error_type,
     error_message,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
     worker_id,
     created_at,
     updated_at,
@@ -668,6 +714,104 @@ select
 from workflow_overview
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: load_children
+-- Some children of an execution: those that are not over, then FAILED, CANCELLED and
+-- COMPLETED ones, of each the first that were started. It goes through the statuses of
+-- its children in the index, and takes the first of each.
+-- @sort: a page for each status
+-- :parent_execution_id text
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =workflow_type text null
+-- =version integer null
+-- =status text
+-- =status_since text
+with recursive present (status) as (
+    select min(foremost.status) as status
+    from workflow_executions as foremost
+    where foremost.parent_execution_id = :parent_execution_id
+    union all
+    select
+        (
+            select min(next_one.status)
+            from workflow_executions as next_one
+            where
+                next_one.parent_execution_id = :parent_execution_id
+                and next_one.status > present.status
+        ) as status
+    from present
+    where present.status is not null
+)
+
+select
+    child.workflow_execution_id,
+    workflow.workflow_type,
+    workflow.version,
+    child.status,
+    child.status_since,
+    child.on_parent_end,
+    child.error_message
+from present
+cross join workflow_executions as child
+left join workflows as workflow
+    on child.workflow_id = workflow.workflow_id
+where
+    child.rowid in (
+        select earliest.rowid
+        from workflow_executions as earliest
+        where
+            earliest.parent_execution_id = :parent_execution_id
+            and earliest.status = present.status
+        order by earliest.rowid asc
+        limit :row_limit
+    )
+order by
+    child.status in ('COMPLETED', 'FAILED', 'CANCELLED') asc,
+    child.status = 'COMPLETED' asc,
+    child.status = 'CANCELLED' asc,
+    child.rowid asc
+limit :row_limit;
+
+-- name: count_children
+-- How many children of an execution have each status, counted no further than to a
+-- limit.
+-- :parent_execution_id text
+-- :at_most integer
+-- =status text
+-- =total integer
+with recursive present (status) as (
+    select min(foremost.status) as status
+    from workflow_executions as foremost
+    where foremost.parent_execution_id = :parent_execution_id
+    union all
+    select
+        (
+            select min(next_one.status)
+            from workflow_executions as next_one
+            where
+                next_one.parent_execution_id = :parent_execution_id
+                and next_one.status > present.status
+        ) as status
+    from present
+    where present.status is not null
+)
+
+select
+    present.status,
+    (
+        select count(*)
+        from (
+            select 1
+            from workflow_executions as counted
+            where
+                counted.parent_execution_id = :parent_execution_id
+                and counted.status = present.status
+            limit :at_most
+        ) as some_of_it
+    ) as total
+from present
+where present.status is not null;
 
 -- name: load_execution_data^
 -- Of one execution, what a summary leaves out.

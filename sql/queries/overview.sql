@@ -37,7 +37,7 @@ with problem as (
             execution.workflow_execution_id,
             (
                 -- As in the view workflow_overview.
-                select step.step_name
+                select iif(step.step_name glob '$child:*', null, step.step_name)
                 from step_checkpoints as step
                 where
                     step.workflow_execution_id = execution.workflow_execution_id

@@ -284,9 +284,11 @@ from workflow_executions as execution
 where execution.workflow_execution_id = :workflow_execution_id;
 
 -- name: load_pending^
--- Whether timers of an execution are pending, and whether signals are.
+-- Whether timers of an execution are pending, whether signals are, and whether it is
+-- paused.
 -- =has_timers integer
 -- =has_signals integer
+-- =is_paused integer
 select
     exists(
         select 1
@@ -301,7 +303,8 @@ select
         where
             signal.workflow_execution_id = execution.workflow_execution_id
             and signal.status = 'PENDING'
-    ) as has_signals
+    ) as has_signals,
+    execution.paused_at is not null as is_paused
 from workflow_executions as execution
 where execution.workflow_execution_id = :workflow_execution_id;
 
@@ -349,7 +352,7 @@ order by created_at, workflow_execution_id;
 -- Saves how far an execution has come, for the worker that has claimed it. What it
 -- was started with stays: an input may be large, and is written once. So does why it is
 -- blocked, until it is over: somebody has deleted a step of it meanwhile. And so does
--- its pause, which somebody may have begun meanwhile.
+-- its pause, which somebody may have begun meanwhile; it ends with the execution.
 -- Changing no row means that it is final, or that the claim is lost.
 update workflow_executions
 set
@@ -367,12 +370,7 @@ set
     last_event = :last_event,
     updated_at = :updated_at,
     status_since = iif(status = :status, status_since, :updated_at),
-    trouble_since = null,
-    paused_at = iif(:status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, paused_at),
-    paused_by = iif(:status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, paused_by),
-    paused_reason = iif(
-        :status in ('COMPLETED', 'FAILED', 'CANCELLED'), null, paused_reason
-    )
+    trouble_since = null
 where
     workflow_execution_id = :workflow_execution_id
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')

@@ -12,9 +12,9 @@
 --                                      of a FAILED one, the step that failed last
 -- current_branch         text null     the branch of that step
 -- attempts               integer null  at which attempt that step is
--- waiting_for            text null     signal NAME, time, retry of STEP, or worker;
---                                      null when a step has begun and not ended,
---                                      whether its worker lives or not
+-- waiting_for            text null     signal NAME, child ID, time, retry of STEP, or
+--                                      worker; null when a step has begun and not
+--                                      ended, whether its worker lives or not
 -- waiting_until          text null     when that wait ends by itself, or a timer of
 --                                      asyncio wakes it; null if neither will
 -- waiting_since          text null     since when it waits; of a compensation that is
@@ -24,7 +24,8 @@
 --                                      that step
 -- step_error_message     text null     what that error said: why it is tried again
 -- steps_not_undone       integer       how many compensations have failed for good
--- signals_pending        integer       signals that nothing has waited for yet
+-- signals_pending        integer       signals that nothing has waited for yet; the
+--                                      ends of children do not count
 -- blocked_reason         text null     why no worker claims it
 -- trouble                text null     why its last worker left it as it is; null once
 --                                      a worker has it again, and when it is over
@@ -38,6 +39,13 @@
 --                                      first that holds it
 -- error_type             text null     the class of the error that ended it
 -- error_message          text null     what that error said
+-- parent_execution_id    text null     the execution that started it as a child
+-- root_execution_id      text null     the execution at the top of its tree; null if it
+--                                      has no parent
+-- on_parent_end          text null     cancel or detach: what it does when its parent is
+--                                      undone or over
+-- run_number             integer       1, and one more each time that it continued as
+--                                      new
 -- recovery_count         integer       as in workflow_executions
 -- worker_id              text null     who has claimed it, and may be dead
 -- claimed_at             text null     when that was
@@ -126,6 +134,7 @@ select
         where
             signal.workflow_execution_id = execution.workflow_execution_id
             and signal.status = 'PENDING'
+            and signal.signal_name not glob '$child:*'
     ) as signals_pending,
     execution.blocked_reason,
     case
@@ -159,6 +168,10 @@ select
     end as paused_scope,
     execution.error_type,
     execution.error_message,
+    execution.parent_execution_id,
+    execution.root_execution_id,
+    execution.on_parent_end,
+    execution.run_number,
     execution.recovery_count,
     claim.worker_id,
     claim.claimed_at,

@@ -5,8 +5,8 @@
 -- problem            text       FAILED; IN TROUBLE; or BACK-OFF, where three or more
 --                               wait for the next attempt
 -- workflow_type      text null  the name of the workflow
--- step_name          text null  the step that failed; null where no step did, and for
---                               what is in trouble
+-- step_name          text null  the step that failed; null where no step did, where a
+--                               child did, and for what is in trouble
 -- error_type         text null  the class of the error
 -- place              text null  of a mistake in the code: the line, its file and its
 --                               function; or the class of its error, if no line is
@@ -51,7 +51,8 @@ from (
     select
         'FAILED' as problem,
         failed.workflow_type,
-        failed.current_step as step_name,
+        iif(failed.current_step glob '$child:*', null, failed.current_step)
+            as step_name,
         failed.error_type,
         null as place,
         count(*) as executions,
@@ -59,7 +60,10 @@ from (
         max(failed.status_since || failed.workflow_execution_id) as last_one
     from workflow_overview as failed
     where failed.status = 'FAILED'
-    group by failed.workflow_type, failed.current_step, failed.error_type
+    group by
+        failed.workflow_type,
+        iif(failed.current_step glob '$child:*', null, failed.current_step),
+        failed.error_type
     union all
     select
         'IN TROUBLE' as problem,

@@ -47,6 +47,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     is_not_undone: bool = False
     is_paused: bool = False
     tags: tuple[str, ...] = ()
+    parent: str | None = None
+    root: str | None = None
     is_all: bool = False
 
     @property
@@ -64,6 +66,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
             ("--id", self.id_prefix),
             ("--error", self.error),
             ("--step", self.step),
+            ("--parent", self.parent),
+            ("--root", self.root),
         ):
             if text == "":  # perhaps a variable that is not set; it would choose all
                 raise ValueError(f"{option} is empty; leave it out, or give --all for all")
@@ -104,6 +108,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
             step=self.step,
             inputs=tuple(map(InputFilter.from_text, self.inputs)),
             tags=tags_of(self.tags),
+            parent=self.parent,
+            root=self.root,
         )
 
     @staticmethod

@@ -133,6 +133,12 @@ def test_doctor_says_what_is_wrong_with_a_schedule(file: Path) -> None:
     assert message == "schedule 'nightly' fires no more: no such zone"
     assert f"durable-workflow schedule resume {file} nightly" in hint
     assert "it fires next" in run("schedule", "resume", file, "nightly").stdout
+    edit(file, "update workflow_schedules set trouble = 'no such zone' where cron is not null")
+    assert ["warning", "schedule", message, hint] in lines("status", file)
+    _, text = on_terminal("status", file, columns=250)
+    assert message in text
+    assert len(json.loads(run("status", file, "--json").stdout)["schedules"]) == 2
+    edit(file, "update workflow_schedules set trouble = null")
     with a_worker(file):
         said = [message for _, _, message, _ in findings(file)]
         assert said == [

@@ -118,6 +118,7 @@ def test_a_row_that_cannot_be_resumed_says_why(file: Path, visit: Open) -> None:
         )
     client = visit()
     assert "in trouble" in words(client.get("/schedules").text)
+    assert '<a href="/schedules"><b>1</b> schedules that need somebody</a>' in client.get("/").text
     answer = do(client, act="resume", name="nightly")
     assert answer.status_code == 422
     assert "tz must be a time zone" in answer.text

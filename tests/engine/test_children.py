@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from durable_workflow_sqlite import (
     ChildCancelledError,
     ChildFailedError,
     DurableEngine,
+    ExecutionConflictError,
     ExecutionStatus,
     SqliteCheckpointStore,
     WorkflowCancelledError,
@@ -21,9 +23,10 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.engine import run
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, OnParentEnd
-from tests.processes import until
+from tests.processes import an_engine, until
 
 
 @asynccontextmanager
@@ -316,7 +319,48 @@ async def test_a_parent_that_runs_again_from_a_step_finds_its_child(step: str) -
         assert await engine.handle("p").result() == {"a": 4}
 
 
+async def test_an_id_that_another_execution_has_stops_the_parent_and_it_goes_on_once_it_is_free(
+    tmp_path: Path,
+) -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> dict[str, int]:
+        return await ctx.child("invoice", invoice, "a", 2)
+
+    async with an_engine(tmp_path / "w.db", workflows=[parent, invoice]) as (store, engine):
+        await engine.run(invoice, "b", 1, execution_id="p/invoice-0")
+        with pytest.raises(ExecutionConflictError, match="another execution has the id"):
+            await engine.run(parent, execution_id="p")
+
+        async def is_in_trouble() -> bool:
+            found = await store.load_execution("p")
+            assert found is not None
+            return "another execution has the id 'p/invoice-0'" in str(found.trouble)
+
+        await until(is_in_trouble)
+        await store.delete_execution("p/invoice-0")
+    async with an_engine(tmp_path / "w.db", workflows=[parent, invoice]) as (_, engine):
+        assert await engine.handle("p").result() == {"a": 4}
+
+
 # Continue as new
+
+
+async def test_the_log_advises_to_continue_as_new_once_in_a_run(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "LONG_HISTORY", 10)
+
+    @workflow
+    async def long(ctx: WorkflowContext, number: int) -> int:
+        for one in range(12):
+            await ctx.step(f"do {one}", list)
+        return ctx.continue_as_new(number + 1) if number < 2 else number
+
+    async with in_memory(long) as (_, engine):
+        assert await engine.run(long, 1, execution_id="l") == 2
+    told = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert len(told) == 2
+    assert "'l' has recorded 10 outcomes, and a replay reads them all" in told[0]
 
 
 async def test_an_execution_continues_as_new() -> None:

@@ -61,6 +61,10 @@ def play(name: str, folder: Path) -> str:
                 "calls: model population model area area model ask mail model",
             ],
         ),
+        (
+            "invoice_run.py",
+            ["1200 cents; not sent: ['nobody: nobody has no address']", "it ended in run 2"],
+        ),
         ("file_pipeline.py", ["480 cents in 2 files, 1 could not be read"]),
     ],
 )

@@ -14,6 +14,7 @@ import checkout_with_refund
 import chunked_upload
 import file_pipeline
 import human_approval
+import invoice_run
 import nightly_pipeline
 import orders
 import payment_service
@@ -38,6 +39,18 @@ def test_a_checkout_that_dies_while_it_gives_the_money_back_gives_it_back(durabl
         durable.run(checkout_with_refund.checkout, ["pen"])
     durable.history().assert_undone("reserve", "pay")
     assert checkout_with_refund.happened.count("gave 100 cents of payment-1 back") == 1
+
+
+def test_an_invoice_run_that_dies_again_and_again_sends_each_invoice_once(
+    durable: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(invoice_run, "send", lambda customer, *_: sent.append(customer))
+    durable.restart(invoice_run.invoice, invoice_run.invoice_run)
+    execution = durable.start(invoice_run.invoice_run, ["kim", "lee", "noa", "sam"], 0, [])
+    durable.crash()
+    assert execution.result() == {"cents": 1200, "failed": []}
+    assert sorted(sent) == ["kim", "lee", "noa", "sam"]
 
 
 def test_an_approval_goes_to_the_boss_when_the_lead_takes_too_long(durable: Sandbox) -> None:

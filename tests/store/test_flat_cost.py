@@ -26,6 +26,7 @@ from durable_workflow_sqlite import (
     Workflow,
     WorkflowGuarantee,
 )
+from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     WORKFLOW,
@@ -443,3 +444,34 @@ def cost(connection: sqlite3.Connection, name: str, changed: Mapping[str, Any] =
         connection.set_progress_handler(None, 0)
         connection.execute("rollback")
     return instructions
+
+
+@pytest.mark.parametrize("children", [FEW, MANY])
+def test_a_tree_costs_the_same_however_many_children_there_are(
+    children: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "workflows.db"
+    asyncio.run(_begin(file))
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute(
+            "with recursive number (n) as (select 1 union all select n + 1 from number"
+            " where n < ?) insert into workflow_executions (workflow_execution_id, workflow_id,"
+            " status, parent_execution_id, root_execution_id, on_parent_end) select 'child ' || n,"
+            " 'w', iif(n % 3, 'COMPLETED', 'FAILED'), 'parent', 'parent', 'cancel' from number",
+            (children,),
+        )
+        steps = 0
+
+        def count() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        connection.set_progress_handler(count, 1)
+        for name, limit in (
+            ("load_children", {"row_limit": 20}),
+            ("count_children", {"at_most": 100}),
+        ):
+            query = getattr(load_queries(), name).sql
+            connection.execute(query, {"parent_execution_id": "parent", **limit}).fetchall()
+        assert 0 < steps < 5_000

@@ -17,6 +17,7 @@ from durable_workflow_sqlite import (
     Awaited,
     AwaitedSignal,
     CheckpointStore,
+    ChildHandle,
     Client,
     DurableEngine,
     ExecutionHandle,
@@ -131,11 +132,48 @@ async def choose(ctx: WorkflowContext, name: str, rank: int = 1) -> str:
     return name
 
 
+async def length(order_id: str) -> int:
+    return len(order_id)
+
+
+def log_price(cents: int) -> None:
+    pass
+
+
+@workflow
+async def orders(ctx: WorkflowContext, ids: list[str]) -> int:
+    receipt = await ctx.child("order", order, ids[0], 50, timeout=timedelta(hours=1))
+    assert_type(receipt, Receipt)
+    handle = await ctx.start_child("choose", choose, "kim", on_parent_end="detach")
+    assert_type(handle, ChildHandle[str])
+    assert_type(handle.execution_id, str)
+    await handle.signal("amount", 7)
+    await ctx.start_child("order", order, ids[0], 1, compensate=refund)
+    first = await ctx.wait_any(handle, ctx.timer("tired", timedelta(days=1)))
+    if first is handle:
+        assert_type(await handle.result(), str)
+    await handle.cancel()
+    assert_type(await ctx.map("length", length, ids, compensate=log_price), list[int])
+    assert_type(await ctx.map("length", len, ids, key=str, max_concurrency=5), list[int])
+    assert_type(await ctx.map("greet", greet, iter(ids), key=str), list[str])
+    collected = await ctx.map("count", count, ids, on_error="collect")
+    assert_type(collected, list[int | Exception])
+    assert_type(ctx.history_length, int)
+    if ctx.history_length > 1000:
+        return ctx.continue_as_new(ids[1:])
+    return sum(one for one in collected if not isinstance(one, Exception))
+
+
+@workflow
+async def count(ctx: WorkflowContext, order_id: str) -> int:
+    return await ctx.step("length", length, order_id)
+
+
 def take_any(workflows: list[WorkflowDefinition[..., Any]]) -> None:
     pass
 
 
-take_any([order, greet, choose])
+take_any([order, greet, choose, orders, count])
 
 
 async def use_the_engine(store: CheckpointStore) -> None:
@@ -177,6 +215,16 @@ async def use_wrongly(ctx: WorkflowContext, engine: DurableEngine) -> None:
     await ctx.step("charge", charge, "A-1", 1, timeout=30)  # type: ignore[call-arg, call-overload]
     await ctx.sleep("for a while", 5)  # type: ignore[arg-type]
     await ctx.wait_any(ctx.wait_signal("go"))  # type: ignore[arg-type]
+    await ctx.child("order", order, "A-1")  # type: ignore[arg-type]
+    await ctx.child("order", order, "A-1", "50")  # type: ignore[arg-type]
+    await ctx.child("price", price, "A-1")  # type: ignore[arg-type]
+    await ctx.child("order", order, "A-1", 50, compensate=refund_by_id)  # type: ignore[misc]
+    await ctx.child("order", order, "A-1", 50, timeout=30)  # type: ignore[arg-type]
+    await ctx.start_child("order", order, "A-1", 50, on_parent_end="die")  # type: ignore[arg-type]
+    await ctx.map("count", count, [1, 2])  # type: ignore[arg-type]
+    await ctx.map("length", length, ["a"], on_error="ignore")  # type: ignore[call-overload]
+    await ctx.map("length", length, ["a"], max_concurrency="5")  # type: ignore[call-overload]
+    await ctx.map("length", length, ["a"], key=len)  # type: ignore[arg-type]
     await engine.signal_or_start(greet, 1, execution_id="one", signal=NewSignal("go"))  # type: ignore[arg-type]
     await engine.signal_or_start(greet, execution_id="one", signal="go")  # type: ignore[arg-type]
     await engine.start(greet, signals=["go"])  # type: ignore[list-item]

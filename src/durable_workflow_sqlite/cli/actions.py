@@ -71,7 +71,8 @@ def signal(
 
 @on_database(app)
 def cancel(file: Path, chosen: Chosen, ids: list[str], how: How) -> None:
-    """Ask executions to stop, and to undo their steps."""
+    """Ask executions to stop, and to undo their steps. Their children are cancelled with them,
+    except those that are detached."""
     perform(file, commands.cancel(file), ids, chosen, how)
 
 
@@ -93,8 +94,8 @@ def retry(
     index: Index = None,
 ) -> None:
     """Run failed executions again from their failed step, unblock executions, or end a back-off.
-    Options choose FAILED executions, unless you give --status, --blocked, --in-trouble or
-    --not-undone."""
+    A child that failed its parent runs again with it. Options choose FAILED executions, unless you
+    give --status, --blocked, --in-trouble or --not-undone."""
     if from_step is None and (branch is not None or index is not None):
         raise WrongUsageError("--branch and --index need --from: they say which step of that name")
     step = None if from_step is None else _step(from_step, branch, index)

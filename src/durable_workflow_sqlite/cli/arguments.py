@@ -169,6 +169,15 @@ Tags = Annotated[
         "--tag", metavar="NAME=VALUE", help="a tag; repeat it for more tags, which must all match"
     ),
 ]
+Parent = Annotated[
+    str | None, typer.Option("--parent", metavar="ID", help="the children of this execution")
+]
+Root = Annotated[
+    str | None,
+    typer.Option(
+        "--root", metavar="ID", help="this execution, its children, their children, and so on"
+    ),
+]
 
 
 def on_database(
@@ -237,6 +246,8 @@ def _chosen(
         bool, typer.Option("--paused", help="executions that are paused themselves")
     ] = False,
     tags: Tags = None,
+    parent: Parent = None,
+    root: Root = None,
     ended_before: Annotated[
         str | None,
         typer.Option("--ended-before", metavar="AGE", help="finished longer ago: 12h, 30d"),
@@ -271,6 +282,8 @@ def _finished(
     step: Step = None,
     inputs: Inputs = None,
     tags: Tags = None,
+    parent: Parent = None,
+    root: Root = None,
     is_all: Annotated[bool, typer.Option("--all", help="of any age")] = False,
 ) -> Chosen:
     return _as_chosen(**locals())

@@ -48,7 +48,8 @@ def prune(
         int, typer.Option(min=1, help="how many to delete in one transaction")
     ] = 500,
 ) -> None:
-    """Delete finished executions, by ids or by age. It first shows what it would delete."""
+    """Delete finished executions, by ids or by age. It first shows what it would delete. A child
+    may be deleted before its parent, which keeps how the child ended."""
     final = {status.value for status in TERMINAL_STATUSES}
     if unfinished := [one for one in finished.statuses if one not in final]:
         raise ValueError(

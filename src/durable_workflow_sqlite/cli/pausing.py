@@ -46,7 +46,8 @@ def pause(
 ) -> None:
     """Pause executions, a workflow, or everything: what runs ends its step, and no other begins.
     --all: everything, with executions to come. Other options choose executions, each of which is
-    paused for itself."""
+    paused for itself: the children of an execution are not paused with it, unless you choose its
+    tree with --root ID."""
     scope = _whole(ids, chosen, workflow)
     if scope is None:
         perform(file, commands.pause(file, reason=reason), ids, chosen, how)

@@ -29,11 +29,13 @@ from durable_workflow_sqlite.reading.executions import (
     ExecutionSummary,
     Page,
     beginning,
+    step_words,
 )
 from durable_workflow_sqlite.reading.findings import Finding, Level
 from durable_workflow_sqlite.reading.overview import Overview, Problem
 from durable_workflow_sqlite.reading.pauses import Paused
 from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.reading.schedules import ScheduleState, schedule_findings
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import QueueState, Workers, WorkerState
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus
@@ -52,6 +54,7 @@ class _Status(msgspec.Struct, frozen=True):
     workers: tuple[WorkerState, ...]
     queues: tuple[QueueState, ...]
     paused: Paused
+    schedules: list[ScheduleState]
 
     @property
     def all_workers(self) -> Workers:
@@ -70,6 +73,7 @@ def _look(reader: Reader, now: datetime) -> _Status:
         found.workers,
         found.queues,
         reader.paused(limit=SHOWN),
+        reader.schedules(),
     )
 
 
@@ -317,7 +321,8 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
         ),
         "",
         Text(worker_tables.in_a_word(found.all_workers), "bold"),
-        *worker_tables.warnings(found.all_workers, file, now),
+        *worker_tables.warnings(worker_tables.found(found.all_workers, now), file),
+        *worker_tables.warnings(_of_schedules(found, now), file),
     ]
     if found.queues:
         parts += ["", worker_tables.queue_table(found.all_workers, now)]
@@ -332,6 +337,10 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
     for table in _what_waits(found, file, now):
         parts += ["", table]
     return Group(*parts)
+
+
+def _of_schedules(found: _Status, now: datetime) -> list[Finding]:
+    return list(schedule_findings(found.schedules, found.all_workers, now))
 
 
 def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[RenderableType]:
@@ -460,6 +469,7 @@ def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[tables
     """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
     yield from worker_tables.status_lines(found.all_workers, file, now)
+    yield from worker_tables.warning_lines(_of_schedules(found, now), file)
     yield ["disk", found.disk.level, found.disk.message]
     for count in found.counts:
         yield ["count", count.workflow_type, count.version, count.status, count.count]
@@ -595,7 +605,7 @@ def _step(row: ExecutionSummary) -> str:
         return ""
     branch = f"{row.current_branch}/" if row.current_branch else ""
     again = f" (attempt {row.attempts})" if (row.attempts or 1) > 1 else ""
-    return f"{branch}{row.current_step}{again}"
+    return f"{branch}{step_words(row.current_step)}{again}"
 
 
 def _number(count: int | None, name: str) -> Text:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from durable_workflow_sqlite import commands
-from durable_workflow_sqlite.cli import output, tables
+from durable_workflow_sqlite.cli import output, tables, trees
 from durable_workflow_sqlite.database import command, for_file
 from durable_workflow_sqlite.reading.executions import (
     Claim,
@@ -18,12 +18,14 @@ from durable_workflow_sqlite.reading.executions import (
     ExecutionSummary,
     StepAttempt,
     is_undone_by_hand,
+    step_words,
 )
 from durable_workflow_sqlite.reading.pauses import EXECUTION, name_of, says
 from durable_workflow_sqlite.reading.worker_findings import how_to_wake, unknown
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
+    CHILD_SIGNAL,
     COMPENSATION_SUFFIX,
     DELETED_ROWS,
     TERMINAL_STATUSES,
@@ -105,13 +107,15 @@ def _tables(details: ExecutionDetails, now: datetime) -> Iterator[RenderableType
         ["", "step", "attempt", "status", "began", "took", "", "worker", "result / error"],
         [_step(one, details, now, bar, width) for one in [*details.steps, *details.compensations]],
     )
+    if details.children.counts:
+        yield trees.as_table(details.children, now)
     if details.signals:
         yield tables.make_table(
             "signals",
             ["name", "status", "came", "payload", "key", "refused, because"],
             [
                 [
-                    one.signal_name,
+                    step_words(one.signal_name),
                     tables.status(one.status),
                     output.ago(one.created_at, now),
                     _cut(one.payload),
@@ -181,6 +185,13 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         if summary.blocked_reason is None:
             again = f"to run it from its failed step: {command('retry', file, summary.id)}"
             name = summary.current_step
+            if name is not None and name.startswith(CHILD_SIGNAL):
+                child = name.removeprefix(CHILD_SIGNAL)
+                return (
+                    "to run it from its failed step, and its failed child, too:"
+                    f" {command('retry', file, summary.id)}; to look at that child:"
+                    f" {command('show', file, child)}"
+                )
             if name is None or any(one.kind == "SIGNAL" for one in _named(details, name)):
                 return again
             return f"{again}; {_if_it_took_effect(details, file, name)}"
@@ -204,6 +215,11 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         return f"{again}; {_if_it_took_effect(details, file, name)}"
     if summary.trouble is not None:
         return _out_of_trouble(details, summary.trouble, file)
+    if summary.awaited_child is not None:
+        return (
+            "it goes on when its child is over; to look at that child:"
+            f" {command('show', file, summary.awaited_child)}"
+        )
     if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
         name = summary.waiting_for.removeprefix("signal ")
         return f"to continue it: {command('signal', file, summary.id, name)} [JSON]"
@@ -274,6 +290,9 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
         yield ["execution", name, getattr(details, name)]
     for name in ("paused_at", "paused_by", "paused_reason", "paused_scope"):
         yield ["execution", name, getattr(summary, name)]
+    for name in ("parent_execution_id", "root_execution_id", "on_parent_end", "run_number"):
+        yield ["execution", name, getattr(summary, name)]
+    yield from trees.lines(details.children, summary.id)
     if details.claim is not None:
         alive = "alive" if details.claim.is_alive else "dead"
         if details.claim.stopped_process is not None:
@@ -326,6 +345,10 @@ def _head(details: ExecutionDetails, living_workers: int, now: datetime) -> Rend
         ("running", _seconds(details.running_seconds)),
         ("since", _moment(summary.status_since, now)),
     ]
+    if summary.run_number != 1:
+        facts.append(("run", f"{summary.run_number:,}: it continued as new"))
+    if summary.parent_execution_id is not None:
+        facts.append(("child of", trees.parent_of(summary)))
     if details.tags:
         facts.insert(1, ("tags", ", ".join(f"{k}={v}" for k, v in details.tags.items())))
     if details.is_not_undone:
@@ -379,6 +402,8 @@ def _step(
     branch = f"{one.branch}/" if one.branch else ""
     undo = "undo " if one.attempt == 0 else ""
     kind = {"SLEEP": "sleep ", "SIGNAL": "signal "}.get(one.kind, "")
+    if one.kind == "SIGNAL" and one.step_name.startswith(CHILD_SIGNAL):
+        kind = ""
     took = ""
     if one.started_at is not None and one.completed_at is not None:
         took = output.span(one.completed_at - one.started_at)
@@ -391,7 +416,7 @@ def _step(
         result = "in doubt: interrupted, and may have taken effect; it runs again"
     return [
         str(one.step_index),
-        f"{branch}{undo}{kind}{one.step_name}",
+        f"{branch}{undo}{kind}{step_words(one.step_name)}",
         one.attempt or None,
         tables.status(one.status),
         _offset(one, details),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def page(workers: Workers, file: Path, now: datetime, *, is_wide: bool) -> Rende
         ],
         empty="none lives",
     )
-    return Group(table, *warnings(workers, file, now))
+    return Group(table, *warnings(found(workers, now), file))
 
 
 def lines(workers: Workers, *, is_wide: bool) -> Iterator[list[tables.Cell]]:
@@ -64,9 +64,9 @@ def lines(workers: Workers, *, is_wide: bool) -> Iterator[list[tables.Cell]]:
         ]
 
 
-def warnings(workers: Workers, file: Path, now: datetime) -> Iterator[RenderableType]:
-    """What is wrong with them, each with the command that helps."""
-    for finding in found(workers, now):
+def warnings(findings: Iterable[Finding], file: Path) -> Iterator[RenderableType]:
+    """What is wrong, each with the command that helps."""
+    for finding in findings:
         yield ""
         yield Text(output.printable(finding.message), "bold red")
         if finding.hint is not None:
@@ -119,7 +119,12 @@ def status_lines(workers: Workers, file: Path, now: datetime) -> Iterator[list[t
         yield ["worker", *cells]
     for one in workers.queues:
         yield ["queue", *_queue_cells(one)]
-    for finding in found(workers, now):
+    yield from warning_lines(found(workers, now), file)
+
+
+def warning_lines(findings: Iterable[Finding], file: Path) -> Iterator[list[tables.Cell]]:
+    """What is wrong, for a pipe."""
+    for finding in findings:
         hint = None if finding.hint is None else for_file(finding.hint, file)
         yield ["warning", finding.check, finding.message, hint]
 

@@ -9,10 +9,16 @@ from urllib.parse import urlencode
 
 from durable_workflow_sqlite.dashboard.situation import error_text, paused, situation
 from durable_workflow_sqlite.dashboard.timeline import Timeline, rows_of, timeline
-from durable_workflow_sqlite.reading.executions import ExecutionDetails
+from durable_workflow_sqlite.dashboard.trees import counts_of, tree_rows
+from durable_workflow_sqlite.reading.executions import ExecutionDetails, step_words
 from durable_workflow_sqlite.reading.pauses import EXECUTION
 from durable_workflow_sqlite.reading.worker_findings import how_to_wake
-from durable_workflow_sqlite.records import DELETED_ROWS, TERMINAL_STATUSES, ExecutionStatus
+from durable_workflow_sqlite.records import (
+    CHILD_SIGNAL,
+    DELETED_ROWS,
+    TERMINAL_STATUSES,
+    ExecutionStatus,
+)
 
 SIGNALS_SHOWN = 100
 
@@ -73,6 +79,8 @@ def details_of(
         "timeline": drawn,
         "signals": found.signals[-SIGNALS_SHOWN:],
         "signals_total": len(found.signals),
+        "tree": tree_rows(found.children, summary.id, at),
+        "child_counts": counts_of(found.children, summary.id, at),
         "links": _links(summary.id, at, drawn, squeeze),
         "can_signal": not is_final,
         "can_resume": summary.paused_scope == EXECUTION,
@@ -98,7 +106,10 @@ def payload_of(found: ExecutionDetails, query: Mapping[str, str]) -> tuple[str, 
     elif what == "signal":
         for signal in found.signals:
             if str(signal.id) == query.get("signal"):
-                name, text = f"Payload of signal {signal.signal_name}", signal.payload
+                name = f"Payload of signal {signal.signal_name}"
+                if signal.signal_name.startswith(CHILD_SIGNAL):
+                    name = step_words(signal.signal_name).replace("end", "End", 1)
+                text = signal.payload
     elif what == "step":
         wanted = tuple(query.get(key, "") for key in ("branch", "index", "attempt"))
         for step in found.steps:

@@ -42,7 +42,8 @@ class Filters(NamedTuple):
     """What is asked for, as it was written; `chosen` says whether it makes sense.
 
     begun, ended: an age as 6h, so long ago or longer; -6h is not longer ago. inputs: KEY=VALUE.
-    tags: NAME=VALUE. state: one of STATES. after: the `next` of the page before.
+    tags: NAME=VALUE. parent, root: an id. state: one of STATES. after: the `next` of the page
+        before.
     """
 
     statuses: tuple[str, ...] = ()
@@ -55,6 +56,8 @@ class Filters(NamedTuple):
     ended: str = ""
     inputs: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    parent: str = ""
+    root: str = ""
     state: str = ""
     after: str = ""
 
@@ -77,6 +80,8 @@ class Filters(NamedTuple):
             ended=one("ended"),
             inputs=several("input"),
             tags=several("tag"),
+            parent=one("parent"),
+            root=one("root"),
             state=one("state"),
             after=one("after"),
         )
@@ -124,6 +129,8 @@ class Filters(NamedTuple):
             step=self.step or None,
             inputs=self.inputs,
             tags=self.tags,
+            parent=self.parent or None,
+            root=self.root or None,
             is_blocked=self.state == "blocked",
             in_trouble=self.state == "trouble",
             is_not_undone=self.state == "not-undone",
@@ -143,6 +150,8 @@ class Filters(NamedTuple):
             ("ended", self.ended),
             *(("input", one) for one in self.inputs),
             *(("tag", one) for one in self.tags),
+            ("parent", self.parent),
+            ("root", self.root),
             ("state", self.state),
             ("after", self.after),
         ]
@@ -167,6 +176,8 @@ class Filters(NamedTuple):
             ("error", f"error has {self.error}"),
             ("begun", f"begun {_age_in_words(self.begun)}"),
             ("ended", f"ended {_age_in_words(self.ended)}"),
+            ("parent", f"child of {self.parent}"),
+            ("root", f"in the tree of {self.root}"),
             ("state", STATES.get(self.state, self.state)),
         )
         return [

@@ -22,6 +22,10 @@ _WORDS: Final = {
     "workers": ("waiting, and no worker lives", "Start a worker"),
     "unknown": ("of a version that no worker runs", "Start a worker whose code has it"),
     "stopped": ("stopped by SIGSTOP", "Workers that live and do nothing, and nobody takes over"),
+    "schedule": (
+        "schedules that need somebody",
+        "They do not fire, or no worker runs what they start",
+    ),
     "queue": ("waiting for a worker", "They have been due for over a minute"),
     "disk": ("disk nearly full", "Workers stop when the disk is full"),
     "failed": ("failed in the last hour", "See the errors below"),
@@ -70,6 +74,7 @@ def _line(alarm: Alarm, at: str) -> AlarmLine:
     words, meaning = _WORDS[alarm.name]
     number = f"{alarm.count:,}{'+' if alarm.count >= COUNTED else ''}"
     filters = _FILTERS.get(alarm.name)
+    href = f"{at}/schedules" if alarm.name == "schedule" else f"{at}/#alarm-{alarm.name}"
     return AlarmLine(
         name=alarm.name,
         number="" if alarm.name == "disk" else number,
@@ -80,6 +85,6 @@ def _line(alarm: Alarm, at: str) -> AlarmLine:
         more=max(alarm.count - len(alarm.examples), 0)
         if alarm.examples and alarm.name != "stopped"
         else 0,
-        href=f"{at}/#alarm-{alarm.name}" if filters is None else filters.href(at),
+        href=href if filters is None else filters.href(at),
         is_list=filters is not None,
     )

@@ -13,6 +13,7 @@ from durable_workflow_sqlite.reading.executions import (
     ExecutionSummary,
     Page,
     beginning,
+    step_words,
 )
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
@@ -145,9 +146,10 @@ def _where(one: ExecutionSummary, is_final: bool) -> tuple[str, datetime | None]
     """What it is at, in few words; and when that ends by itself."""
     done = f"{one.steps_completed} {'step' if one.steps_completed == 1 else 'steps'} done"
     if is_final:
-        return (f"at “{one.current_step}”" if one.current_step else done), None
+        return (f"at “{step_words(one.current_step)}”" if one.current_step else done), None
     what, _, name = (one.waiting_for or "").partition(" ")
     words = {
+        "child": f"waits for its child “{name}”",
         "signal": f"waits for the signal “{name}”",
         "time": f"sleeps in “{one.current_step}”",
         "retry": f"waits to {'undo' if one.attempts == 0 else 'try'} “{_of(one)}” again",

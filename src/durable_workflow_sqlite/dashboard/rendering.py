@@ -19,6 +19,7 @@ from durable_workflow_sqlite.dashboard import text
 from durable_workflow_sqlite.dashboard.health import groups_of
 from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.reading.executions import step_words
 from durable_workflow_sqlite.records import ExecutionStatus
 
 _log = logging.getLogger("durable_workflow_sqlite.dashboard")
@@ -76,6 +77,7 @@ class Pages:
             "duration": text.duration,
             "of_seconds": _of_seconds,
             "exactly": text.exactly,
+            "step_words": step_words,
             "shortly": text.shortly,
             "size": text.size,
             "in_query": partial(quote, safe="", errors="replace"),

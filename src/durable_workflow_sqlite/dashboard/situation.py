@@ -35,6 +35,9 @@ class Situation:
     awaited: str | None = None
     """The signal that it waits for."""
 
+    child: str | None = None
+    """The id of the child whose end it waits for."""
+
 
 def situation(
     status: ExecutionStatus,
@@ -84,6 +87,7 @@ def situation(
     said.sort(key=_urgency)
     most = said[0]
     most.awaited = next((one.awaited for one in said if one.awaited is not None), None)
+    most.child = next((one.child for one in said if one.child is not None), None)
     others = [one.headline[0].lower() + one.headline[1:] for one in said[1 : 1 + _NAMED]]
     if others:
         more = len(said) - 1 - len(others)
@@ -127,7 +131,10 @@ def _open(row: Row) -> Situation:
     """What to say of a step that is not over."""
     last = row.last
     assert last is not None
-    step = f"step “{row.name}”"
+    step = f"step “{row.title}”"
+    if row.state is StepState.WAITING and row.child is not None:
+        words = f"Waits for its child “{row.child}”"
+        return Situation("SUSPENDED", words, until=last.due_at, child=row.child)
     if row.state is StepState.WAITING:
         words = f"Waits for the signal “{row.name}”"
         return Situation("SUSPENDED", words, until=last.due_at, awaited=row.name)
@@ -174,7 +181,7 @@ def _ended(
     said = Situation(status.value, f"Cancelled after {duration(took)}")
     if status is ExecutionStatus.FAILED:
         failed = [row for row in rows if row.state is StepState.FAILED]
-        where = f"at step “{failed[-1].name}”, " if failed else ""
+        where = f"at step “{failed[-1].title}”, " if failed else ""
         said.headline = f"Failed {where}after {duration(took)}"
         said.is_failed = True
         said.error = error

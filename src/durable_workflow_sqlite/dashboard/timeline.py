@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from durable_workflow_sqlite.dashboard.scale import Scale, Span, idle_times
 from durable_workflow_sqlite.dashboard.text import duration
-from durable_workflow_sqlite.reading.executions import StepAttempt
-from durable_workflow_sqlite.records import StepKind, StepStatus
+from durable_workflow_sqlite.reading.executions import StepAttempt, step_words
+from durable_workflow_sqlite.records import CHILD_SIGNAL, StepKind, StepStatus
 
 ROWS_PER_PAGE: Final = 100
 _NARROWEST: Final = 0.4
@@ -58,6 +58,17 @@ class Row:
     compensation: StepAttempt | None = None
     state: StepState = StepState.CUT_OFF
     bars: list[Bar] = field(default_factory=list[Bar])
+
+    @property
+    def title(self) -> str:
+        """Its name, for people."""
+        return step_words(self.name)
+
+    @property
+    def child(self) -> str | None:
+        """The id of the child whose end it waits for; None for any other row."""
+        is_child = self.kind == StepKind.SIGNAL and self.name.startswith(CHILD_SIGNAL)
+        return self.name.removeprefix(CHILD_SIGNAL) if is_child else None
 
     @property
     def last(self) -> StepAttempt | None:

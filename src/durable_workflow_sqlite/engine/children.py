@@ -20,7 +20,7 @@ from durable_workflow_sqlite.engine.child_calls import (
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.run import SAVE_AGAIN_AFTER_S, Run
 from durable_workflow_sqlite.engine.step_notifications import tell_complete
-from durable_workflow_sqlite.engine.steps import CutOff
+from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
     StoreBusyError,

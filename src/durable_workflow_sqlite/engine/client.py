@@ -200,8 +200,7 @@ class Client(PausingClient, SchedulingClient, SignallingClient):
         Raises TypeError for what is neither a `Queue` nor a `Limit`, and ValueError for a name that
         comes twice.
         """
-        access = self._working()
-        await access.store.declare_limits(definitions, access.clock.now())
+        await (access := self._working()).store.declare_limits(definitions, access.clock.now())
 
     async def trigger(self, name: str, *, by: str | None = None) -> ExecutionHandle[Any]:
         """Start an execution of a schedule now, also if it is paused, and whatever `overlap` says.

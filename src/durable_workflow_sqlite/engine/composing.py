@@ -156,7 +156,7 @@ class Composing(Numbering):
         )
         return self._body.calls.add(self._run(call, self._wait_for(call.to)))
 
-    def continue_as_new(self, *args: object) -> Any:
+    def continue_as_new(self, *args: object) -> R:  # type: ignore[type-var]  # as it is returned
         """End this run of the workflow, and begin again with these arguments: return what it gives.
 
         `return ctx.continue_as_new(cursor)`. The execution keeps its id, its tags, its time to live
@@ -168,9 +168,9 @@ class Composing(Numbering):
         """
         self._body.check_open()
         assert self._body.encode_input is not None
-        following = ContinueAsNew(self._body.encode_input(args))
+        following: Any = ContinueAsNew(self._body.encode_input(args))
         self._body.following = following
-        return following
+        return following  # type: ignore[no-any-return]
 
     # What the handles and the calls above share
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import pairwise
@@ -24,6 +25,11 @@ from durable_workflow_sqlite.records import (
 
 Place = tuple[str, int]
 """Branch and index: what tells one step of an execution from all others."""
+
+_log = logging.getLogger("durable_workflow_sqlite.engine")
+
+LONG_HISTORY: Final = 10_000
+"""Outcomes after which the log advises to continue as new."""
 
 TIMERS: Final = "$timers"
 """The branch of the timers of a workflow function's event loop: `asyncio.sleep`, `timeout`."""
@@ -304,4 +310,15 @@ def is_outcome(record: Record) -> bool:
     """Whether it tells what a step, or its compensation, did."""
     return (
         isinstance(record, StepCheckpoint) and record.kind is _STEP and record.status is not _INTENT
+    )
+
+
+def warn_of_long_history(execution_id: str) -> None:
+    """To be called once, at that outcome."""
+    _log.warning(
+        "execution %r has recorded %d outcomes, and a replay reads them all; end a long"
+        " history by `return ctx.continue_as_new(...)`",
+        execution_id,
+        LONG_HISTORY,
+        extra={"workflow_execution_id": execution_id},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from datetime import timedelta
@@ -26,8 +26,8 @@ from durable_workflow_sqlite.engine.parking import Parking
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.schedule_loop import ScheduleLoop
 from durable_workflow_sqlite.engine.step_limits import StepLimits
+from durable_workflow_sqlite.engine.stopping import functions_that_run, in_words, stop_all
 from durable_workflow_sqlite.engine.threads import Threads
-from durable_workflow_sqlite.engine.under_way import UnderWay
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.engine.worker_changes import WorkerChangePoller
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowRegistry
@@ -42,11 +42,6 @@ from durable_workflow_sqlite.records import (
     WorkflowExecution,
     WorkflowSignal,
 )
-
-TELL_AFTER_S: Final = 1.0
-"""After how long a stop says what it waits for."""
-
-NAMED_AT_MOST: Final = 5
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
@@ -312,7 +307,7 @@ class OpenEngine(Access):
         waiting = await self.dispatcher.close()
         running = list(self.executions.values())
         if running:
-            await _stop(running, grace)
+            await stop_all(running, grace)
         await self.changes.close()
         await marking
         await closing
@@ -352,65 +347,3 @@ def disposed_of() -> EngineStoppedError:
 def _is_stopped(outcome: Outcome) -> bool:
     """Whether nothing was wrong with it but that the engine stops."""
     return isinstance(outcome.trouble, EngineStoppedError)
-
-
-async def _stop(running: list[Execution], grace: timedelta) -> None:
-    if grace > timedelta(0):
-        for execution in running:
-            execution.stop_after_steps(_left_by_disposal(execution))
-        await _until_they_leave(running, grace.total_seconds())
-    for execution in running:
-        execution.stop(_left_by_disposal(execution))
-    await _until_they_leave(running, None)
-
-
-async def _until_they_leave(running: list[Execution], timeout_s: float | None) -> None:
-    """Say what it waits for if that takes long, and what is left if the event loop ends first."""
-    acting = functions_that_run(running)
-    outcomes = [execution.outcome for execution in running]
-    is_long = timeout_s is None or timeout_s > TELL_AFTER_S
-    first_s = TELL_AFTER_S if is_long else timeout_s
-    try:
-        _, staying = await asyncio.wait(outcomes, timeout=first_s)
-        if staying and is_long:
-            still = functions_that_run(running)
-            _log.warning(
-                "stopping, and waiting%s for %s. Ctrl-C, or a second SIGTERM, ends the program"
-                " without waiting; what is left then is in doubt, and runs again",
-                "" if timeout_s is None else f" up to {timeout_s:g} s",
-                in_words(still),
-            )
-            acting = still or acting
-            left_s = None if timeout_s is None else timeout_s - TELL_AFTER_S
-            await asyncio.wait(staying, timeout=left_s)
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        left = [(id_, one) for id_, one in acting if not one.is_recorded]
-        if left:
-            _log.warning("the event loop ends without %s: in doubt, it runs again", in_words(left))
-        raise
-
-
-def functions_that_run(executions: Iterable[Execution]) -> list[tuple[str, UnderWay]]:
-    """The functions of steps and compensations that have begun and are not recorded."""
-    return [
-        (execution.id, one)
-        for execution in executions
-        for one in execution.under_way
-        if one.has_begun and not one.is_recorded
-    ]
-
-
-def in_words(functions: list[tuple[str, UnderWay]]) -> str:
-    """The first few of them, for people."""
-    if not functions:
-        return "what is being written"
-    named = [f"{one.describe()} of execution {id_!r}" for id_, one in functions[:NAMED_AT_MOST]]
-    more = len(functions) - len(named)
-    return ", ".join(named) + (f", and {more} more" if more else "")
-
-
-def _left_by_disposal(execution: Execution) -> EngineStoppedError:
-    return EngineStoppedError(
-        f"the engine was disposed of; execution {execution.id!r} is left to be resumed",
-        workflow_execution_id=execution.id,
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -12,7 +11,14 @@ import msgspec
 
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.held_slot import HeldSlot
-from durable_workflow_sqlite.engine.history import Place, RecordedHistory, event_of, is_outcome
+from durable_workflow_sqlite.engine.history import (
+    LONG_HISTORY,
+    Place,
+    RecordedHistory,
+    event_of,
+    is_outcome,
+    warn_of_long_history,
+)
 from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.pauses import Pauses
@@ -40,11 +46,6 @@ from durable_workflow_sqlite.records import (
 
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
 _AT_WORK: Final = (ExecutionStatus.RUNNING, ExecutionStatus.COMPENSATING)
-
-_log = logging.getLogger("durable_workflow_sqlite.engine")
-
-LONG_HISTORY: Final = 10_000
-"""Outcomes after which the log advises to continue as new."""
 
 SAVE_AGAIN_AFTER_S: Final = 0.25
 """How long what a step did waits, at first, before the store is asked to take it once more."""
@@ -151,13 +152,7 @@ class Run(HeldSlot):
         """The number of an outcome that is about to be written."""
         number = self._last_event = self._last_event + 1
         if number == LONG_HISTORY:
-            _log.warning(
-                "execution %r has recorded %d outcomes, and a replay reads them all; end a long"
-                " history by `return ctx.continue_as_new(...)`",
-                self.id,
-                number,
-                extra={"workflow_execution_id": self.id},
-            )
+            warn_of_long_history(self.id)
         self._untold[number] = pending
         return number
 
@@ -275,19 +270,16 @@ class Run(HeldSlot):
     ) -> None:
         """As `finish_step`, of what can be had again: it may be refused, and is then as before.
 
-        start, send: other executions, and signals for them. If the id of one is taken, this raises
-        ExecutionConflictError, and may be called again.
+        start, send: as for a store. After ExecutionConflictError it may be called again.
         """
         try:
-            await self.environment.store.save(
-                outcome, *along, claim=self.claim, start=start, send=send
-            )
+            save = self.environment.store.save
+            await save(outcome, *along, claim=self.claim, start=start, send=send)
         except BaseException as error:
-            number = event_of(outcome)
             if start and isinstance(error, ExecutionConflictError):
-                self._give_back(number)
+                self._give_back(event_of(outcome))
             else:
-                self._waits_out(error, self._kept, number)
+                self._waits_out(error, self._kept, event_of(outcome))
             raise
         self._saved(along)
         self._written(pending, outcome)

@@ -30,8 +30,9 @@ from durable_workflow_sqlite.engine.compensation_records import (
 from durable_workflow_sqlite.engine.given import undone_by_hand
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.engine.step_records import read_value
-from durable_workflow_sqlite.engine.steps import CutOff, perform_step
+from durable_workflow_sqlite.engine.steps import perform_step
 from durable_workflow_sqlite.errors import (
     CompensationError,
     NonDeterminismError,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from durable_workflow_sqlite.engine import failures
 from durable_workflow_sqlite.engine.actions import (
     call_function,
     failure_of,
@@ -19,20 +18,23 @@ from durable_workflow_sqlite.engine.actions import (
     reference,
     thread_for,
 )
-from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.given import Given, given, may_be_given
 from durable_workflow_sqlite.engine.history import has_timed_out, never_began
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
-    tell_failure,
     tell_in_doubt,
     tell_late,
     tell_retry,
 )
+from durable_workflow_sqlite.engine.step_outcomes import (
+    CutOff,
+    failed_attempt,
+    record_cut_off,
+    record_failure,
+)
 from durable_workflow_sqlite.engine.step_records import (
     cut_off,
-    error_of,
     no_next_attempt,
     read_value,
     warn_of_cut_off,
@@ -53,10 +55,6 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
 _INTENT: Final = StepStatus.INTENT
-
-
-class CutOff(Exception):  # noqa: N818 - no error: nobody sees it but this module
-    """Nobody waits for the step any more, and it was kept from going on."""
 
 
 async def perform_step(run: Run, call: StepCall) -> None:
@@ -117,7 +115,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 return
             if call.is_given_up or run.trouble is not None:
                 # What an attempt of an earlier run may have done, it may have done still.
-                await _record_cut_off(run, call, intent, has_begun=is_in_doubt)
+                await record_cut_off(run, call, intent, has_begun=is_in_doubt)
         except BaseException:
             if thread is not None:
                 thread.leave()
@@ -139,7 +137,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
         except BaseException as error:  # noqa: BLE001 - whatever it raises
             if isinstance(error, asyncio.CancelledError) and call.is_given_up:
                 has_begun = is_in_doubt or call.has_begun
-                await _record_cut_off(run, call, intent, has_begun=has_begun, error=error)
+                await record_cut_off(run, call, intent, has_begun=has_begun, error=error)
             failure = failure_of(run, error, call)
             is_over = late is not None or not _goes_on(run, call)
             if not is_over and call.retry.allows_another(attempt, failure):
@@ -158,9 +156,9 @@ async def perform_step(run: Run, call: StepCall) -> None:
                     tell_complete(run, completed, first_started_at, replayed=False)
                 return
         if retried_in is None:
-            await _record_failure(run, call, intent, failure, first_started_at)
+            await record_failure(run, call, intent, failure, first_started_at)
             return
-        last = _failed(run, intent, failure, retried_in)
+        last = failed_attempt(run, intent, failure, retried_in)
         call.has_begun = False
         await run.save(last)
         tell_retry(run, last, failure, retried_in)
@@ -227,70 +225,6 @@ def _may_begin(run: Run, call: StepCall) -> bool:
     """Whether that may be in this run."""
     is_stopping = run.trouble is not None or run.stops_after_steps is not None
     return _goes_on(run, call) and not is_stopping
-
-
-def _failed(
-    run: Run, intent: StepCheckpoint, failure: BaseException, retried_in: timedelta | None
-) -> StepCheckpoint:
-    now = run.completion_time()
-    return msgspec.structs.replace(
-        intent,
-        status=StepStatus.FAILED,
-        error_type=failures.error_type(failure),
-        error_message=run.environment.format_error(failure),
-        completed_at=now,
-        due_at=None if retried_in is None else later(now, retried_in),
-    )
-
-
-async def _record_failure(
-    run: Run,
-    call: StepCall,
-    intent: StepCheckpoint,
-    failure: BaseException,
-    first_started_at: datetime | None,
-) -> None:
-    """Record that a step has failed for good: that is its outcome."""
-    failed = msgspec.structs.replace(
-        _failed(run, intent, failure, None),
-        output_data=run.environment.error_codec.parts(failure),
-        event=run.next_event(call),
-    )
-    codec = run.environment.error_codec
-    if codec.is_whole(failed.output_data):
-        call.error = failure
-    else:
-        # The body must not see more of it now than it will on a replay.
-        call.error = error_of(run.id, call, failed, codec)
-        call.error.__cause__ = failure
-    failed = await run.finish_step(call, failed, *run.running(progressed=True))
-    tell_complete(run, failed, first_started_at, replayed=False)
-    tell_failure(run, failed, failure)
-
-
-async def _record_cut_off(
-    run: Run,
-    call: StepCall,
-    intent: StepCheckpoint,
-    *,
-    has_begun: bool,
-    error: asyncio.CancelledError | None = None,
-) -> None:
-    """Record that an attempt was cancelled; raise CutOff or, if this stops, a CancelledError.
-
-    One that had begun may have taken effect. One that had not is known not to.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    if run.trouble is not None:
-        raise error or asyncio.CancelledError(f"execution {run.id!r} is being stopped")
-    if error is not None:
-        task.uncancel()
-    await run.save(cut_off(intent, run.completion_time(), has_begun=has_begun))
-    call.was_cut_off = has_begun
-    if has_begun:
-        warn_of_cut_off(run, intent)
-    raise CutOff
 
 
 async def _give_up(run: Run, call: StepCall, last: StepCheckpoint) -> None:

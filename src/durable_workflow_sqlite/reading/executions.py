@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from durable_workflow_sqlite.records import TERMINAL_STATUSES
+from durable_workflow_sqlite.records import CHILD_SIGNAL, TERMINAL_STATUSES
 
 ERROR_LENGTH: Final = 200
 """How much of an error message a table shows: see `beginning`."""
@@ -32,11 +32,13 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     current_step: the step that runs, or the wait that ends first; of a FAILED execution, the step
         that failed; else None. `current_branch` ('' for the main line) and `attempts` are its own.
     steps_begun, steps_completed: the progress of the execution.
-    waiting_for: "signal NAME", "time", "retry of STEP" or "worker"; None while something runs.
+    waiting_for: "signal NAME", "child ID", "time", "retry of STEP" or "worker"; None while
+        something runs.
     waiting_until: when that wait ends by itself; None if it does not. waiting_since: its begin.
     step_error_type, step_error_message: of the last attempt of the current step.
     steps_not_undone: how many compensations have failed for good, and nobody has acknowledged.
-    signals_pending: signals that came and that nothing has waited for yet.
+    signals_pending: signals that came and that nothing has waited for yet; the ends of children
+        do not count.
     blocked_reason: why no worker may claim it; None if it is not blocked.
     trouble: why its last worker left it as it is; None once a worker has it, and when it is final.
         trouble_since: since when each worker that had it left it for this reason.
@@ -45,6 +47,9 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     status_since: since when it has its status; for a final one, its end.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
     started_at: when a worker first claimed it.
+    parent_execution_id: of the execution that started it as a child; None if no other did.
+        root_execution_id: of the top of its tree, None where it has no parent. on_parent_end:
+        "cancel" or "detach". run_number: 1, and one more each time that it continued as new.
     """
 
     id: str
@@ -77,6 +82,16 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     status_since: datetime | None
     worker_id: str | None
     started_at: datetime | None
+    parent_execution_id: str | None
+    root_execution_id: str | None
+    on_parent_end: str | None
+    run_number: int
+
+    @property
+    def awaited_child(self) -> str | None:
+        """The id of the child whose end it waits for; None if it waits for something else."""
+        kind, _, child = (self.waiting_for or "").partition(" ")
+        return child if kind == "child" else None
 
     def is_in_back_off(self, now: datetime) -> bool:
         """Whether it waits until the time of its next attempt, which `retry` can make now."""
@@ -157,6 +172,40 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None
 
 
+class Child(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution that another one started, in a tree.
+
+    on_parent_end: "cancel" or "detach". status_since: since when it has its status.
+    children: its own; None where the tree was cut off before they were looked for.
+    """
+
+    id: str
+    workflow_type: str | None
+    version: int | None
+    status: str
+    status_since: datetime | None
+    on_parent_end: str | None
+    error_message: str | None
+    children: Children | None
+
+
+class Children(msgspec.Struct, frozen=True, kw_only=True):
+    """The children of an execution: some of them, and how many there are of each status.
+
+    shown: at most 20. Those that are not over come first, then FAILED ones, CANCELLED ones and
+        COMPLETED ones, each in the order in which they were started.
+    counts: by status. A count ends at `findings.COUNTED`: there may be more.
+    """
+
+    shown: tuple[Child, ...] = ()
+    counts: dict[str, int] = {}
+
+    @property
+    def total(self) -> int:
+        """How many there are, as far as they were counted."""
+        return sum(self.counts.values())
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """The worker that has an execution; `is_alive` is False for a dead worker.
 
@@ -191,6 +240,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     steps_cut_off: how many steps were cut off or timed out, and nobody has dealt with that.
     tags: what it was given to find it by. audit_log: what people did to it, except signals.
     problems: what in its rows no engine can read, in short sentences.
+    children: the tree below it, of at most 100 executions.
     """
 
     summary: ExecutionSummary
@@ -212,11 +262,19 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str]
     audit_log: tuple[Act, ...]
     problems: tuple[str, ...]
+    children: Children
 
     @property
     def is_not_undone(self) -> bool:
         """Whether it has ended, and a compensation of it has failed for good."""
         return self.summary.status in TERMINAL_STATUSES and self.summary.steps_not_undone > 0
+
+
+def step_words(name: str) -> str:
+    """What people call a step, a sleep or a wait of that name."""
+    if name.startswith(CHILD_SIGNAL):
+        return f"end of child {name.removeprefix(CHILD_SIGNAL)}"
+    return name
 
 
 def beginning(text: str | None) -> str | None:

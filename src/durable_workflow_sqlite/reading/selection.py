@@ -50,6 +50,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     is_paused: those that are paused themselves.
     version: of the workflow. step: those that are at a step of this name, or failed there.
     inputs: values of the input, all of them. tags: all of them, too.
+    parent: the children of this execution. root: this execution, and all in the tree below it.
 
     Raises ValueError, TypeError.
     """
@@ -70,6 +71,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     step: str | None = None
     inputs: tuple[InputFilter, ...] = ()
     tags: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+    parent: str | None = None
+    root: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("created_before", "created_after", "changed_before", "changed_after"):
@@ -91,6 +94,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
             or self.error
             or self.step
             or self.inputs
+            or self.parent
+            or self.root
             or self.changed_before
             or self.changed_after
         )

@@ -17,10 +17,12 @@ from durable_workflow_sqlite.reading.findings import (
     Kind,
     Level,
 )
+from durable_workflow_sqlite.reading.schedules import schedule_findings
 from durable_workflow_sqlite.records import ExecutionStatus, check_time
 from durable_workflow_sqlite.store import checkup
 from durable_workflow_sqlite.store.overview import living_workers
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.reading_schedules import read_schedules
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import time_to_text
 from durable_workflow_sqlite.store.sql import load_queries
@@ -129,6 +131,8 @@ def _of_workers(
     file: ReadOnlyFile, now: datetime, counts: Sequence[ExecutionCount] | None
 ) -> Iterator[Alarm]:
     workers = read_workers(file, counts, limit=0)
+    schedules = schedule_findings(read_schedules(file), workers, now)
+    yield Alarm(kind=Kind.WARNING, name="schedule", count=len(list(schedules)))
     if not workers.living:
         waiting = sum(one.due for one in workers.queues) + workers.left_behind
         yield Alarm(kind=Kind.WARNING, name="workers", count=waiting)

@@ -31,6 +31,7 @@ from durable_workflow_sqlite.store.reading_workers import (
 )
 from durable_workflow_sqlite.store.rows import json_array, readable_time, text_to_time
 from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.store.trees import tree_below
 from durable_workflow_sqlite.store.unreadable import json_problem
 
 
@@ -53,6 +54,7 @@ def execution(file: ReadOnlyFile, execution_id: str) -> ExecutionDetails | None:
         tags = queries.load_tags(connection, workflow_execution_ids=json_array([execution_id]))
         acts = queries.load_audit_log(connection, workflow_execution_id=execution_id)
         cut_off = queries.count_cut_off_of(connection, workflow_execution_id=execution_id)
+        children = tree_below(connection, execution_id)
     steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
     problems = _problems_of(row, data, steps, timers, signals)
     attempts = [_attempt(one, workers.get(one.id)) for one in steps if one.attempt != 0]
@@ -77,6 +79,7 @@ def execution(file: ReadOnlyFile, execution_id: str) -> ExecutionDetails | None:
         tags={tag.name: tag.value for tag in tags},
         audit_log=tuple(map(_act, acts)),
         problems=tuple(problems),
+        children=children,
     )
 
 

@@ -145,6 +145,10 @@ def summary(row: q.LoadSummariesRow) -> ExecutionSummary:
         status_since=readable_time(row.status_since),
         worker_id=row.worker_id,
         started_at=readable_time(row.started_at),
+        parent_execution_id=row.parent_execution_id,
+        root_execution_id=row.root_execution_id,
+        on_parent_end=row.on_parent_end,
+        run_number=row.run_number,
     )
 
 

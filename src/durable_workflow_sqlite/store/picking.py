@@ -42,6 +42,8 @@ def pick(
                 changed_before=_before(left.changed_before),
                 step_name=left.step,
                 error_text=left.error,
+                parent=left.parent,
+                root=left.root,
                 inputs=msgspec.json.encode(left.inputs).decode(),
                 tags=msgspec.json.encode(left.tags).decode(),
             )
@@ -70,6 +72,12 @@ def _index_of(
         return _among("blocked"), selection
     if selection.is_not_undone:
         return _among("not undone"), selection
+    if selection.parent:
+        left = msgspec.structs.replace(selection, parent=None)
+        return _among("child", relative=selection.parent), left
+    if selection.root:
+        left = msgspec.structs.replace(selection, root=None)
+        return _among("tree", relative=selection.root), left
     if selection.tags:
         (name, value), *others = selection.tags.items()
         left = msgspec.structs.replace(selection, tags=dict(others))
@@ -83,9 +91,19 @@ def _index_of(
 
 
 def _among(
-    among: str, tag_name: str | None = None, tag_value: str | None = None
+    among: str,
+    tag_name: str | None = None,
+    tag_value: str | None = None,
+    *,
+    relative: str | None = None,
 ) -> Callable[..., list[Any]]:
-    return partial(load_queries().pick_among, among=among, tag_name=tag_name, tag_value=tag_value)
+    return partial(
+        load_queries().pick_among,
+        among=among,
+        tag_name=tag_name,
+        tag_value=tag_value,
+        relative=relative,
+    )
 
 
 def _pick(

@@ -62,6 +62,10 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     paused_scope: str | None
     error_type: str | None
     error_message: str | None
+    parent_execution_id: str | None
+    root_execution_id: str | None
+    on_parent_end: str | None
+    run_number: int
     worker_id: str | None
     created_at: str
     updated_at: str
@@ -69,6 +73,25 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     status_since: str
     queued_seconds: float | None
     running_seconds: float | None
+
+
+class LoadChildrenRow(Struct, frozen=True, gc=False):
+    """What load_children gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    version: int | None
+    status: str
+    status_since: str
+    on_parent_end: str | None
+    error_message: str | None
+
+
+class CountChildrenRow(Struct, frozen=True, gc=False):
+    """What count_children gives."""
+
+    status: str
+    total: int
 
 
 class LoadExecutionDataRow(Struct, frozen=True, gc=False):
@@ -660,6 +683,7 @@ class LoadPendingRow(Struct, frozen=True, gc=False):
 
     has_timers: int
     has_signals: int
+    is_paused: int
 
 
 class LoadQueueHeadsRow(Struct, frozen=True, gc=False):
@@ -1013,6 +1037,7 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
+        relative: str | None,
         among: str,
         tag_name: str | None,
         tag_value: str | None,
@@ -1028,8 +1053,9 @@ class Queries(Protocol):
     ) -> list[PickNewestRow]:
         """As pick_newest, but only executions of one kind, by an index that holds no others:
         'blocked', 'not undone' (a compensation failed for good), 'tagged', or 'in range',
-        which is for a range of ids. Looks at all of these; the caller has counted those in
-        the range. The + keeps SQLite to the id of each.
+        which is for a range of ids. There are also 'child' (of the execution relative) and
+        'tree' (relative, and what is below it). Looks at all of these; the caller has
+        counted those in the range. The + keeps SQLite to the id of each.
         """
         ...
 
@@ -1059,7 +1085,9 @@ class Queries(Protocol):
         self,
         connection: sqlite3.Connection,
         *,
+        root: str | None,
         workflow_execution_ids: str,
+        parent: str | None,
         changed_from: str,
         changed_before: str,
         step_name: str | None,
@@ -1069,10 +1097,11 @@ class Queries(Protocol):
     ) -> list[MatchRowsRow]:
         """Which of some executions (a JSON array of ids) fit all that is asked for: they last
         changed in a span of time; they are at a step, or failed there; they have a text in
-        their error; they have some tags (a JSON object), and some values in their input. An
-        input is a JSON array of arguments. :inputs asks for each value by the position of
-        an argument, or by a path in an argument that is an object. A text is compared as it
-        is; a number, true, false and null as they stand in JSON.
+        their error; they are children of one execution, or in the tree of one; they have
+        some tags (a JSON object), and some values in their input. An input is a JSON array
+        of arguments. :inputs asks for each value by the position of an argument, or by a
+        path in an argument that is an object. A text is compared as it is; a number, true,
+        false and null as they stand in JSON.
         """
         ...
 
@@ -1086,6 +1115,23 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_ids: str
     ) -> list[LoadSummariesRow]:
         """Where each of some executions is (a JSON array of ids), and what it waits for."""
+        ...
+
+    def load_children(
+        self, connection: sqlite3.Connection, *, parent_execution_id: str, row_limit: int
+    ) -> list[LoadChildrenRow]:
+        """Some children of an execution: those that are not over, then FAILED, CANCELLED and
+        COMPLETED ones, of each the first that were started. It goes through the statuses of
+        its children in the index, and takes the first of each.
+        """
+        ...
+
+    def count_children(
+        self, connection: sqlite3.Connection, *, parent_execution_id: str, at_most: int
+    ) -> list[CountChildrenRow]:
+        """How many children of an execution have each status, counted no further than to a
+        limit.
+        """
         ...
 
     def load_execution_data(
@@ -1766,7 +1812,9 @@ class Queries(Protocol):
     def load_pending(
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> LoadPendingRow | None:
-        """Whether timers of an execution are pending, and whether signals are."""
+        """Whether timers of an execution are pending, whether signals are, and whether it is
+        paused.
+        """
         ...
 
     def load_executions_by_status(
@@ -1794,7 +1842,7 @@ class Queries(Protocol):
         """Saves how far an execution has come, for the worker that has claimed it. What it
         was started with stays: an input may be large, and is written once. So does why it is
         blocked, until it is over: somebody has deleted a step of it meanwhile. And so does
-        its pause, which somebody may have begun meanwhile.
+        its pause, which somebody may have begun meanwhile; it ends with the execution.
         Changing no row means that it is final, or that the claim is lost.
         """
         ...
@@ -2690,6 +2738,8 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "match_rows": MatchRowsRow,
     "pick_oldest_unfinished": PickNewestRow,
     "load_summaries": LoadSummariesRow,
+    "load_children": LoadChildrenRow,
+    "count_children": CountChildrenRow,
     "load_execution_data": LoadExecutionDataRow,
     "load_signals": LoadSignalsRow,
     "load_next_timers": LoadNextTimersRow,

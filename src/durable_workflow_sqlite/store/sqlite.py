@@ -433,6 +433,8 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
             queries.cancel_pending_timers(connection, workflow_execution_id=workflow_execution_id)
         if pending is not None and pending.has_signals:
             queries.expire_pending_signals(connection, workflow_execution_id=workflow_execution_id)
+        if pending is not None and pending.is_paused:
+            queries.resume_execution(connection, workflow_execution_id=workflow_execution_id)
 
     # Workflows
 

@@ -614,7 +614,7 @@ class RecordsContract(StoreContract):
     @over_a_store
     async def test_a_final_status_is_never_overwritten(self, store: CheckpointStore) -> None:
         for status in FINAL:
-            final = execution_with_everything(status, status=status)
+            final = execution_with_everything(status, status=status, is_paused=False)
             await store.save(final)
             for late in ExecutionStatus:
                 with pytest.raises(ExecutionFinishedError) as raised:

@@ -1,0 +1,2 @@
+-- The views say of each execution what its parent and its root are, and name a wait for
+-- a child as such. The view workflow_children has a row for each child.

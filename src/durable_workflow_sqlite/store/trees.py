@@ -1,0 +1,65 @@
+"""The tree of executions below one of them, as much of it as a person can look at."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from durable_workflow_sqlite.reading.executions import Child, Children
+from durable_workflow_sqlite.reading.findings import COUNTED
+from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.rows import readable_time
+from durable_workflow_sqlite.store.sql import load_queries
+
+SHOWN_OF_ONE: Final = 20
+"""So many children of each execution are shown."""
+
+SHOWN: Final = 100
+"""So many executions of the whole tree are shown; those near its top come first."""
+
+
+def tree_below(connection: sqlite3.Connection, execution_id: str) -> Children:
+    """The children of an execution, their children, and so on. However large, it costs the same."""
+    below: dict[str, tuple[list[q.LoadChildrenRow], dict[str, int]]] = {}
+    waiting, shown = [execution_id], 0
+    for parent in waiting:
+        if parent in below or (shown >= SHOWN and parent != execution_id):
+            continue
+        rows, counts = _children(connection, parent)
+        # Somebody may have edited rows by hand, and made a ring of them.
+        rows = [row for row in rows if row.workflow_execution_id not in waiting][: SHOWN - shown]
+        below[parent] = (rows, counts)
+        shown += len(rows)
+        waiting += [row.workflow_execution_id for row in rows]
+    made: dict[str, Children] = {}
+    for parent in reversed(waiting):
+        if parent in below:
+            made[parent] = Children(
+                shown=tuple(_child(row, made) for row in below[parent][0]),
+                counts=below[parent][1],
+            )
+    return made[execution_id]
+
+
+def _children(
+    connection: sqlite3.Connection, parent: str
+) -> tuple[list[q.LoadChildrenRow], dict[str, int]]:
+    queries = load_queries()
+    counts = queries.count_children(connection, parent_execution_id=parent, at_most=COUNTED)
+    if not counts:
+        return [], {}
+    rows = queries.load_children(connection, parent_execution_id=parent, row_limit=SHOWN_OF_ONE)
+    return list(rows), {row.status: row.total for row in counts}
+
+
+def _child(row: q.LoadChildrenRow, made: dict[str, Children]) -> Child:
+    return Child(
+        id=row.workflow_execution_id,
+        workflow_type=row.workflow_type,
+        version=row.version,
+        status=row.status,
+        status_since=readable_time(row.status_since),
+        on_parent_end=row.on_parent_end,
+        error_message=row.error_message,
+        children=made.get(row.workflow_execution_id),
+    )
