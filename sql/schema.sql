@@ -281,6 +281,11 @@ after update of status on workflow_executions
 when
     new.status != old.status
     and new.status in ('COMPENSATING', 'COMPLETED', 'FAILED', 'CANCELLED')
+    and exists (
+        select 1
+        from workflow_executions as child
+        where child.parent_execution_id = new.workflow_execution_id
+    )
 begin
     insert into workflow_signals (workflow_execution_id, signal_name, created_at)
     select

@@ -62,13 +62,19 @@ begin
     where parent.workflow_execution_id = new.parent_execution_id;
 end;
 
--- A parent asks its children to cancel as soon as it begins to undo, or is over.
+-- A parent asks its children to cancel as soon as it begins to undo, or is over. `exists`
+-- is there for speed: to begin an insert costs more than to find that there is no child.
 
 create trigger trg_wf_exec_ends_children
 after update of status on workflow_executions
 when
     new.status != old.status
     and new.status in ('COMPENSATING', 'COMPLETED', 'FAILED', 'CANCELLED')
+    and exists (
+        select 1
+        from workflow_executions as child
+        where child.parent_execution_id = new.workflow_execution_id
+    )
 begin
     insert into workflow_signals (workflow_execution_id, signal_name, created_at)
     select

@@ -18,7 +18,10 @@ from durable_workflow_sqlite import (
     DurableWorkflowError,
     ExecutionConflictError,
     ExecutionFinishedError,
+    Limit,
     NewSignal,
+    Queue,
+    Rate,
     RetryPolicy,
     SerializationError,
     SignalResult,
@@ -415,6 +418,40 @@ def sleeps(journal: Journal) -> WorkflowDefinition[..., Any]:
         await asyncio.gather(*(nap(ctx.branch(key), key) for key in "ab"))
 
     return body
+
+
+def limited(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+    retry = RetryPolicy.fixed(max_attempts=5, delay=A_MOMENT)
+
+    @workflow(name="limited")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "first", limit="api")
+        await ctx.sleep("nap", A_MOMENT)
+        await steps.do(ctx, "second", limit="api", fails=1, retry=retry)
+        await asyncio.gather(
+            *(steps.do(ctx.branch(key), f"{key} side", limit="api") for key in "ab")
+        )
+        await ctx.sleep("last nap", A_MOMENT)
+        await steps.do(ctx, "last")
+
+    return body
+
+
+async def in_a_queue_of_one(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], _: Journal
+) -> None:
+    """Its queue and its limit have one slot: one that leaked would keep it waiting forever."""
+    await engine.declare(
+        Queue("mail", concurrency=1, rate=Rate(9, timedelta(seconds=1))),
+        Limit("api", concurrency=1),
+    )
+    handle = await engine.enqueue(
+        definition, execution_id=EXECUTION, queue="mail", key="kim", dedup_id="one"
+    )
+    await handle.result()
+    store = engine._settings.store
+    assert (await store.load_limit_room("api", None)).is_free
 
 
 def ends_with_its_own_cancelled_error(journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -960,6 +997,8 @@ SCENARIOS = [
     Scenario("stopped by a mistake", stopped_by_a_mistake, mend_and_go_on),
     Scenario("sleeps", sleeps, run),
     Scenario("parked in sleeps", sleeps, run, engine=PARKS_AT_ONCE),
+    Scenario("under limits", limited, in_a_queue_of_one),
+    Scenario("under limits, parked", limited, in_a_queue_of_one, engine=PARKS_AT_ONCE),
     Scenario("signals", signals, send_signals),
     Scenario("signals with keys", signals, send_with_keys),
     Scenario("first of several", first_of_several, send_first_of_several),
