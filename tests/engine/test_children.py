@@ -23,7 +23,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from durable_workflow_sqlite.engine import run
+from durable_workflow_sqlite.engine import history, run
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, OnParentEnd
 from tests.processes import an_engine, until
@@ -348,7 +348,8 @@ async def test_an_id_that_another_execution_has_stops_the_parent_and_it_goes_on_
 async def test_the_log_advises_to_continue_as_new_once_in_a_run(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "LONG_HISTORY", 10)
+    for one in (run, history):
+        monkeypatch.setattr(one, "LONG_HISTORY", 10)
 
     @workflow
     async def long(ctx: WorkflowContext, number: int) -> int:

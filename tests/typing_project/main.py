@@ -249,6 +249,7 @@ def use_without_await(store: blocking.SqliteCheckpointStore) -> None:
         assert_type(told, blocking.ExecutionHandle[str])
         assert_type(sent, SignalResult)
         engine.send_signal(handle.execution_id, "approved", "kim")
+        handle.signal("note", 7)
         assert_type(handle.result(timedelta(minutes=1)), Receipt)
         assert_type(handle.status(), ExecutionStatus)
         assert_type(engine.run(order, "A-1002", 50, execution_id="order-A-1002"), Receipt)
