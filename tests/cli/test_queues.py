@@ -23,6 +23,17 @@ def test_limits_are_shown_and_changed(file: Path) -> None:
     for wrong in ("0", "-1", "x", "1.5"):
         assert "--per-key must be" in refusal("queue", "set", file, "mail", f"--per-key={wrong}")
     assert limits(file) == [["mail", "", "2", "1"]]
+    for wrong in ("0/1", "5", "5/0", "x/1", "5/-1"):
+        assert "--rate must be" in refusal("queue", "set", file, "mail", f"--rate={wrong}")
+    lines("queue", "set", file, "mail", "--rate", "100/60", "--key-rate", "1/0.5")
+    lines("queue", "set", file, "mail", "--concurrency", "4")
+    with closing(sqlite3.connect(file)) as connection:
+        found = connection.execute(
+            "select concurrency, rate, rate_seconds, key_rate, key_rate_seconds"
+            " from workflow_limits"
+        ).fetchall()
+    assert found == [(4, 100, 60.0, 1, 0.5)]
+    lines("queue", "set", file, "mail", "--concurrency", "none", "--rate", "none")
     code, text = on_terminal("queue", "list", file)
     assert code == 0
     assert "per worker" in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,7 +13,7 @@ import typer
 from durable_workflow_sqlite.cli import output, tables
 from durable_workflow_sqlite.cli.arguments import on_database
 from durable_workflow_sqlite.errors import QueueNotFoundError
-from durable_workflow_sqlite.limits import Queue
+from durable_workflow_sqlite.limits import Queue, Rate
 from durable_workflow_sqlite.nearest import nearest
 from durable_workflow_sqlite.reading.queues import NamedQueue
 from durable_workflow_sqlite.stores import open_reader, open_store
@@ -62,6 +62,14 @@ def change(
     per_key: Annotated[
         str | None, typer.Option(metavar="N", help="how many of them with one key, or none")
     ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(metavar="N/SECONDS", help="how many begin within that time, or none"),
+    ] = None,
+    key_rate: Annotated[
+        str | None,
+        typer.Option(metavar="N/SECONDS", help="how many with one key begin, or none"),
+    ] = None,
     add: Annotated[
         bool, typer.Option("--add", help="add the queue if there is none of that name")
     ] = False,
@@ -69,7 +77,12 @@ def change(
     """Change the limits of a named queue; those that you do not name stay. A change counts at once
     for all workers. What runs already goes on. It stays until the code declares other limits."""
     given = {"concurrency": concurrency, "per_worker": per_worker, "per_key": per_key}
-    changes = {what: _number(what, text) for what, text in given.items() if text is not None}
+    changes: dict[str, object] = {
+        what: _number(what, text) for what, text in given.items() if text is not None
+    }
+    for what, text in (("rate", rate), ("key_rate", key_rate)):
+        if text is not None:
+            changes[what] = _rate(what, text)
 
     async def save() -> None:
         async with open_store(file) as store:
@@ -92,6 +105,19 @@ def _number(what: str, text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise ValueError(f"{option} must be a number of 1 or more, or none, and not {text!r}")
     return int(text)
+
+
+def _rate(what: str, text: str) -> Rate | None:
+    if text == NONE:
+        return None
+    number, _, seconds = text.partition("/")
+    try:
+        return Rate(int(number), timedelta(seconds=float(seconds)))
+    except (ValueError, OverflowError):
+        option = f"--{what.replace('_', '-')}"
+        raise ValueError(
+            f"{option} must be a number and seconds, as 100/60, or none, and not {text!r}"
+        ) from None
 
 
 def _limits(one: NamedQueue) -> list[tables.Cell]:

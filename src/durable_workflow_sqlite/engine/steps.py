@@ -294,8 +294,8 @@ async def _begin_in_turn(
     """Take a slot of its limit with its INTENT, as soon as one is free; the INTENT as it is."""
     try:
         while True:
-            now = run.environment.clock.now()
-            intent = msgspec.structs.replace(intent, started_at=now)
+            now = intent.started_at
+            assert now is not None
             slot = StepSlot(
                 workflow_execution_id=run.id,
                 branch=intent.branch,
@@ -312,6 +312,8 @@ async def _begin_in_turn(
                 if along:
                     await run.save(*along)  # it is RUNNING, whatever begins next
                 await _wait(run, call, last, turn.comes)
+                now = run.environment.clock.now()
+                intent = msgspec.structs.replace(intent, started_at=now)
             else:
                 run.step_slots.takes(slot)
                 return intent

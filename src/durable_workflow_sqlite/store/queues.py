@@ -11,6 +11,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
@@ -32,12 +33,16 @@ from durable_workflow_sqlite.records import (
     utc_now,
 )
 from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.adapter import as_statement
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.rows import readable, text_to_time, time_to_text
 
 QUEUE, STEP = "QUEUE", "STEP"
 """The kinds of a limit."""
+
+_PLACE: Final = ("name", "fencing_token", "workflow_execution_id", "branch", "step_index")
+_SLOT: Final = (*_PLACE, "limit_key", "taken_at")
 
 Limits = q.LoadWaitingQueuesRow | q.LoadLimitRow
 
@@ -108,6 +113,9 @@ class Queues:
         self._queries = queries
         self._commit = commit
         self._claims = claims
+        self._delete_step_slot = as_statement(queries.delete_step_slot, *_PLACE)
+        self._take_step_slot = as_statement(queries.take_step_slot, *_SLOT)
+        self._insert_step_slot = as_statement(queries.insert_step_slot, *_SLOT)
 
     # Definitions
 
@@ -385,28 +393,27 @@ class Queues:
         """A step begins, or its attempt is over. Raises LimitFullError."""
         if claim is None:
             raise ValueError("the slot of a step is taken and freed under a claim")
-        step = {
-            "fencing_token": claim.fencing_token,
-            "workflow_execution_id": slot.workflow_execution_id,
-            "branch": slot.branch,
-            "step_index": slot.step_index,
-        }
+        place = (
+            slot.limit,
+            claim.fencing_token,
+            slot.workflow_execution_id,
+            slot.branch,
+            slot.step_index,
+        )
         if not slot.is_held:
-            freed = self._queries.delete_step_slot(self._connection, **step, name=slot.limit)  # type: ignore[arg-type]
+            statement, in_order = self._delete_step_slot
+            freed = self._connection.execute(statement, in_order(place)).rowcount
             return int(bool(freed) or self._claims.holds(claim))
-        values = {
-            **step,
-            "name": slot.limit,
-            "limit_key": slot.key,
-            "taken_at": time_to_text(slot.at),
-        }
-        if self._queries.take_step_slot(self._connection, **values):  # type: ignore[arg-type]
+        values = (*place, slot.key, time_to_text(slot.at))
+        statement, in_order = self._take_step_slot
+        if self._connection.execute(statement, in_order(values)).rowcount:
             return 1
         room, limits = self._limit_room(slot.limit, slot.key, slot.at)
         if not room.is_free:
             raise LimitFullError(f"no slot of limit {slot.limit!r} is free")
         self.begins(limits, STEP, slot.key, slot.at)
-        taken = self._queries.insert_step_slot(self._connection, **values)  # type: ignore[arg-type]
+        statement, in_order = self._insert_step_slot
+        taken = self._connection.execute(statement, in_order(values)).rowcount
         return int(bool(taken) or self._claims.holds(claim))
 
 
