@@ -15,7 +15,7 @@ from tests.crash.test_every_write import FULL, kills, second_kills
 from tests.crash.trees import TREES, Tree, World
 from tests.processes import Harm
 
-MADE_UP = 200 if FULL else 10
+MADE_UP = 200 if FULL else 5
 """Made-up trees in each part."""
 
 
@@ -43,10 +43,12 @@ def test_a_tree_holds_wherever_its_process_is_killed(
 ) -> None:
     points = 0
     for first in kills():
+        if not FULL and (first.commit + TREES.index(tree)) % 4:
+            continue
         if not killed_at(tree, tmp_path / f"{first}", first):
             break
         points += 1
-        for second in second_kills(first):
+        for second in second_kills(first) if FULL else ():
             if not killed_at(tree, tmp_path / f"{first}, {second}", first, second):
                 break
             points += 1

@@ -17,6 +17,8 @@ from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionConflictError,
     ExecutionStatus,
+    Queue,
+    QueueNotFoundError,
     SqliteCheckpointStore,
     WorkflowCancelledError,
     WorkflowContext,
@@ -425,3 +427,48 @@ async def test_continue_as_new_must_be_returned() -> None:
         found = await store.load_execution("f")
         assert found is not None
         assert found.run_number == 1
+
+
+# Queues
+
+
+async def test_a_parent_and_its_children_in_one_queue_of_one_slot_finish() -> None:
+    @workflow
+    async def leaf(ctx: WorkflowContext) -> str:
+        return await ctx.step("do", lambda: "leaf")
+
+    @workflow
+    async def middle(ctx: WorkflowContext) -> str:
+        return await ctx.child("leaf", leaf, queue="one")
+
+    @workflow
+    async def parent(ctx: WorkflowContext) -> list[str]:
+        handles = [
+            await ctx.start_child("middle", middle, queue="one", key=str(number))
+            for number in range(2)
+        ]
+        return [await one.result() for one in handles]
+
+    async with in_memory(parent, middle, leaf) as (store, engine):
+        await engine.declare(Queue("one", concurrency=1))
+        handle = await engine.enqueue(parent, queue="one", execution_id="p")
+        async with asyncio.timeout(20):
+            assert await handle.result() == ["leaf", "leaf"]
+        child = await store.load_execution("p/middle-1")
+        assert child is not None
+        assert (child.queue, child.queue_key) == ("one", "1")
+
+
+async def test_a_child_in_a_queue_that_is_not_declared_stops_its_parent() -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> dict[str, int]:
+        return await ctx.child("invoice", invoice, "a", 1, queue="nowhere")
+
+    async with in_memory(parent, invoice) as (store, engine):
+        with pytest.raises(QueueNotFoundError, match="nowhere"):
+            await engine.run(parent, execution_id="p")
+        assert await store.load_checkpoints("p") == []
+        await engine.declare(Queue("nowhere"))
+        await engine.recover()
+        async with DurableEngine(store, [parent, invoice]) as another:
+            assert await another.handle("p").result() == {"a": 2}

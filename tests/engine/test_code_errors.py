@@ -16,11 +16,14 @@ import pytest
 
 from durable_workflow_sqlite import (
     CODE_ERRORS,
+    Cancellation,
+    Client,
     DurableEngine,
     ExecutionStatus,
     RetryPolicy,
     SqliteCheckpointStore,
     StepStatus,
+    WorkflowCancelledError,
     WorkflowCodeError,
     WorkflowContext,
     WorkflowDefinition,
@@ -28,7 +31,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing.contract_base import loaded
-from tests.processes import until
+from tests.processes import an_engine, until
 
 Body = Callable[[WorkflowContext], Awaitable[Any]]
 
@@ -462,3 +465,38 @@ async def test_a_function_that_exits_stops_its_execution_and_nothing_else(
     end, status, _ = await live(file, order_that(mended))
     assert (end, status) == ("shipped", ExecutionStatus.COMPLETED)
     assert "refund" not in ran
+
+
+@pytest.mark.parametrize("by_another", [False, True])
+async def test_a_cancel_is_not_lost_while_what_runs_beside_a_mistake_comes_to_its_end(
+    file: Path, by_another: bool
+) -> None:
+    goes_on, undone, came_to_it = asyncio.Event(), list[str](), list[int]()
+
+    async def slow() -> str:
+        await goes_on.wait()
+        return "slow"
+
+    @workflow
+    async def body(ctx: WorkflowContext) -> None:
+        beside = asyncio.ensure_future(ctx.step("slow", slow, compensate=undone.append))
+        await ctx.step("quick", list)
+        came_to_it.append(1)
+        raise TypeError(beside)
+
+    async with an_engine(file, workflows=[body]) as (store, engine):
+        handle = await engine.start(body, execution_id="one")
+        await until(lambda: came_to_it)
+        async with SqliteCheckpointStore.file(file) as other, asyncio.timeout(10):
+            asked = await (Client(other) if by_another else engine).cancel("one")
+        assert asked is Cancellation.ASKED
+        await asyncio.sleep(0.2)  # until the engine has got it
+        goes_on.set()
+        await until(lambda: _is_cancelled(store))
+        with pytest.raises(WorkflowCancelledError):
+            await handle.result()
+    assert undone == ["slow"]
+
+
+async def _is_cancelled(store: SqliteCheckpointStore) -> bool:
+    return (await loaded(store, "one")).status is ExecutionStatus.CANCELLED

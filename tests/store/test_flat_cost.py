@@ -311,6 +311,42 @@ async def _begin(file: Path) -> None:
         await store.save(WORKFLOW, new_execution("e"))
 
 
+QUEUED = """
+with recursive numbers (n) as (select :first union all select n + 1 from numbers where n < :last)
+insert into workflow_executions (
+    workflow_execution_id, workflow_id, guarantee, queue, queue_key, priority, available_at
+)
+select
+    n, 'order:1', 'BEST_EFFORT_BACKGROUND', iif(n % 2, 'mail', 'stuck'), 'kim', n % 3,
+    '2026-01-01T00:00:00.000000Z'
+from numbers
+"""
+
+
+def test_a_claim_costs_the_same_however_many_executions_are_queued(file: Path) -> None:
+    wanted = {"workflow_id": "order:1"}
+    asyncio.run(_begin(file))
+    costs: list[dict[str, int]] = []
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for first, last in ((1, 100), (101, 100_000)):
+            connection.execute(QUEUED, {"first": first, "last": last})
+            costs.append(
+                {
+                    name: cost(connection, name, wanted)
+                    for name in (
+                        "load_waiting_queues",
+                        "load_heads_of_queue",
+                        "load_available_in_queue",
+                        "load_available_of_key",
+                        "load_next_key",
+                        "load_queue_heads",
+                    )
+                }
+            )
+    for name, before in costs[0].items():
+        assert 0 < costs[1][name] < before + 50, name
+
+
 @pytest.mark.parametrize("analyzed", [False, True])
 def test_an_engine_that_starts_costs_the_same_however_much_is_queued_or_waits(
     file: Path, analyzed: bool

@@ -196,6 +196,8 @@ async def _ask(access: Access, found: WorkflowExecution, by: str | None) -> Canc
         return await _ask_again(access, found, entry)
     access.on_signal_sent(request)
     execution = access.executions.get(execution_id)
+    if execution is not None and execution.is_leaving:
+        return Cancellation.ASKED  # once its steps have ended
     if execution is not None and not execution.is_interrupted:
         # It was about to end by itself.
         await execution.wait_outcome()

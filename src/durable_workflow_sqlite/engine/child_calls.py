@@ -65,6 +65,8 @@ class ChildCall(SendCall, eq=False, kw_only=True):
     input_data: str
     on_parent_end: OnParentEnd
     ttl: timedelta | None
+    queue: str | None
+    queue_key: str | None
 
     def describe(self) -> str:
         return f"child {self.name!r} ({place_in_words(self.place)})"

@@ -122,6 +122,8 @@ def _record_of(run: Run, call: ChildCall) -> WorkflowExecution:
         ttl_expires_at=None if call.ttl is None else later(now, call.ttl),
         guarantee=WorkflowGuarantee.BEST_EFFORT_BACKGROUND,
         priority=parent.priority,
+        queue=call.queue,
+        queue_key=call.queue_key,
         available_at=now,
         parent_execution_id=run.id,
         root_execution_id=parent.root_execution_id or run.id,

@@ -33,6 +33,7 @@ from durable_workflow_sqlite.records import (
     OnParentEnd,
     StepKind,
     check_identifier,
+    check_queue_key,
 )
 
 Ts = TypeVarTuple("Ts")
@@ -111,6 +112,8 @@ class Composing(Numbering):
         *args: *Ts,
         on_parent_end: Literal["cancel", "detach"] = "cancel",
         timeout: timedelta | None = None,
+        queue: str | None = None,
+        key: str | None = None,
         compensate: Callable[[R], object] | None = None,
         compensate_retry: RetryPolicy = COMPENSATION_RETRY,
     ) -> Coroutine[Any, Any, ChildHandle[R]]:
@@ -121,6 +124,8 @@ class Composing(Numbering):
             it is cancelled, and this execution waits for its end before it undoes its own steps.
             "detach": it goes on.
         timeout: the time to live of the child, from its start; then it is undone and FAILED.
+        queue, key: as for `engine.enqueue`. A parent that waits holds no slot of its own queue. If
+            no queue of this name is declared, the execution stops in trouble until one is.
         compensate: called with the result of the child if this execution is undone and the child
             has completed; `compensate_retry` is its policy. Not for a child that is detached.
 
@@ -130,7 +135,7 @@ class Composing(Numbering):
         Raises TypeError, ValueError or SerializationError at the call, as `engine.enqueue` does.
         """
         call = self._new_child(
-            name, workflow, args, on_parent_end, timeout, compensate, compensate_retry
+            name, workflow, args, on_parent_end, timeout, queue, key, compensate, compensate_retry
         )
         return self._body.calls.add(self._start(call))
 
@@ -140,6 +145,8 @@ class Composing(Numbering):
         workflow: Startable[*Ts, R],
         *args: *Ts,
         timeout: timedelta | None = None,
+        queue: str | None = None,
+        key: str | None = None,
         compensate: Callable[[R], object] | None = None,
         compensate_retry: RetryPolicy = COMPENSATION_RETRY,
     ) -> Coroutine[Any, Any, R]:
@@ -152,7 +159,7 @@ class Composing(Numbering):
         was cancelled.
         """
         call = self._new_child(
-            name, workflow, args, "cancel", timeout, compensate, compensate_retry
+            name, workflow, args, "cancel", timeout, queue, key, compensate, compensate_retry
         )
         return self._body.calls.add(self._run(call, self._wait_for(call.to)))
 
@@ -181,6 +188,8 @@ class Composing(Numbering):
         args: tuple[Any, ...],
         on_parent_end: str,
         timeout: timedelta | None,
+        queue: str | None,
+        key: str | None,
         compensate: Callable[[R], object] | None,
         compensate_retry: RetryPolicy,
     ) -> ChildCall:
@@ -207,6 +216,10 @@ class Composing(Numbering):
                 f"compensate_retry of child {name!r} must be a RetryPolicy,"
                 f" not {compensate_retry!r}"
             )
+        if queue is not None:
+            check_identifier("queue", queue)
+        if key is not None:
+            check_queue_key(queue, key)
         if args:
             self._body.calls.refuse_unawaited(name, args)
         try:
@@ -239,6 +252,8 @@ class Composing(Numbering):
             input_data=input_data,
             on_parent_end=OnParentEnd(on_parent_end),
             ttl=timeout,
+            queue=queue,
+            queue_key=key,
         )
         if self._body.is_open:
             if compensate is not None:

@@ -197,6 +197,16 @@ class Dispatcher:
         self._claims.keep(execution.claim)
         self._spawn(self._launching.load_and_launch(execution.claim))
 
+    def resume_when_left(self, execution: Execution) -> None:
+        """It is being left as it is, and somebody has asked to cancel it: that comes next."""
+        self._spawn(self._resume_when_left(execution))
+
+    async def _resume_when_left(self, execution: Execution) -> None:
+        await execution.wait_outcome()
+        record = await self._store.load_execution(execution.id)
+        if record is not None and not record.status.is_terminal:
+            await self.resume(record)
+
     def trouble_of(self, execution_id: str) -> BaseException | None:
         """Why this worker does not claim an execution again by itself; None if it does."""
         return self._releases.trouble_of(execution_id)

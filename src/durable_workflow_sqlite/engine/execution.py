@@ -164,6 +164,11 @@ class Execution(Driver):
                 waiter.set_exception(error)
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether this worker leaves it as it is, perhaps when its steps have ended."""
+        return self.trouble is not None or self.stops_after_steps is not None
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether it is being cancelled, or has expired."""
         return self.interruption is not None

@@ -217,7 +217,8 @@ class OpenEngine(Access):
         if execution is None:
             self.dispatcher.signalled(execution_id)
         elif is_to_cancel:
-            execution.interrupt(cancelled(execution_id))
+            if not execution.interrupt(cancelled(execution_id)) and execution.is_leaving:
+                self.dispatcher.resume_when_left(execution)
         else:
             execution.signals_came()
 
