@@ -328,3 +328,19 @@ def test_tags_are_given_as_to_an_engine() -> None:
             "start",
             "enqueue",
         ]
+
+
+@workflow
+async def doubled(ctx: WorkflowContext, number: int) -> int:
+    return await ctx.step("double", lambda: 2 * number)
+
+
+@workflow
+async def all_doubled(ctx: WorkflowContext, count: int) -> int:
+    return sum(await ctx.map("double", doubled, range(count), max_concurrency=3))
+
+
+def test_a_sandbox_runs_the_children_of_a_workflow() -> None:
+    for _ in range(3):
+        with Sandbox([all_doubled, doubled]) as sandbox:
+            assert sandbox.run(all_doubled, 30) == 2 * sum(range(30))

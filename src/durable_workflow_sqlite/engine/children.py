@@ -73,6 +73,7 @@ async def record_sent(run: Run, call: SendCall) -> None:
             await asyncio.sleep(SAVE_AGAIN_AFTER_S)
         else:
             break
+    run.environment.look()
     tell_complete(run, outcome, started_at, replayed=False)
 
 

@@ -35,6 +35,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     threads: Threads
     """What sync functions run in."""
     status_changed: Callable[[WorkflowExecution, ExecutionStatus], None]
+    look: Callable[[], None]
+    """Told when there may be something to claim: a child was started, or a signal sent."""
     context: Context | None
     """The context variables that workflow functions see, if not those of their definition."""
     cancel_grace: timedelta

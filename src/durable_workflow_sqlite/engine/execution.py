@@ -163,6 +163,10 @@ class Execution(Driver):
             if not waiter.done():
                 waiter.set_exception(error)
 
+    def children_to_end(self) -> list[str]:
+        """The ids of the children that end with it, as far as it has not got their ends."""
+        return [one.child_id for one in self._body.children.values() if one.is_recorded]
+
     @property
     def is_leaving(self) -> bool:
         """Whether this worker leaves it as it is, perhaps when its steps have ended."""

@@ -101,6 +101,7 @@ class OpenEngine(Access):
             error_codec=settings.error_codec,
             threads=Threads(settings.max_concurrent),
             status_changed=self._status_changed,
+            look=self.look,
             context=None if settings.context is None else settings.context.copy(),
             cancel_grace=settings.cancel_grace,
             watchdog=Watchdog(),
@@ -270,9 +271,20 @@ class OpenEngine(Access):
         return await self.dispatcher.will_claim(record)
 
     def _status_changed(self, record: WorkflowExecution, before: ExecutionStatus) -> None:
+        self._tell_family(record)
         self._observers.tell("on_status_change", record, before)
         for states in self._listeners.get(record.workflow_execution_id, ()):
             states.put_nowait(record)
+
+    def _tell_family(self, record: WorkflowExecution) -> None:
+        """What a trigger has sent to its parent, or to its children, is for those here, too."""
+        is_over = record.status.is_terminal
+        if is_over and record.parent_execution_id is not None:
+            self.signalled(record.parent_execution_id, is_to_cancel=False)
+        if is_over or record.status is ExecutionStatus.COMPENSATING:
+            execution = self.executions.get(record.workflow_execution_id)
+            for child in () if execution is None else execution.children_to_end():
+                self.signalled(child, is_to_cancel=True)
 
     def ended_at_once(self, record: WorkflowExecution, before: ExecutionStatus) -> None:
         self._status_changed(record, before)
