@@ -1,0 +1,3 @@
+-- A row of workflow_pauses with the scope QUEUE holds the executions of a named queue.
+--
+-- The views say which queues are paused, and which executions are held by that.
