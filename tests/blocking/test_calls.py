@@ -28,6 +28,7 @@ from durable_workflow_sqlite import (
     ExecutionNotFoundError,
     ExecutionStatus,
     NonDeterministicCallError,
+    Queue,
     Workflow,
     WorkflowCancelledError,
     WorkflowContext,

@@ -529,7 +529,7 @@ async def test_what_waits_in_a_paused_queue_takes_its_signal_after_the_resume(
 ) -> None:
     @workflow
     async def order(ctx: WorkflowContext) -> str:
-        return await ctx.wait_for_signal("go", type=str)
+        return str(await ctx.wait_signal("go"))
 
     async with an_engine(file, workflows=[order]) as (store, engine):
         await engine.declare(Queue("mail", concurrency=1))
@@ -549,7 +549,7 @@ async def test_a_queue_that_is_not_declared_cannot_be_paused(file: Path) -> None
         client = Client(store)
         await client.declare(Queue("mail"), Limit("api", concurrency=1))
         for act in (client.pause_queue, client.resume_queue):
-            with pytest.raises(QueueNotFoundError, match="no queue 'mial'.*did you mean 'mail'"):
+            with pytest.raises(QueueNotFoundError, match=r"no queue 'mial'.*did you mean 'mail'"):
                 await act("mial")
             with pytest.raises(QueueNotFoundError):
                 await act("api")

@@ -21,6 +21,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     Pause,
     PauseScope,
+    Queue,
     SignalStatus,
     SqliteCheckpointStore,
     Workflow,
