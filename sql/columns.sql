@@ -303,7 +303,8 @@
 -- paused_by          who paused it
 -- paused_reason      why
 -- ended_at           when it had no more times; null while it has
--- trouble            why no worker can compute its times; null if one can
+-- trouble            why no worker can fire it: a wrong value, or no such queue. It stays
+--                    until somebody resumes it, or sets this to null by hand
 -- declared           what the program last declared, as JSON: the same declaration changes
 --                    nothing, so that edits by hand stay; null for a row written by hand
 -- created_at         when it was first declared

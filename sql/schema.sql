@@ -205,6 +205,11 @@ create trigger trg_wf_exec_deleted
 after delete on workflow_executions
 when old.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
 begin
+    delete from workflow_signals
+    where
+        workflow_execution_id = old.workflow_execution_id
+        and (signal_name = '$cancel' or signal_name glob '$child:*');
+
     insert into workflow_signals (
         workflow_execution_id,
         signal_name,
@@ -624,7 +629,8 @@ create table workflow_pauses (
     paused_by     text not null,  -- who paused it: USER@MACHINE, or the name that the caller gave
     paused_reason text,           -- why, as that person said; null if they did not say
     primary key (scope, name),
-    constraint scope_is_not_empty check (scope != ''),
+    constraint scope_is_known check (scope = 'WORKFLOW' or scope = 'ALL'),
+    constraint name_is_that_of_a_workflow check ((name = '') = (scope = 'ALL')),
     constraint paused_at_is_a_time check (paused_at glob '????-??-??T??:??:??.??????Z')
 ) strict, without rowid;
 
@@ -775,8 +781,9 @@ create table workflow_schedules (
     paused_by         text,                          -- who paused it
     paused_reason     text,                          -- why
     ended_at          text,                          -- when it had no more times; null while it has
-    trouble           text,                          -- why no worker can compute its times; null if
-                                                     -- one can
+    trouble           text,                          -- why no worker can fire it: a wrong value, or
+                                                     -- no such queue. It stays until somebody
+                                                     -- resumes it, or sets this to null by hand
     declared          text,                          -- what the program last declared, as JSON: the
                                                      -- same declaration changes nothing, so that
                                                      -- edits by hand stay; null for a row written

@@ -97,11 +97,17 @@ begin
 end;
 
 -- Somebody deletes an execution that is not over: its parent and its children hear of it.
+-- What it has heard itself in the same statement, as one of a tree, is deleted with it.
 
 create trigger trg_wf_exec_deleted
 after delete on workflow_executions
 when old.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
 begin
+    delete from workflow_signals
+    where
+        workflow_execution_id = old.workflow_execution_id
+        and (signal_name = '$cancel' or signal_name glob '$child:*');
+
     insert into workflow_signals (
         workflow_execution_id,
         signal_name,

@@ -20,7 +20,8 @@ create table workflow_pauses (
     paused_by     text not null,
     paused_reason text,
     primary key (scope, name),
-    constraint scope_is_not_empty check (scope != ''),
+    constraint scope_is_known check (scope = 'WORKFLOW' or scope = 'ALL'),
+    constraint name_is_that_of_a_workflow check ((name = '') = (scope = 'ALL')),
     constraint paused_at_is_a_time check (
         paused_at glob '????-??-??T??:??:??.??????Z'
     )

@@ -67,5 +67,3 @@ create table workflow_step_slots (
 ) strict;
 
 create index idx_wf_step_slot on workflow_step_slots (name, limit_key);
-
--- The view workflow_named_queues shows the rates.

@@ -775,6 +775,7 @@ where
     and workflow_id = :workflow_id
     and priority = :priority
     and available_at <= :now
+    and paused_at is null
     and workflow_execution_id not in (select value from json_each(:passed_over))
     and (:with_suspects or recovery_count < :suspect_at)
 order by available_at
@@ -812,6 +813,7 @@ where
     and workflow_id = :workflow_id
     and priority = :priority
     and available_at <= :now
+    and paused_at is null
     and workflow_execution_id not in (select value from json_each(:passed_over))
     and (:with_suspects or recovery_count < :suspect_at)
 order by available_at

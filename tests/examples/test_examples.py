@@ -6,12 +6,15 @@ import copy
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import nightly_crawl
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -65,6 +68,15 @@ def play(name: str, folder: Path) -> str:
             "invoice_run.py",
             ["1200 cents; not sent: ['nobody: nobody has no address']", "it ended in run 2"],
         ),
+        (
+            "nightly_crawl.py",
+            [
+                "add docs: SENT",
+                "add docs: DUPLICATE",
+                "docs: 76 bytes",
+                "the server answered 25 requests for 25 pages, and refused 0",
+            ],
+        ),
         ("file_pipeline.py", ["480 cents in 2 files, 1 could not be read"]),
     ],
 )
@@ -114,6 +126,42 @@ def test_a_script_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     assert second.stdout == "3 invoices are sent; see outbox.txt\n"
     sent = [line.split()[3] for line in outbox.read_text().splitlines()]
     assert sent == ["pen", "ink", "nib"]
+
+
+def fetched_in(database: Path) -> int:
+    """How many pages the crawl has; 0 if its worker has not made the file yet."""
+    query = "select count(*) from step_checkpoints where step_name glob 'fetch *' and status = ?"
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            (count,) = connection.execute(query, ["COMPLETED"]).fetchone()
+    except sqlite3.OperationalError:
+        return 0
+    return int(count)
+
+
+def test_a_crawl_that_is_killed_fetches_only_the_pages_that_are_missing(tmp_path: Path) -> None:
+    database = tmp_path / "crawl.db"
+    command = [sys.executable, "-W", "error", EXAMPLES / "nightly_crawl.py", database]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while fetched_in(database) < 5 and first.poll() is None:
+        time.sleep(0.005)
+    first.kill()
+    assert first.wait(30) == -signal.SIGKILL
+    missing = 25 - fetched_in(database)
+    assert missing > 0
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert " goes on\n" in second.stdout
+    assert second.stdout.count(": 76 bytes\n") == 5
+    answers = f"the server answered {missing} requests for {missing} pages, and refused 0\n"
+    assert second.stdout.endswith(answers)
+    assert fetched_in(database) == 25
+
+
+def test_the_server_of_the_crawl_refuses_and_counts_what_is_too_fast() -> None:
+    web = nightly_crawl.Web()
+    answers = [web.is_allowed("/news/1", now) for now in (0.0, *[0.4] * 20, 0.51)]
+    assert answers == [True] * 20 + [False, True]
+    assert (web.answered.total(), web.refused) == (21, 1)
 
 
 @pytest.fixture

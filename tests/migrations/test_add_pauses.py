@@ -48,7 +48,16 @@ def test_nothing_is_paused_in_an_older_file_and_its_queue_stays(file: Path) -> N
             ("update workflow_executions set paused_at = 'today'", "paused_at_is_a_time"),
             (
                 "insert into workflow_pauses (scope, name, paused_by) values ('', '', 'kim')",
-                "scope_is_not_empty",
+                "scope_is_known",
+            ),
+            (
+                "insert into workflow_pauses (scope, name, paused_by) values ('ALL', 'w', 'kim')",
+                "name_is_that_of_a_workflow",
+            ),
+            (
+                "insert into workflow_pauses (scope, name, paused_by)"
+                " values ('WORKFLOW', '', 'kim')",
+                "name_is_that_of_a_workflow",
             ),
             ("insert into workflow_pauses (scope, name) values ('ALL', '')", "paused_by"),
         ):

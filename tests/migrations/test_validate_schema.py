@@ -72,13 +72,14 @@ def test_every_missing_index_is_named(connection: sqlite3.Connection) -> None:
 
 
 def test_a_missing_column_is_named(connection: sqlite3.Connection) -> None:
-    for view in ("problems", "overview"):  # SQLite drops no column that a view reads
+    for view in ("children", "problems", "overview"):  # SQLite drops no column that a view reads
         connection.execute(f"drop view workflow_{view}")
     connection.execute("drop trigger trg_wf_exec_ends")
     connection.execute("alter table workflow_executions drop column error_type")
     assert problems(connection) == [
         "the column workflow_executions.error_type is missing",
         "the trigger trg_wf_exec_ends is missing",
+        "the view workflow_children is missing; `durable-workflow migrate` creates it again",
         "the view workflow_overview is missing; `durable-workflow migrate` creates it again",
         "the view workflow_problems is missing; `durable-workflow migrate` creates it again",
     ]
