@@ -209,7 +209,7 @@
 --
 -- scope             WORKFLOW: all executions of a workflow; QUEUE: all in a named queue;
 --                   ALL: every execution
--- name              of the workflow; '' for ALL
+-- name              of the workflow or of the queue; '' for ALL
 -- paused_at         since when
 -- paused_by         who paused it: USER@MACHINE, or the name that the caller gave
 -- paused_reason     why, as that person said; null if they did not say

@@ -623,14 +623,14 @@ create table workflow_limits (
 create table workflow_pauses (
     scope         text not null,  -- WORKFLOW: all executions of a workflow; QUEUE: all in a named
                                   -- queue; ALL: every execution
-    name          text not null,  -- of the workflow; '' for ALL
+    name          text not null,  -- of the workflow or of the queue; '' for ALL
     paused_at     text not null   -- since when
         default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
     paused_by     text not null,  -- who paused it: USER@MACHINE, or the name that the caller gave
     paused_reason text,           -- why, as that person said; null if they did not say
     primary key (scope, name),
-    constraint scope_is_known check (scope = 'WORKFLOW' or scope = 'ALL'),
-    constraint name_is_that_of_a_workflow check ((name = '') = (scope = 'ALL')),
+    constraint scope_is_known check (scope = 'WORKFLOW' or scope = 'QUEUE' or scope = 'ALL'),
+    constraint name_is_that_of_a_workflow_or_queue check ((name = '') = (scope = 'ALL')),
     constraint paused_at_is_a_time check (paused_at glob '????-??-??T??:??:??.??????Z')
 ) strict, without rowid;
 
