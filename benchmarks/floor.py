@@ -151,6 +151,8 @@ _ROW: Final[dict[str, Any]] = {
     "run_number": 1,
     "queue": None,
     "queue_key": None,
+    "dedup_id": None,
+    "debounced": 0,
     "created_at": _NOW,
     "updated_at": _NOW,
     "worker_id": "w" * 32,

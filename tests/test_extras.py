@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
-OF_THE_CORE = {"aiosql", "msgspec"}
+OF_THE_CORE = {"aiosql", "cronsim", "msgspec"}
 
 
 def extras() -> dict[str, list[str]]:
@@ -57,7 +57,7 @@ def test_the_core_imports_no_extra(module: str) -> None:
     assert wanted.intersection(done.stdout.split()) == set()
 
 
-def test_the_core_needs_two_distributions() -> None:
+def test_the_core_needs_three_distributions() -> None:
     requirements = importlib.metadata.requires("durable-workflow-sqlite") or []
     needed = {
         re.split(r"[^\w.-]", one, maxsplit=1)[0]

@@ -421,9 +421,11 @@ def test_without_the_first_row_what_a_person_undoes_lets_it_begin_again_or_end(
         async with an_engine(file, workflows=[order]) as (store, engine):
             assert await engine.unblock("one", without_rows=True)
             await until_in_trouble(engine)
+            # Two steps run at once: either may be the first one after the gap.
+            (next_one,) = (one for one in await store.load_checkpoints("one") if one.event == 2)
             for step in ("charge", "pack", "ship"):
                 with pytest.raises(ExecutionConflictError, match=rf"'{step}'.*acknowledge --step"):
-                    await engine.retry("one", from_step="charge")
+                    await engine.retry("one", from_step=next_one.step_name)
                 assert await engine.acknowledge("one", step=step) == 1
                 await until_in_trouble(engine)
                 with pytest.raises(ExecutionConflictError, match="has undone"):

@@ -143,6 +143,10 @@ class WatchedConnection:
             raise as_sqlite3(error) from error
         return Rows(rows, self._connection.changes())
 
+    @property
+    def total_changes(self) -> int:
+        return self._connection.total_changes()
+
     def executemany(self, sql: str, rows: Iterable[Any]) -> Rows:
         return Rows([], sum(self.execute(sql, parameters).rowcount for parameters in rows))
 

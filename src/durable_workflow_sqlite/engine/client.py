@@ -128,13 +128,13 @@ class Client(PausingClient, SchedulingClient, SignallingClient):
             key=key,
             dedup=starting.Dedup(dedup_id, on_duplicate, debounce),
         )
-        tags = check_tags(tags)
-        definition = check_workflow(workflow)
+        tags, definition = check_tags(tags), check_workflow(workflow)
         record = starting.queued_record(
             definition.record, definition.encode_input(args), execution_id, timing
         )
+        type_ = definition.result_type  # refused before anything is written
         stored = await starting.enqueue(access, definition.record, record, tags, signals, timing)
-        return ExecutionHandle(self, stored, definition.result_type)
+        return ExecutionHandle(self, stored, type_)
 
     def handle(self, execution_id: str) -> ExecutionHandle[Any]:
         """A handle to any execution; its result comes as plain JSON data."""
