@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,9 +25,10 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine import history, run
+from durable_workflow_sqlite.engine.child_calls import child_id
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, OnParentEnd
-from tests.processes import an_engine, until
+from tests.processes import until
 
 
 @asynccontextmanager
@@ -299,13 +299,17 @@ async def test_a_retry_of_the_parent_retries_the_child_that_failed_it(child_firs
 
 
 @pytest.mark.parametrize("step", ["child", "before"])
-async def test_a_parent_that_runs_again_from_a_step_finds_its_child(step: str) -> None:
-    fails = True
+async def test_a_parent_that_runs_again_from_a_step_starts_another_child(step: str) -> None:
+    fails, undone, ran = True, list[object](), list[str]()
 
     @workflow
-    async def parent(ctx: WorkflowContext) -> dict[str, int]:
+    async def child(ctx: WorkflowContext, order: str) -> str:
+        return await ctx.step("do", lambda: ran.append(order) or order)
+
+    @workflow
+    async def parent(ctx: WorkflowContext) -> str:
         await ctx.step("before", list)
-        got = await ctx.child("child", invoice, "a", 2)
+        got = await ctx.child("child", child, "a", compensate=undone.append)
         await ctx.step("after", after)
         return got
 
@@ -313,35 +317,64 @@ async def test_a_parent_that_runs_again_from_a_step_finds_its_child(step: str) -
         if fails:
             raise ConnectionError("not yet")
 
-    async with in_memory(parent, invoice) as (_, engine):
+    async with in_memory(parent, child) as (store, engine):
+        with pytest.raises(WorkflowFailedError, match="not yet"):
+            await engine.run(parent, execution_id="p")
+        assert undone == ["a"]
+        fails = False
+        await engine.retry("p", from_step=step)
+        assert await engine.handle("p").result() == "a"
+        assert ran == ["a", "a"]
+        statuses = await store.load_statuses(["p/child-1", "p/child-1~2"])
+        assert set(statuses.values()) == {ExecutionStatus.COMPLETED}
+
+
+async def test_a_parent_whose_child_was_cancelled_with_it_is_run_again_from_the_child() -> None:
+    fails = True
+
+    def later() -> None:
+        if fails:
+            raise ConnectionError("not yet")
+
+    @workflow
+    async def parent(ctx: WorkflowContext) -> str:
+        handle = await ctx.start_child("kid", waits)
+        await ctx.step("later", later)
+        await handle.signal("go", "gone")
+        return await handle.result()
+
+    async with in_memory(parent, waits) as (_, engine):
         with pytest.raises(WorkflowFailedError, match="not yet"):
             await engine.run(parent, execution_id="p")
         fails = False
-        await engine.retry("p", from_step=step)
-        assert await engine.handle("p").result() == {"a": 4}
+        with pytest.raises(ExecutionConflictError, match=r"'p/kid-0' was cancelled with it.*'kid'"):
+            await engine.retry("p")
+        await engine.retry("p", from_step="kid")
+        assert await engine.handle("p").result() == "gone"
 
 
-async def test_an_id_that_another_execution_has_stops_the_parent_and_it_goes_on_once_it_is_free(
-    tmp_path: Path,
-) -> None:
+async def test_two_children_never_have_one_id() -> None:
     @workflow
-    async def parent(ctx: WorkflowContext) -> dict[str, int]:
-        return await ctx.child("invoice", invoice, "a", 2)
+    async def parent(ctx: WorkflowContext) -> list[str]:
+        handles = [
+            await ctx.branch("eu").start_child("pay", waits),
+            await ctx.start_child("eu/pay", waits),
+            await ctx.start_child("eu.pay", waits),
+            await ctx.branch("eu.b").start_child("pay", waits),
+            await ctx.start_child("a:b", waits),
+            await ctx.branch("a").start_child("b", waits),
+            await ctx.branch("a/b").start_child("b", waits),
+            await ctx.branch("a.b").start_child("b", waits),
+        ]
+        for handle in handles:
+            await handle.signal("go", handle.execution_id)
+        return [await one.result() for one in handles]
 
-    async with an_engine(tmp_path / "w.db", workflows=[parent, invoice]) as (store, engine):
-        await engine.run(invoice, "b", 1, execution_id="p/invoice-0")
-        with pytest.raises(ExecutionConflictError, match="another execution has the id"):
-            await engine.run(parent, execution_id="p")
-
-        async def is_in_trouble() -> bool:
-            found = await store.load_execution("p")
-            assert found is not None
-            return "another execution has the id 'p/invoice-0'" in str(found.trouble)
-
-        await until(is_in_trouble)
-        await store.delete_execution("p/invoice-0")
-    async with an_engine(tmp_path / "w.db", workflows=[parent, invoice]) as (_, engine):
-        assert await engine.handle("p").result() == {"a": 4}
+    async with in_memory(parent, waits) as (_, engine):
+        ids = await engine.run(parent, execution_id="p")
+        assert len(set(ids)) == len(ids)
+    assert child_id("p", 2, ("", 0), "b") != child_id("p@2", 1, ("", 0), "b")
+    assert child_id("p", 1, ("a-0", 0), "b") != child_id("p/a-0", 1, ("", 0), "b")
 
 
 # Continue as new

@@ -124,7 +124,7 @@ async def test_a_workflow_is_mapped_as_children() -> None:
 
     async with in_memory(body, one, invoice) as (store, engine):
         assert await engine.run(body, ["a", "b"], execution_id="m") == [1, 1]
-        child = await store.load_execution("m/one/A/one-0")
+        child = await store.load_execution("m/one.A:one-0")
         assert child is not None
         assert child.parent_execution_id == "m"
 
@@ -148,9 +148,9 @@ async def test_the_other_children_are_cancelled_at_the_first_error() -> None:
     async with in_memory(body, one) as (store, engine):
         handle = await engine.start(body, execution_id="m")
         for name in "ac":
-            await until(partial(store.load_execution, f"m/one/{name}/one-0"))
+            await until(partial(store.load_execution, f"m/one.{name}:one-0"))
             with pytest.raises(Exception, match="cancelled"):
-                await engine.handle(f"m/one/{name}/one-0").result()
+                await engine.handle(f"m/one.{name}:one-0").result()
         await handle.signal("on")
         assert await handle.result() == "not three"
 

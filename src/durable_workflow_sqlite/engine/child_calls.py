@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -17,18 +18,28 @@ from durable_workflow_sqlite.records import (
     CHILD_SIGNAL,
     OnParentEnd,
     StepCheckpoint,
+    StepKind,
     WorkflowExecution,
 )
+
+MOST_STARTS: Final = 1000
+"""How often a child is started again, as its parent runs again from a step before it."""
 
 LONGEST_ID: Final = 200
 """A longer id of a child is cut, and ends in a hash: the name of a signal holds all of it."""
 
 
+_ESCAPED: Final = str.maketrans(
+    {"/": ".", ".": "%2E", ":": "%3A", "@": "%40", "~": "%7E", "%": "%25"}
+)
+"""What separates the parts of an id must not be in them: else two children had one id."""
+
+
 def child_id(parent: str, run_number: int, place: Place, name: str) -> str:
     """The id of a child: the same each time that its parent comes to this place."""
-    run = "" if run_number == 1 else f"@{run_number}"
-    branch = f"{place[0]}/" if place[0] else ""
-    whole = f"{parent}{run}/{branch}{name}-{place[1]}"
+    run = "" if run_number == 1 else f"{run_number}@"
+    branch = f"{place[0].translate(_ESCAPED)}:" if place[0] else ""
+    whole = f"{parent}/{run}{branch}{name.translate(_ESCAPED)}-{place[1]}"
     if len(whole) <= LONGEST_ID and whole.isprintable():
         return whole
     digest = hashlib.sha256(whole.encode()).hexdigest()[:32]
@@ -68,6 +79,11 @@ class ChildCall(SendCall, eq=False, kw_only=True):
     queue: str | None
     queue_key: str | None
 
+    @property
+    def child_id(self) -> str:
+        """The id as it is recorded; before that, the one that it is to get."""
+        return self.value if isinstance(self.value, str) else self.to
+
     def describe(self) -> str:
         return f"child {self.name!r} ({place_in_words(self.place)})"
 
@@ -97,6 +113,22 @@ class ChildEnd(msgspec.Struct, frozen=True):
         """What the child returned. Raises SerializationError if its type has changed."""
         what = f"the result of child {child!r}"
         return serialization.from_json(bytes(self.output).decode(), definition.result_type, what)
+
+
+def children_without_end(
+    checkpoints: Iterable[StepCheckpoint],
+) -> list[tuple[StepCheckpoint, str]]:
+    """The starts of children whose ends their parent did not get, and the ids of these."""
+    recorded = list(checkpoints)
+    ended = {child_of_wait(one) for one in recorded if one.event is not None}
+    starts: list[tuple[StepCheckpoint, str]] = []
+    for one in recorded:
+        prefix = f'"{one.workflow_execution_id}/'
+        if one.kind is StepKind.STEP and (one.output_data or "").startswith(prefix):
+            child = serialization.from_json(one.output_data, str, "the id of a child")
+            if child not in ended:
+                starts.append((one, child))
+    return starts
 
 
 def end_of_record(child: WorkflowExecution | None) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.actions import reference
 from durable_workflow_sqlite.engine.child_calls import (
+    MOST_STARTS,
     ChildCall,
     ChildEnd,
     SendCall,
@@ -53,33 +52,20 @@ async def record_sent(run: Run, call: SendCall) -> None:
 
     Raises CutOff if nobody waits for it any more, before it was sent.
     """
-    environment = run.environment
-    started_at = environment.clock.now()
+    started_at = run.environment.clock.now()
+    call.value = call.decode(call.output)
     while True:
         if call.is_given_up or run.is_finishing or run.stops_after_steps is not None:
             raise CutOff
         call.has_begun = True
-        outcome = StepCheckpoint(
-            workflow_execution_id=run.id,
-            branch=call.place[0],
-            step_index=call.place[1],
-            step_name=call.name,
-            status=StepStatus.COMPLETED,
-            output_data=call.output,
-            compensate_ref=None if call.compensate is None else reference(call.compensate),
-            started_at=started_at,
-            completed_at=run.completion_time(),
-            event=run.next_event(call),
-        )
-        call.value = call.decode(call.output)
-        along = run.running(progressed=True)
         try:
             if isinstance(call, ChildCall):
-                await _start(run, call, outcome, along)
+                outcome = await _start(run, call, started_at)
             else:
                 assert isinstance(call, SignalCall)
-                signal = _signal(call, started_at)
-                await run.save_taken(call, outcome, *along, send=[signal])
+                outcome = _outcome(run, call, call.output, started_at)
+                along = run.running(progressed=True)
+                await run.save_taken(call, outcome, *along, send=[_signal(call, started_at)])
         except (StoreBusyError, StoreFullError):
             if run.trouble is not None:
                 raise
@@ -90,33 +76,54 @@ async def record_sent(run: Run, call: SendCall) -> None:
     tell_complete(run, outcome, started_at, replayed=False)
 
 
-async def _start(
-    run: Run, call: ChildCall, outcome: StepCheckpoint, along: tuple[WorkflowExecution, ...]
-) -> None:
-    child = _record_of(run, call)
-    new = NewExecution(workflow=call.definition.record, execution=child)
-    try:
-        await run.save_taken(call, outcome, *along, start=[new])
-    except ExecutionConflictError:
-        found = await run.environment.store.load_execution(call.to)
-        if found is None or not _is_same(found, child):
-            run.stop(
-                ExecutionConflictError(
-                    f"execution {run.id!r} cannot start {call.describe()}: another execution has"
-                    f" the id {call.to!r}",
-                    workflow_execution_id=run.id,
-                )
-            )
-            raise
-        # It was started before this execution was to run again from an earlier step.
-        outcome = msgspec.structs.replace(outcome, event=run.next_event(call))
-        await run.save_taken(call, outcome, *along)
+def _outcome(run: Run, call: SendCall, output: str, started_at: datetime) -> StepCheckpoint:
+    return StepCheckpoint(
+        workflow_execution_id=run.id,
+        branch=call.place[0],
+        step_index=call.place[1],
+        step_name=call.name,
+        status=StepStatus.COMPLETED,
+        output_data=output,
+        compensate_ref=None if call.compensate is None else reference(call.compensate),
+        started_at=started_at,
+        completed_at=run.completion_time(),
+        event=run.next_event(call),
+    )
 
 
-def _record_of(run: Run, call: ChildCall) -> WorkflowExecution:
+async def _start(run: Run, call: ChildCall, started_at: datetime) -> StepCheckpoint:
+    """Start a child; where this execution runs again from a step before it, another one.
+
+    The child of before is left as it is. It was cancelled, or its effect may be undone.
+    """
+    for number in range(1, MOST_STARTS):
+        execution_id = call.to if number == 1 else f"{call.to}~{number}"
+        child = _record_of(run, call, execution_id)
+        new = NewExecution(workflow=call.definition.record, execution=child)
+        output = serialization.to_json(execution_id, "the id of a child")
+        call.value = execution_id
+        outcome = _outcome(run, call, output, started_at)
+        try:
+            await run.save_taken(call, outcome, *run.running(progressed=True), start=[new])
+        except ExecutionConflictError:
+            found = await run.environment.store.load_execution(execution_id)
+            if found is not None and found.parent_execution_id == run.id:
+                continue
+            break
+        return outcome
+    taken = ExecutionConflictError(
+        f"execution {run.id!r} cannot start {call.describe()}: another execution has the id"
+        f" {call.to!r}",
+        workflow_execution_id=run.id,
+    )
+    run.stop(taken)
+    raise taken
+
+
+def _record_of(run: Run, call: ChildCall, execution_id: str) -> WorkflowExecution:
     parent, now = run.record, run.environment.clock.now()
     return WorkflowExecution(
-        workflow_execution_id=call.to,
+        workflow_execution_id=execution_id,
         workflow_id=call.definition.record.workflow_id,
         input_data=call.input_data,
         ttl_expires_at=None if call.ttl is None else later(now, call.ttl),
@@ -133,14 +140,6 @@ def _record_of(run: Run, call: ChildCall) -> WorkflowExecution:
     )
 
 
-def _is_same(found: WorkflowExecution, child: WorkflowExecution) -> bool:
-    return (
-        found.parent_execution_id == child.parent_execution_id
-        and found.workflow_id == child.workflow_id
-        and serialization.is_same_json(found.input_data, child.input_data)
-    )
-
-
 def _signal(call: SignalCall, now: datetime) -> WorkflowSignal:
     return WorkflowSignal(
         workflow_execution_id=call.to,
@@ -152,7 +151,7 @@ def _signal(call: SignalCall, now: datetime) -> WorkflowSignal:
 
 async def not_over(run: Run, children: Iterable[ChildCall]) -> list[str]:
     """The ids of those of some children that have not ended."""
-    ids = [one.to for one in children if one.is_recorded or one.last is not None]
+    ids = [one.child_id for one in children if one.is_recorded or one.last is not None]
     if not ids:
         return []
     statuses = await run.environment.store.load_statuses(ids)
@@ -169,14 +168,14 @@ async def until_over(run: Run, children: Collection[ChildCall]) -> None:
 
 async def end_of(run: Run, call: ChildCall, history: RecordedHistory) -> ChildEnd | None:
     """How a child ended, which is over; None if nothing says it any more."""
-    name = CHILD_SIGNAL + call.to
+    name = CHILD_SIGNAL + call.child_id
     for signal in await run.environment.store.load_pending_signals(run.id, name):
-        return read_end(signal.payload, call.to)
+        return read_end(signal.payload, call.child_id)
     for _, step in history.steps():
         last = step.last
         if last is not None and last.step_name == name and last.output_data is not None:
-            return read_end(last.output_data, call.to)
-    child = await run.environment.store.load_execution(call.to)
+            return read_end(last.output_data, call.child_id)
+    child = await run.environment.store.load_execution(call.child_id)
     if child is None or not child.status.is_terminal:
         return None
-    return read_end(end_of_record(child), call.to)
+    return read_end(end_of_record(child), call.child_id)

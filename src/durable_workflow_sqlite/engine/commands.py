@@ -7,7 +7,11 @@ from datetime import datetime
 
 from durable_workflow_sqlite.engine import audit, deleted_rows
 from durable_workflow_sqlite.engine.access import Access
-from durable_workflow_sqlite.engine.child_calls import child_of_wait, end_of_record
+from durable_workflow_sqlite.engine.child_calls import (
+    child_of_wait,
+    children_without_end,
+    end_of_record,
+)
 from durable_workflow_sqlite.engine.forgetting import can_run_again, forget_from
 from durable_workflow_sqlite.engine.given import given
 from durable_workflow_sqlite.engine.history import RecordedHistory
@@ -99,6 +103,7 @@ async def retry(access: Access, execution_id: str, by: str | None) -> None:
     async def plan(seen: TakenExecution, now: datetime) -> Change:
         if why := why_not_reopened(seen.execution, seen.checkpoints):
             raise refused(execution_id, why)
+        await _refuse_cancelled_children(access, seen)
         change = reopened(seen, now)
         ends = [await _end_again(access, one, by, now) for one in waits_for_children(change)]
         entry = audit.entry(execution_id, "retry", by, now, _what_ended(seen.execution))
@@ -107,6 +112,20 @@ async def retry(access: Access, execution_id: str, by: str | None) -> None:
 
     _, after = await mend(access, execution_id, plan)
     await access.resume(after)
+
+
+async def _refuse_cancelled_children(access: Access, seen: TakenExecution) -> None:
+    """Raise if a child was cancelled as its parent ended: the parent would fail with that."""
+    execution_id = seen.execution.workflow_execution_id
+    for start, child_id in children_without_end(seen.checkpoints):
+        child = await access.store.load_execution(child_id)
+        if child is not None and child.status is ExecutionStatus.CANCELLED:
+            raise refused(
+                execution_id,
+                f"cannot be run again where it failed: its child {child_id!r} was cancelled with"
+                f" it. Run it again from step {start.step_name!r} (from_step, in a command --from),"
+                " which starts another child; or rerun it",
+            )
 
 
 async def _end_again(

@@ -161,7 +161,7 @@ class Composing(Numbering):
         call = self._new_child(
             name, workflow, args, "cancel", timeout, queue, key, compensate, compensate_retry
         )
-        return self._body.calls.add(self._run(call, self._wait_for(call.to)))
+        return self._body.calls.add(self._run(call))
 
     def continue_as_new(self, *args: object) -> R:  # type: ignore[type-var]  # as it is returned
         """End this run of the workflow, and begin again with these arguments: return what it gives.
@@ -266,17 +266,17 @@ class Composing(Numbering):
         await self._body.ask(call)
         return ChildHandle(
             call.definition,
-            call.to,
-            lambda: self._until_ended(self._wait_for(call.to)),
-            partial(self._send, call.to),
+            call.child_id,
+            lambda: self._until_ended(call),
+            partial(self._send, call.child_id),
         )
 
-    async def _run(self, call: ChildCall, wait: ChildWait) -> Any:
+    async def _run(self, call: ChildCall) -> Any:
         await self._body.ask(call)
-        end = await self._until_ended(wait)
+        end = await self._until_ended(call)
         if isinstance(end, Exception):
             raise end
-        return end.result(call.definition, call.to)
+        return end.result(call.definition, call.child_id)
 
     def _wait_for(self, child: str) -> ChildWait:
         name = CHILD_SIGNAL + child
@@ -290,18 +290,17 @@ class Composing(Numbering):
             child_id=child,
         )
 
-    async def _until_ended(self, wait: ChildWait) -> ChildEnd | Exception:
-        body, child = self._body, wait.child_id
+    async def _until_ended(self, call: ChildCall) -> ChildEnd | Exception:
+        body = self._body
         try:
-            end: ChildEnd = await body.ask(wait)
+            end: ChildEnd = await body.ask(self._wait_for(call.child_id))
         except Exception as error:
-            if getattr(error, "child_execution_id", None) != child:
+            if getattr(error, "child_execution_id", None) != call.child_id:
                 raise
-            body.children.pop(child, None)
+            body.children.pop(call.to, None)
             return error
-        call = body.children.get(child)
-        if call is not None and call.compensate is None:
-            del body.children[child]
+        if call.compensate is None:
+            body.children.pop(call.to, None)
         return end
 
     def _send(

@@ -143,7 +143,7 @@ class Saga:
                 end = await end_of(self._run, call, history)
                 if end is None or not end.is_completed:
                     continue  # it has undone itself
-                value = end.result(call.definition, call.to)
+                value = end.result(call.definition, call.child_id)
             elif completed.status is StepStatus.COMPLETED:
                 value = self._value_of(call, completed)
             elif call.unstorable is not None:
