@@ -28,7 +28,8 @@
 --    execution. A worker that cannot run it says so in `trouble`, and releases the claim.
 -- 7. A person may pause it: paused_at says since when. Its worker records the step that
 --    runs, and deletes the claim; available_at stays null until somebody resumes it. A
---    row of workflow_pauses holds all executions of a workflow, or of every workflow.
+--    row of workflow_pauses holds all executions of a workflow, of a named queue, or of
+--    every workflow.
 -- 8. What a person does to it is in workflow_audit_log. `durable-workflow prune` deletes
 --    finished executions, and all rows that refer to them.
 --
@@ -206,8 +207,9 @@
 -- workflow_pauses: what is paused as a whole. No worker claims what a row holds; new
 -- executions of it wait, too. To delete a row is to resume.
 --
--- scope             WORKFLOW: all executions of a workflow; ALL: every execution
--- name              of the workflow; '' for ALL
+-- scope             WORKFLOW: all executions of a workflow; QUEUE: all in a named queue;
+--                   ALL: every execution
+-- name              of the workflow or of the queue; '' for ALL
 -- paused_at         since when
 -- paused_by         who paused it: USER@MACHINE, or the name that the caller gave
 -- paused_reason     why, as that person said; null if they did not say

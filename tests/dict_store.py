@@ -122,7 +122,7 @@ class Tables(msgspec.Struct):
 
     def is_held(self, execution):
         of = self.workflows[execution.workflow_id].workflow_type
-        return any(pause.holds(of) for pause in self.pauses.values())
+        return any(pause.holds(of, execution.queue) for pause in self.pauses.values())
 
     def may_be_claimed(self, execution):
         is_paused = execution.paused_at is not None or self.is_held(execution)

@@ -694,6 +694,7 @@ select
     blocked_reason,
     trouble,
     trouble_since,
+    queue,
     paused_at,
     paused_by,
     paused_reason,

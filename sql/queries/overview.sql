@@ -343,6 +343,9 @@ select
     due_age_seconds,
     later,
     running_longest,
-    running_since
+    running_since,
+    paused_at,
+    paused_by,
+    paused_reason
 from workflow_named_queues
 order by queue;

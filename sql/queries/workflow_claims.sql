@@ -37,6 +37,10 @@ where
                     where workflows.workflow_id = workflow_executions.workflow_id
                 )
             )
+            or (
+                workflow_pauses.scope = 'QUEUE'
+                and workflow_pauses.name = workflow_executions.queue
+            )
             or workflow_pauses.scope = 'ALL'
     )
 on conflict (workflow_execution_id) do nothing

@@ -646,7 +646,7 @@ limit :batch_size;
 -- name: load_waiting_queues
 -- The named queues in which an execution waits for a worker, each with its limits. It
 -- hops from one queue to the next, so it costs the same however many executions are in
--- them.
+-- them. A queue that is paused is left out.
 -- =name text
 with recursive waiting (queue) as (
     select min(workflow_executions.queue)
@@ -680,7 +680,15 @@ left join workflow_limits
     on
         workflow_limits.kind = 'QUEUE'
         and waiting.queue = workflow_limits.name
-where waiting.queue is not null;
+where
+    waiting.queue is not null
+    and not exists (
+        select 1
+        from workflow_pauses
+        where
+            workflow_pauses.scope = 'QUEUE'
+            and workflow_pauses.name = waiting.queue
+    );
 
 -- name: load_heads_of_queue
 -- As load_queue_heads, of the executions in one named queue.

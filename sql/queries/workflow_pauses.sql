@@ -1,8 +1,9 @@
--- A pause holds all executions of a workflow, or of every workflow. One that is paused
--- by itself has columns of its own, in workflow_executions.
+-- A pause holds all executions of a workflow, of a named queue, or of every workflow.
+-- One that is paused by itself has columns of its own, in workflow_executions.
 
 -- name: insert_pause!
--- Pauses a workflow, or everything. Changing no row means that it is paused already.
+-- Pauses a workflow, a queue, or everything. Changing no row means that it is paused
+-- already.
 insert into workflow_pauses (scope, name, paused_at, paused_by, paused_reason)
 values (:scope, :name, :paused_at, :paused_by, :paused_reason)
 on conflict (scope, name) do nothing;

@@ -8,8 +8,8 @@
 -- due_in_seconds         real null  until then; negative for one that should have been
 --                                   noticed
 -- workflow_timer_id      text       the id in workflow_timers
--- is_paused              integer    1 if the execution is paused, or its workflow, or
---                                   everything: the deadline is noticed once that is
+-- is_paused              integer    1 if the execution is paused, or its workflow, its
+--                                   queue, or everything: the deadline is noticed once that is
 --                                   resumed; else 0
 
 drop view if exists workflow_due_timers;
@@ -29,6 +29,7 @@ select
         from workflow_pauses as pause
         where
             (pause.scope = 'WORKFLOW' and pause.name = workflow.workflow_type)
+            or (pause.scope = 'QUEUE' and pause.name = execution.queue)
             or pause.scope = 'ALL'
     ) as is_paused
 from workflow_timers as timer

@@ -6,13 +6,17 @@
 -- per_worker       integer null  how many of them in one worker
 -- per_key          integer null  how many of them with one key
 -- running          integer       how many run now: they hold a slot
--- due              integer       how many wait for a slot, or for a worker
+-- due              integer       how many wait for a slot, or for a worker, or for the
+--                                end of a pause
 -- due_since        text null     since when the first of them has been due
 -- due_age_seconds  real null     how long ago that was: the age of the queue
 -- later            integer       how many are to be claimed at a later time
 -- running_longest  text null     the execution that has held its slot for the longest
 --                                time
 -- running_since    text null     when it was claimed
+-- paused_at        text null     since when the queue is paused; null if it is not
+-- paused_by        text null     who paused it
+-- paused_reason    text null     why; null if that person did not say
 
 drop view if exists workflow_named_queues;
 
@@ -70,7 +74,12 @@ select
         as due_age_seconds,
     counted.later,
     longest.workflow_execution_id as running_longest,
-    longest.claimed_at as running_since
+    longest.claimed_at as running_since,
+    pause.paused_at,
+    pause.paused_by,
+    pause.paused_reason
 from counted
 left join workflow_claims as longest
-    on counted.first_token = longest.fencing_token;
+    on counted.first_token = longest.fencing_token
+left join workflow_pauses as pause
+    on pause.scope = 'QUEUE' and counted.queue = pause.name;

@@ -31,12 +31,13 @@
 --                                      a worker has it again, and when it is over
 -- trouble_since          text null     when the first worker left it so; null where
 --                                      trouble is null
--- paused_at              text null     since when it is paused, or its workflow, or
---                                      everything; null if nothing holds it
+-- queue                  text null     the named queue in which it is
+-- paused_at              text null     since when it is paused, or its workflow, its
+--                                      queue, or everything; null if nothing holds it
 -- paused_by              text null     who paused that
 -- paused_reason          text null     why; null if that person did not say
--- paused_scope           text null     what is paused: EXECUTION, WORKFLOW or ALL, the
---                                      first that holds it
+-- paused_scope           text null     what is paused: EXECUTION, WORKFLOW, QUEUE or
+--                                      ALL, the first that holds it
 -- error_type             text null     the class of the error that ended it
 -- error_message          text null     what that error said
 -- parent_execution_id    text null     the execution that started it as a child
@@ -145,26 +146,34 @@ select
         when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         when execution.trouble is not null then execution.trouble_since
     end as trouble_since,
+    execution.queue,
     case
         when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         when execution.paused_at is not null then execution.paused_at
-        else coalesce(pause.paused_at, pause_of_all.paused_at)
+        else
+            coalesce(
+                pause.paused_at, pause_of_queue.paused_at, pause_of_all.paused_at
+            )
     end as paused_at,
     case
         when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         when execution.paused_at is not null then execution.paused_by
-        else coalesce(pause.paused_by, pause_of_all.paused_by)
+        else
+            coalesce(
+                pause.paused_by, pause_of_queue.paused_by, pause_of_all.paused_by
+            )
     end as paused_by,
     case
         when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         when execution.paused_at is not null then execution.paused_reason
         when pause.scope is not null then pause.paused_reason
+        when pause_of_queue.scope is not null then pause_of_queue.paused_reason
         else pause_of_all.paused_reason
     end as paused_reason,
     case
         when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         when execution.paused_at is not null then 'EXECUTION'
-        else coalesce(pause.scope, pause_of_all.scope)
+        else coalesce(pause.scope, pause_of_queue.scope, pause_of_all.scope)
     end as paused_scope,
     execution.error_type,
     execution.error_message,
@@ -230,6 +239,8 @@ left join workflow_claims as claim
     on execution.workflow_execution_id = claim.workflow_execution_id
 left join workflow_pauses as pause
     on pause.scope = 'WORKFLOW' and workflow.workflow_type = pause.name
+left join workflow_pauses as pause_of_queue
+    on pause_of_queue.scope = 'QUEUE' and execution.queue = pause_of_queue.name
 left join workflow_pauses as pause_of_all
     on pause_of_all.scope = 'ALL' and pause_of_all.name = ''
 left join workflow_open_steps as open_step

@@ -1,10 +1,12 @@
--- workflow_paused: what is paused: a workflow, everything, and executions that are
--- paused themselves. Those that are only held by the pause of their workflow, or of
--- everything, are not listed: the column paused_scope of workflow_overview has them.
+-- workflow_paused: what is paused: a workflow, a named queue, everything, and executions
+-- that are paused themselves. Those that are only held by the pause of their workflow,
+-- of their queue, or of everything, are not listed: the column paused_scope of workflow_overview has them.
 --
--- scope                  text       ALL, WORKFLOW or EXECUTION
--- workflow_execution_id  text null  the execution; null for ALL and WORKFLOW
--- workflow_type          text null  the name of the workflow; null for ALL
+-- scope                  text       ALL, WORKFLOW, QUEUE or EXECUTION
+-- workflow_execution_id  text null  the execution; null for the other scopes
+-- workflow_type          text null  the name of the workflow; null for ALL and QUEUE
+-- queue                  text null  the named queue that is paused, or in which the
+--                                   execution is
 -- status                 text null  of the execution, as in workflow_executions
 -- paused_at              text       since when
 -- paused_by              text null  who paused it
@@ -21,6 +23,7 @@ select
     pause.scope,
     null as workflow_execution_id,
     iif(pause.scope = 'WORKFLOW', pause.name, null) as workflow_type,
+    iif(pause.scope = 'QUEUE', pause.name, null) as queue,
     null as status,
     pause.paused_at,
     pause.paused_by,
@@ -33,6 +36,7 @@ select
     'EXECUTION' as scope,
     execution.workflow_execution_id,
     workflow.workflow_type,
+    execution.queue,
     execution.status,
     execution.paused_at,
     execution.paused_by,

@@ -16,7 +16,8 @@
 -- blocked           integer    how many are blocked
 -- paused            integer    how many are paused, and no worker has; while their
 --                              workflow or everything is paused, all that would be due
---                              or wait
+--                              or wait; of a paused queue, those that would be due, now
+--                              or later
 
 drop view if exists workflow_queue;
 
@@ -83,21 +84,40 @@ held as (
         )
 ),
 
+held_queues as (
+    select pause.name as queue
+    from workflow_pauses as pause
+    where pause.scope = 'QUEUE'
+),
+
 paused as (
     select
-        execution.workflow_id,
+        one.workflow_id,
         count(*) as total
-    from workflow_executions as execution
-    where
-        execution.paused_at is not null
-        and +execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
-        and execution.rowid not in (select left_alone.row_number from left_alone)
-        and not exists (
-            select 1
-            from workflow_claims as claim
-            where claim.workflow_execution_id = execution.workflow_execution_id
-        )
-    group by execution.workflow_id
+    from (
+        select
+            execution.workflow_id,
+            execution.rowid as row_number
+        from workflow_executions as execution
+        where
+            execution.paused_at is not null
+            and +execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+            and not exists (
+                select 1
+                from workflow_claims as claim
+                where claim.workflow_execution_id = execution.workflow_execution_id
+            )
+        union
+        select
+            execution.workflow_id,
+            execution.rowid as row_number
+        from held_queues
+        cross join workflow_executions as execution
+            on held_queues.queue = execution.queue
+        where execution.available_at is not null
+    ) as one
+    where one.row_number not in (select left_alone.row_number from left_alone)
+    group by one.workflow_id
 ),
 
 due as (
@@ -152,6 +172,7 @@ due as (
             and execution.available_at <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
             and execution.rowid not in (select left_alone.row_number from left_alone)
             and execution.workflow_id not in (select held.workflow_id from held)
+            and execution.queue not in (select held_queues.queue from held_queues)
         group by execution.workflow_id
     ) as of_priority
     group by of_priority.workflow_id

@@ -121,9 +121,10 @@ class SignalStatus(StrEnum):
 
 
 class PauseScope(StrEnum):
-    """What is paused as a whole: every execution of a WORKFLOW, or of ALL of them."""
+    """What is paused as a whole: every execution of a WORKFLOW, or in a QUEUE, or ALL of them."""
 
     WORKFLOW = "WORKFLOW"
+    QUEUE = "QUEUE"
     ALL = "ALL"
 
 
@@ -548,10 +549,10 @@ class DueSchedules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A workflow, or everything, that a person has paused.
+    """A workflow, a named queue, or everything, that a person has paused.
 
-    `name` is the name of the workflow; "" for PauseScope.ALL. `paused_reason` is None if the person
-    did not say why.
+    `name` is the name of the workflow or of the queue; "" for PauseScope.ALL. `paused_reason` is
+    None if the person did not say why.
     """
 
     scope: PauseScope
@@ -566,9 +567,11 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_identifier("paused_by", self.paused_by)
         check_text("paused_reason", self.paused_reason)
 
-    def holds(self, workflow_type: str) -> bool:
-        """Whether no execution of that workflow may go on."""
-        return self.scope is PauseScope.ALL or self.name == workflow_type
+    def holds(self, workflow_type: str, queue: str | None) -> bool:
+        """Whether no execution of that workflow in that queue may go on. queue: None for none."""
+        if self.scope is PauseScope.ALL:
+            return True
+        return self.name == (queue if self.scope is PauseScope.QUEUE else workflow_type)
 
 
 class StepSlot(msgspec.Struct, frozen=True, kw_only=True, gc=False):

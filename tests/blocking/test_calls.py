@@ -28,6 +28,7 @@ from durable_workflow_sqlite import (
     ExecutionNotFoundError,
     ExecutionStatus,
     NonDeterministicCallError,
+    Queue,
     Workflow,
     WorkflowCancelledError,
     WorkflowContext,
@@ -432,6 +433,9 @@ def test_pausing_without_await() -> None:
         handle = engine.enqueue(order, execution_id="one")
         assert engine.pause("one")
         assert engine.resume_all()
+        engine.declare(Queue("mail"))
+        assert engine.pause_queue("mail", by="kim")
+        assert engine.resume_queue("mail")
         assert engine.pause_workflow("order")
         assert engine.load("one").status is ExecutionStatus.PENDING
         assert engine.resume_workflow("order")

@@ -90,6 +90,57 @@ def test_every_command_says_what_is_paused_since_when_by_whom_and_why(file: Path
     ]
 
 
+def test_a_queue_is_paused_shown_by_every_command_and_resumed(file: Path) -> None:
+    run("queue", "set", file, "mail", "--concurrency", "1", "--add")
+    run("start", file, "order", '["A-9"]', "--id", "in-mail", "--queue", "mail")
+    assert "would pause queue mail" in run("pause", file, "--queue", "mail", "--dry-run").stdout
+    resume = f"durable-workflow resume {file} --queue mail"
+    done = run("pause", file, "--queue", "mail", "--reason", "we move")
+    assert done.stdout == f"queue mail is paused; `{resume}` ends that\n"
+    assert "queue mail was paused already, since" in run("pause", file, "--queue", "mail").stdout
+    found = shown(file, "in-mail")
+    assert (found["paused_scope"], found["queue"]) == ("QUEUE", "mail")
+    assert found["paused_reason"] == "we move"
+    assert shown(file, ONE)["paused_scope"] is None
+    _, page = on_terminal("show", file, "in-mail", columns=250)
+    assert "PAUSED" in page and "queue mail since 20" in page
+    assert f"to let it go on: {resume}" in page
+    _, table = on_terminal("list", file, "--id", "in-mail", columns=250)
+    assert "paused: queue mail since" in table
+    _, status = on_terminal("status", file, columns=250)
+    assert "queue mail" in status and "we move" in status
+    told = [line[:3] for line in lines("status", file) if line[0] == "paused"]
+    assert told == [["paused", "QUEUE", "mail"]]
+    (queue,) = json.loads(run("status", file, "--json").stdout)["queues"]
+    parts = ("due", "running", "waiting", "paused", "in_trouble", "blocked")
+    assert sum(queue[part] for part in parts) == queue["unfinished"]
+    assert (queue["due"], queue["paused"]) == (0, 1)
+    assert lines("queue", "list", file)[0][-1].startswith("20")
+    listed = run("doctor", file, "--verbose").stdout
+    assert "queue mail is paused since" in listed
+    assert "resume FILE --queue mail" in listed or resume in listed
+    with closing(sqlite3.connect(file)) as shell:
+        view = shell.execute("select scope, workflow_type, queue from workflow_paused").fetchall()
+        assert view == [("QUEUE", None, "mail")]
+        (paused_by,) = shell.execute("select paused_by from workflow_named_queues").fetchone()
+        assert "@" in paused_by
+    with a_worker(file):
+        run("start", file, "order", '["A-8"]', "--id", "free")
+        wait_until(lambda: shown(file, "free")["status"] == "COMPLETED")
+        assert shown(file, "in-mail")["status"] == "PENDING"
+        assert run("resume", file, "--queue", "mail").stdout == "queue mail is resumed\n"
+        wait_until(lambda: shown(file, "in-mail")["status"] == "COMPLETED")
+    assert "is not paused" in refusal("resume", file, "--queue", "mail")
+    assert "did you mean 'mail'" in refusal("pause", file, "--queue", "mal")
+    for usage in (
+        ("pause", file, "--queue", "mail", ONE),
+        ("pause", file, "--queue", "mail", "--workflow", "order"),
+        ("resume", file, "--queue", "mail", "--status", "failed"),
+        ("resume", file, "--queue", "mail", "--all"),
+    ):
+        assert run(*usage).returncode == 2
+
+
 def test_pausing_again_says_so_and_changes_only_the_reason(file: Path) -> None:
     run("pause", file, ONE, "--reason", "first")
     again = run("pause", file, ONE)

@@ -49,7 +49,7 @@ def test_what_is_in_a_queue_is_shown_and_run_by_a_worker_that_serves_it(file: Pa
     for number in range(3):
         words = ["--queue", "mail", "--key", "kim", "--id", f"in-mail-{number}"]
         lines("start", file, "order", f'"B-{number}"', *words)
-    ((*_, running, due, since, later),) = lines("queue", "list", file)
+    ((*_, running, due, since, later, _),) = lines("queue", "list", file)
     assert (running, due, later) == ("0", "3", "0")
     assert since
     with a_worker(file):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from durable_workflow_sqlite import Queue
 from tests.dashboard.conftest import Open, approval, send, token_in
 from tests.dashboard.test_actions import rows
 from tests.dashboard.test_pages import words
@@ -84,6 +85,33 @@ def test_a_workflow_that_nobody_knows_is_refused(file: Path, visit: Open) -> Non
     answer = whole(visit(), "pause", workflow="aproval")
     assert answer.status_code == 422
     assert "did you mean" in answer.text
+    assert rows(file, "select * from workflow_pauses") == []
+
+
+async def test_a_named_queue_is_paused_and_resumed(file: Path, visit: Open) -> None:
+    async with an_engine(file, workflows=[]) as (_, engine):
+        await engine.declare(Queue("mail", concurrency=2))
+    client = visit()
+    assert "/pause-whole?queue=mail" in client.get("/workers").text
+    page = client.get("/pause-whole", params={"queue": "mail"})
+    assert "Pause the queue mail ?" in words(page.text)
+    token = token_in(page.text)
+
+    def send_form(act: str, **fields: str) -> Any:
+        return client.post(f"/{act}-whole", data={"form_token": token, "workflow": "", **fields})
+
+    assert send_form("pause", queue="mail", reason="we move").status_code == 303
+    assert rows(file, "select scope, name, paused_reason from workflow_pauses") == [
+        ("QUEUE", "mail", "we move")
+    ]
+    for address in ("/", "/workers"):
+        page = client.get(address)
+        assert "Paused paused queue mail" in words(page.text)
+        assert "/resume-whole?queue=mail" in page.text
+    wrong = send_form("pause", queue="mial")
+    assert wrong.status_code == 422 and "did you mean" in wrong.text
+    assert send_form("pause", queue="mail", workflow="approval").status_code == 422
+    assert send_form("resume", queue="mail").status_code == 303
     assert rows(file, "select * from workflow_pauses") == []
 
 

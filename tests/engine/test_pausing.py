@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
     Limit,
     PauseScope,
     Queue,
+    QueueNotFoundError,
     RetryPolicy,
     SqliteCheckpointStore,
     StepStatus,
@@ -431,7 +432,7 @@ async def test_a_pause_outlives_the_engine(file: Path, journal: Journal) -> None
         assert await engine.result_of("e") == "through"
 
 
-@pytest.mark.parametrize("scope", PauseScope)
+@pytest.mark.parametrize("scope", [PauseScope.WORKFLOW, PauseScope.ALL])
 @pytest.mark.parametrize("guarantee", WorkflowGuarantee)
 async def test_all_of_a_workflow_stop_after_their_steps_and_new_ones_wait(
     file: Path, journal: Journal, scope: PauseScope, guarantee: WorkflowGuarantee
@@ -477,6 +478,88 @@ async def test_all_of_a_workflow_stop_after_their_steps_and_new_ones_wait(
         assert await engine.result_of(queued.execution_id) == "through"
         assert await client.pauses() == []
         assert gate.runs == 3
+
+
+async def test_what_runs_in_a_paused_queue_ends_its_step_and_frees_its_slot(
+    file: Path, journal: Journal
+) -> None:
+    gate = Gate()
+    order = gated(gate, journal)
+
+    @workflow
+    async def other(ctx: WorkflowContext) -> str:
+        return await ctx.step("only", lambda: "done")
+
+    async with (
+        an_engine(file, workflows=[order, other]) as (store, engine),
+        SqliteCheckpointStore.file(file) as elsewhere,
+    ):
+        await engine.declare(Queue("mail", concurrency=1), Queue("fax"))
+        client = Client(elsewhere)
+        handle = await engine.enqueue(order, execution_id="running", queue="mail")
+        await gate.has_begun.wait()
+        assert await client.pause_queue("mail", reason="we move", by="kim")
+        assert not await client.pause_queue("mail")
+        (pause,) = await client.pauses()
+        assert (pause.scope, pause.name, pause.paused_by) == (PauseScope.QUEUE, "mail", "kim")
+        await until(lambda: engine._working().executions["running"].stops_after_steps is not None)
+        gate.may_end.set()
+        record = await has_left(store, "running")
+        assert (record.status, record.paused_at) == (ExecutionStatus.RUNNING, None)
+        assert steps_in(await store.load_checkpoints("running")) == [
+            ("first", StepStatus.COMPLETED)
+        ]
+        # Whatever is in no queue, or in another one, goes on, of the same workflow, too.
+        assert await engine.run(other) == "done"
+        fax = await client.enqueue(order, queue="fax")
+        assert await client.result_of(fax.execution_id) == "through"
+        new = await engine.enqueue(other, execution_id="new", queue="mail")
+        await asyncio.sleep(0.05)
+        assert (await loaded(store, "new")).status is ExecutionStatus.PENDING
+        assert journal.lines == ["second"]
+        assert await client.resume_queue("mail")
+        assert not await client.resume_queue("mail")
+        assert await asyncio.gather(handle.result(), new.result()) == ["through", "done"]
+        assert journal.lines == ["second", "second"]
+        assert gate.runs == 2
+
+
+async def test_what_waits_in_a_paused_queue_takes_its_signal_after_the_resume(
+    file: Path,
+) -> None:
+    @workflow
+    async def order(ctx: WorkflowContext) -> str:
+        return str(await ctx.wait_signal("go"))
+
+    async with an_engine(file, workflows=[order]) as (store, engine):
+        await engine.declare(Queue("mail", concurrency=1))
+        handle = await engine.enqueue(order, execution_id="e", queue="mail")
+        await until(lambda: has_status(store, "e", "SUSPENDED"))
+        await engine.pause_queue("mail")
+        await engine.send_signal("e", "go", "now")
+        await has_left(store, "e")
+        await asyncio.sleep(0.05)
+        assert (await loaded(store, "e")).status is ExecutionStatus.SUSPENDED
+        await engine.resume_queue("mail")
+        assert await handle.result() == "now"
+
+
+async def test_a_queue_that_is_not_declared_cannot_be_paused(file: Path) -> None:
+    async with SqliteCheckpointStore.file(file) as store:
+        client = Client(store)
+        await client.declare(Queue("mail"), Limit("api", concurrency=1))
+        for act in (client.pause_queue, client.resume_queue):
+            with pytest.raises(QueueNotFoundError, match=r"no queue 'mial'.*did you mean 'mail'"):
+                await act("mial")
+            with pytest.raises(QueueNotFoundError):
+                await act("api")
+            with pytest.raises(ValueError):
+                await act("")
+            with pytest.raises(TypeError):
+                await act(None)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="reason"):
+            await client.pause_queue("mail", reason=" ")
+        assert await client.pauses() == []
 
 
 async def test_a_paused_execution_of_a_paused_workflow_needs_both_resumed(file: Path) -> None:

@@ -96,6 +96,8 @@ def uses_of_engine(engine: DurableEngine) -> dict[str, Use]:
         "resume": lambda: engine.resume("waits"),
         "pause_workflow": lambda: engine.pause_workflow("waits"),
         "resume_workflow": lambda: engine.resume_workflow("waits"),
+        "pause_queue": lambda: engine.pause_queue("mail"),
+        "resume_queue": lambda: engine.resume_queue("mail"),
         "pause_all": lambda: engine.pause_all(),
         "resume_all": lambda: engine.resume_all(),
         "pauses": lambda: engine.pauses(),

@@ -21,6 +21,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     Pause,
     PauseScope,
+    Queue,
     SignalStatus,
     SqliteCheckpointStore,
     Workflow,
@@ -419,6 +420,26 @@ async def test_claims_cost_the_same_however_many_wait_for_a_paused_workflow(file
                     for name in ("load_queue_heads", "load_available", "insert_claim")
                 }
             )
+    for name, before in costs[0].items():
+        assert costs[1][name] < before + 50
+
+
+async def test_claims_cost_the_same_however_many_wait_in_a_paused_queue(file: Path) -> None:
+    costs: list[dict[str, int]] = []
+    for first, end in ((0, 10), (10, 500)):
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.declare_limits([Queue("mail", concurrency=9), Queue("other")])
+            await store.begin_pause(
+                Pause(scope=PauseScope.QUEUE, name="mail", paused_at=BEGIN, paused_by="kim")
+            )
+            for number in range(first, end):
+                held = queued(f"held-{number}", BEGIN, priority=number, queue="mail")
+                await store.save(WORKFLOW, held)
+            await store.save(queued("free", BEGIN, queue="other"))
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            changed = {"queue": "other", "workflow_execution_id": "free"}
+            names = ("load_waiting_queues", "load_heads_of_queue", "insert_claim")
+            costs.append({name: cost(connection, name, changed) for name in names})
     for name, before in costs[0].items():
         assert costs[1][name] < before + 50
 

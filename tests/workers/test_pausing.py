@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from durable_workflow_sqlite import Client, SqliteCheckpointStore, WorkflowContext, workflow
+from durable_workflow_sqlite import Client, Queue, SqliteCheckpointStore, WorkflowContext, workflow
 from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.processes import Child, Journal, a_process, an_engine, until
 
@@ -80,10 +80,11 @@ async def enqueued(client: Client) -> None:
     async def order(ctx: WorkflowContext) -> list[str]:
         raise AssertionError("only its name is needed here")
 
-    await client.enqueue(order, execution_id="e")
+    await client.declare(Queue("mail", concurrency=1))
+    await client.enqueue(order, execution_id="e", queue="mail")
 
 
-@pytest.mark.parametrize("whole", ["", "order", "everything"])
+@pytest.mark.parametrize("whole", ["", "order", "mail", "everything"])
 async def test_a_pause_reaches_a_worker_in_another_process(place: Place, whole: str) -> None:
     async with SqliteCheckpointStore.file(place.file) as store:
         client = Client(store)
@@ -104,7 +105,7 @@ async def test_a_pause_reaches_a_worker_in_another_process(place: Place, whole: 
     assert place.journal.lines == ["run first", "over first", "run second", "over second"]
 
 
-@pytest.mark.parametrize("whole", ["", "order", "everything"])
+@pytest.mark.parametrize("whole", ["", "order", "mail", "everything"])
 @pytest.mark.parametrize("killed", ["in its step", "when it has left", "once it is resumed"])
 async def test_a_worker_that_is_killed_takes_no_pause_with_it(
     place: Place, whole: str, killed: str
@@ -174,6 +175,8 @@ async def test_a_killed_client_has_paused_or_has_not(place: Place) -> None:
 async def pause(client: Client, whole: str) -> None:
     if whole == "everything":
         await client.pause_all()
+    elif whole == "mail":
+        await client.pause_queue("mail")
     elif whole:
         await client.pause_workflow(whole)
     else:
@@ -183,6 +186,8 @@ async def pause(client: Client, whole: str) -> None:
 async def resume(client: Client, whole: str) -> None:
     if whole == "everything":
         await client.resume_all()
+    elif whole == "mail":
+        await client.resume_queue("mail")
     elif whole:
         await client.resume_workflow(whole)
     else:

@@ -154,6 +154,8 @@ class Client:
     resume = blocking(Behind.resume)
     pause_workflow = blocking(Behind.pause_workflow)
     resume_workflow = blocking(Behind.resume_workflow)
+    pause_queue = blocking(Behind.pause_queue)
+    resume_queue = blocking(Behind.resume_queue)
     pause_all = blocking(Behind.pause_all)
     resume_all = blocking(Behind.resume_all)
     pauses = blocking(Behind.pauses)

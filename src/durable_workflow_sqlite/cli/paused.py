@@ -17,7 +17,9 @@ def as_tables(found: Paused, file: Path, now: datetime) -> Iterator[RenderableTy
     """For a terminal."""
     if found.wholes:
         yield tables.make_table(
-            output.printable(f"paused ({command('resume', file)} --workflow TYPE, or --all)"),
+            output.printable(
+                f"paused ({command('resume', file)} --workflow TYPE, --queue NAME, or --all)"
+            ),
             ["what", "since", "by", "why"],
             [
                 [

@@ -37,14 +37,24 @@ def group() -> None:
 @on_database(commands, name="list")
 def show(file: Path) -> None:
     """Show the named queues: their limits, what runs in them, and what waits. In a pipe, a line for
-    each: name, concurrency, per worker, per key, running, due, since, later."""
+    each: name, concurrency, per worker, per key, running, due, since, later, paused since."""
     with open_reader(file) as reader:
         queues = reader.named_queues()
     now = datetime.now(UTC)
     tables.write_table(
         "queues",
-        ["queue", "at once", "per worker", "per key", "running", "due", "since", "later"],
-        [[*_limits(one), one.running, one.due, _since(one, now), one.later] for one in queues],
+        ["queue", "at once", "per worker", "per key", "running", "due", "since", "later", "paused"],
+        [
+            [
+                *_limits(one),
+                one.running,
+                one.due,
+                _ago(one.due_since, now),
+                one.later,
+                _ago(one.paused_at, now),
+            ]
+            for one in queues
+        ],
     )
 
 
@@ -124,7 +134,7 @@ def _limits(one: NamedQueue) -> list[tables.Cell]:
     return [one.name, one.concurrency, one.per_worker, one.per_key]
 
 
-def _since(one: NamedQueue, now: datetime) -> tables.Cell:
+def _ago(time: datetime | None, now: datetime) -> tables.Cell:
     if not output.is_terminal():
-        return one.due_since
-    return "" if one.due_since is None else output.ago(one.due_since, now)
+        return time
+    return "" if time is None else output.ago(time, now)

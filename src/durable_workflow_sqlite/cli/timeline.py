@@ -20,7 +20,7 @@ from durable_workflow_sqlite.reading.executions import (
     is_undone_by_hand,
     step_words,
 )
-from durable_workflow_sqlite.reading.pauses import EXECUTION, name_of, says
+from durable_workflow_sqlite.reading.pauses import EXECUTION, name_of, option_of, says
 from durable_workflow_sqlite.reading.worker_findings import how_to_wake, unknown
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import (
@@ -29,7 +29,6 @@ from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     DELETED_ROWS,
     TERMINAL_STATUSES,
-    PauseScope,
 )
 
 WIDE, NOT_NARROW = 106, 94
@@ -54,7 +53,7 @@ def standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False)
 def pause_of(summary: ExecutionSummary) -> str:
     """What holds it, since when, by whom and why."""
     scope = summary.paused_scope or EXECUTION
-    whole = "" if scope == EXECUTION else f"{name_of(scope, summary.workflow_type)} "
+    whole = "" if scope == EXECUTION else f"{name_of(scope, summary.paused_name)} "
     return whole + says(summary.paused_at, summary.paused_by, summary.paused_reason)
 
 
@@ -228,11 +227,10 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
 
 def how_to_resume(summary: ExecutionSummary, file: Path) -> str:
     """The command that ends the pause that holds it."""
-    if summary.paused_scope == PauseScope.ALL:
-        return command("resume", file, "--all")
-    if summary.paused_scope == PauseScope.WORKFLOW:
-        return command("resume", file, "--workflow", summary.workflow_type or "?")
-    return command("resume", file, summary.id)
+    scope = summary.paused_scope or EXECUTION
+    if scope == EXECUTION:
+        return command("resume", file, summary.id)
+    return command("resume", file, *option_of(scope, summary.paused_name))
 
 
 def _out_of_trouble(details: ExecutionDetails, trouble: str, file: Path) -> str:
@@ -288,7 +286,7 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
         yield ["execution", name, getattr(details, name)]
     for name in ("priority", "available_at"):
         yield ["execution", name, getattr(details, name)]
-    for name in ("paused_at", "paused_by", "paused_reason", "paused_scope"):
+    for name in ("queue", "paused_at", "paused_by", "paused_reason", "paused_scope"):
         yield ["execution", name, getattr(summary, name)]
     for name in ("parent_execution_id", "root_execution_id", "on_parent_end", "run_number"):
         yield ["execution", name, getattr(summary, name)]

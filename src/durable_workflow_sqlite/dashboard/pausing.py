@@ -1,7 +1,9 @@
-"""Pausing and resuming a workflow, or everything: a page that asks, and the form that does it."""
+"""Pausing and resuming a workflow, a named queue, or everything: a page that asks, and the form
+that does it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from starlette.requests import Request
@@ -12,6 +14,7 @@ from durable_workflow_sqlite.dashboard.actions import who
 from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, to_page
 from durable_workflow_sqlite.engine.client import Client
+from durable_workflow_sqlite.errors import QueueNotFoundError
 from durable_workflow_sqlite.stores import open_store
 
 
@@ -28,7 +31,8 @@ def routes(file: Path, source: Source, pages: Pages) -> list[Route]:
 
 
 class _PausingPages:
-    """`workflow` in an address or a form is the name of the workflow; empty for everything."""
+    """`workflow` in an address or a form is the name of a workflow, and `queue` that of a queue;
+    neither is there for everything."""
 
     def __init__(self, file: Path, source: Source, pages: Pages) -> None:
         self._file = file
@@ -36,22 +40,21 @@ class _PausingPages:
         self._pages = pages
 
     async def ask(self, request: Request) -> Response:
-        return await self._confirmation(request, request.query_params.get("workflow", ""))
+        return await self._confirmation(request, request.query_params)
 
     async def do(self, request: Request) -> Response:
         form: dict[str, str] = request.state.form
-        workflow = form.get("workflow", "")
         await self._source.read(lambda reader: reader.counts())  # a store would create the file
         try:
             async with open_store(self._file) as store:
-                await _do(Client(store), _is_pause(request), workflow, form, who(request))
-        except ValueError as error:
-            return await self._confirmation(request, workflow, wrong=str(error), status=422)
+                await _do(Client(store), _is_pause(request), form, who(request))
+        except (ValueError, QueueNotFoundError) as error:
+            return await self._confirmation(request, form, wrong=str(error), status=422)
         self._source.forget()
         return to_page(request, "/workers")
 
     async def _confirmation(
-        self, request: Request, workflow: str, *, wrong: str = "", status: int = 200
+        self, request: Request, named: Mapping[str, str], *, wrong: str = "", status: int = 200
     ) -> Response:
         return await self._pages.page(
             request,
@@ -59,7 +62,8 @@ class _PausingPages:
             status=status,
             place="workers",
             is_pause=_is_pause(request),
-            workflow=workflow,
+            workflow=named.get("workflow", ""),
+            queue=named.get("queue", ""),
             wrong=wrong,
         )
 
@@ -68,14 +72,21 @@ def _is_pause(request: Request) -> bool:
     return request.url.path.endswith("/pause-whole")
 
 
-async def _do(client: Client, is_pause: bool, workflow: str, form: dict[str, str], by: str) -> None:
-    """Raises ValueError for a workflow that nobody knows."""
+async def _do(client: Client, is_pause: bool, form: dict[str, str], by: str) -> None:
+    """Raises ValueError or QueueNotFoundError for what nobody knows."""
+    workflow, queue = form.get("workflow", ""), form.get("queue", "")
+    if workflow and queue:
+        raise ValueError("a workflow and a queue are paused one after the other")
     reason = form.get("reason", "").strip() or None
     if is_pause and workflow:
         await client.pause_workflow(workflow, reason=reason, by=by)
+    elif is_pause and queue:
+        await client.pause_queue(queue, reason=reason, by=by)
     elif is_pause:
         await client.pause_all(reason=reason, by=by)
     elif workflow:
         await client.resume_workflow(workflow)
+    elif queue:
+        await client.resume_queue(queue)
     else:
         await client.resume_all()

@@ -99,7 +99,7 @@ def paused(was: Situation, summary: ExecutionSummary, *, is_late: bool) -> Situa
     """What to say of an execution that a person holds. is_late: its time to live is over."""
     scope = summary.paused_scope or EXECUTION
     says = Situation("PAUSED", "Paused", until=summary.paused_at, until_word="since")
-    whole = "" if scope == EXECUTION else f"{name_of(scope, summary.workflow_type)} is paused "
+    whole = "" if scope == EXECUTION else f"{name_of(scope, summary.paused_name)} is paused "
     by = f"by {summary.paused_by}" if summary.paused_by else "by somebody"
     why = f": {summary.paused_reason}" if summary.paused_reason else ""
     says.lines.append(f"{whole[:1].upper()}{whole[1:]}{by}{why}")

@@ -197,7 +197,7 @@ class Claiming:
         pauses = await self._store.load_pauses()
         definition = await self._store.load_workflow(record.workflow_id) if pauses else None
         return definition is not None and any(
-            pause.holds(definition.workflow_type) for pause in pauses
+            pause.holds(definition.workflow_type, record.queue) for pause in pauses
         )
 
     async def _claim_one(self, execution_id: str) -> list[WorkflowClaim]:

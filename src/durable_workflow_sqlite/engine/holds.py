@@ -1,4 +1,4 @@
-"""What this worker knows of the pauses of workflows and of everything."""
+"""What this worker knows of the pauses of workflows, of queues and of everything."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Holds:
         if record.paused_at is not None:
             return f"is paused{_by(record.paused_by, record.paused_at, record.paused_reason)}"
         for one in self._pauses:
-            if one.holds(workflow_type):
-                what = "everything" if one.scope is PauseScope.ALL else f"workflow {one.name!r}"
+            if one.holds(workflow_type, record.queue):
+                is_all = one.scope is PauseScope.ALL
+                what = "everything" if is_all else f"{one.scope.lower()} {one.name!r}"
                 paused = _by(one.paused_by, one.paused_at, one.paused_reason)
                 return f"is left to be resumed: {what} is paused{paused}"
         return None

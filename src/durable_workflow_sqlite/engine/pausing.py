@@ -1,4 +1,4 @@
-"""Pausing and resuming: one execution, all of a workflow, everything."""
+"""Pausing and resuming: one execution, all of a workflow or of a queue, everything."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from durable_workflow_sqlite.engine import audit
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.mending import to_whoever_left_it
 from durable_workflow_sqlite.engine.results import finished
+from durable_workflow_sqlite.errors import QueueNotFoundError
+from durable_workflow_sqlite.limits import Queue
 from durable_workflow_sqlite.nearest import nearest
 from durable_workflow_sqlite.records import (
     PAUSED_SIGNAL,
@@ -88,6 +90,12 @@ async def pause_workflow(
     return await _begin(access, PauseScope.WORKFLOW, workflow_type, reason, by)
 
 
+async def pause_queue(access: Access, name: str, reason: str | None, by: str | None) -> bool:
+    """See `DurableEngine.pause_queue`."""
+    await _check_queue(access, name, "paused")
+    return await _begin(access, PauseScope.QUEUE, name, reason, by)
+
+
 async def pause_all(access: Access, reason: str | None, by: str | None) -> bool:
     """See `DurableEngine.pause_all`."""
     return await _begin(access, PauseScope.ALL, "", reason, by)
@@ -98,6 +106,14 @@ async def resume_workflow(access: Access, workflow_type: str) -> bool:
     if await _end(access, PauseScope.WORKFLOW, workflow_type):
         return True
     await _check_type(access, workflow_type, "resumed")
+    return False
+
+
+async def resume_queue(access: Access, name: str) -> bool:
+    """See `DurableEngine.resume_queue`."""
+    if await _end(access, PauseScope.QUEUE, name):
+        return True
+    await _check_queue(access, name, "resumed")
     return False
 
 
@@ -140,6 +156,16 @@ async def _check_type(access: Access, workflow_type: str, was: str) -> None:
     if workflow_type not in names:
         hint = nearest(workflow_type, names)
         raise ValueError(f"nothing was {was}: no workflow type {workflow_type!r}{hint}")
+
+
+async def _check_queue(access: Access, name: str, was: str) -> None:
+    """Raise QueueNotFoundError for a queue that is not declared."""
+    check_identifier("name", name)
+    access.check_open()
+    names = {one.name for one in await access.store.load_limits() if isinstance(one, Queue)}
+    if name not in names:
+        hint = nearest(name, names)
+        raise QueueNotFoundError(f"nothing was {was}: no queue {name!r} is declared{hint}")
 
 
 def _check_reason(reason: str | None) -> None:

@@ -36,8 +36,8 @@ class PausingClient:
     async def resume(self, execution_id: str, *, by: str | None = None) -> bool:
         """End the pause of an execution: workers may claim it at once. False if it is not paused.
 
-        If its workflow or everything is paused, too, it waits until that is resumed. by: as for
-        `pause`, for the audit log. Raises ExecutionNotFoundError.
+        If its workflow, its queue or everything is paused, too, it waits until that is resumed. by:
+        as for `pause`, for the audit log. Raises ExecutionNotFoundError.
         """
         return await pausing.resume(self._working(), execution_id, by)
 
@@ -61,6 +61,25 @@ class PausingClient:
         """
         return await pausing.resume_workflow(self._working(), workflow_type)
 
+    async def pause_queue(
+        self, name: str, *, reason: str | None = None, by: str | None = None
+    ) -> bool:
+        """Pause all executions in a named queue, and those that are enqueued into it later.
+
+        name: the name of the queue. reason, by: as for `pause`, and so is what is returned. An
+        execution that runs ends its step, and frees its slot. New ones are stored, and stay
+        PENDING. Raises QueueNotFoundError for a queue that is not declared.
+        """
+        return await pausing.pause_queue(self._working(), name, reason, by)
+
+    async def resume_queue(self, name: str) -> bool:
+        """End the pause of a named queue; False if it is not paused.
+
+        Executions that are paused themselves, or with their workflow, stay paused. Raises
+        QueueNotFoundError for a queue that is not declared.
+        """
+        return await pausing.resume_queue(self._working(), name)
+
     async def pause_all(self, *, reason: str | None = None, by: str | None = None) -> bool:
         """Pause everything in this store, as `pause_workflow` does for each workflow."""
         return await pausing.pause_all(self._working(), reason, by)
@@ -68,12 +87,12 @@ class PausingClient:
     async def resume_all(self) -> bool:
         """End the pause of everything; False if there is none.
 
-        Workflows and executions that are paused themselves stay paused.
+        Workflows, queues and executions that are paused themselves stay paused.
         """
         return await pausing.resume_all(self._working())
 
     async def pauses(self) -> list[Pause]:
-        """What is paused as a whole: everything, and workflows by name.
+        """What is paused as a whole: everything, and workflows and queues by name.
 
         An execution that is paused itself says so in its record, which `load` returns.
         """

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from durable_workflow_sqlite.records import CHILD_SIGNAL, TERMINAL_STATUSES
+from durable_workflow_sqlite.records import CHILD_SIGNAL, TERMINAL_STATUSES, PauseScope
 
 ERROR_LENGTH: Final = 200
 """How much of an error message a table shows: see `beginning`."""
@@ -43,7 +43,8 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     trouble: why its last worker left it as it is; None once a worker has it, and when it is final.
         trouble_since: since when each worker that had it left it for this reason.
     paused_at, paused_by, paused_reason: since when nothing of it may begin, who paused it and why;
-        None if nothing holds it. paused_scope: what is paused: EXECUTION, WORKFLOW or ALL.
+        None if nothing holds it. paused_scope: what is paused: EXECUTION, WORKFLOW,
+        QUEUE or ALL. queue: the named queue in which it is.
     status_since: since when it has its status; for a final one, its end.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
     started_at: when a worker first claimed it.
@@ -75,6 +76,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     blocked_reason: str | None
     trouble: str | None
     trouble_since: datetime | None
+    queue: str | None
     paused_at: datetime | None
     paused_by: str | None
     paused_reason: str | None
@@ -86,6 +88,11 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+
+    @property
+    def paused_name(self) -> str | None:
+        """The name of the workflow or of the queue whose pause holds it."""
+        return self.queue if self.paused_scope == PauseScope.QUEUE else self.workflow_type
 
     @property
     def awaited_child(self) -> str | None:

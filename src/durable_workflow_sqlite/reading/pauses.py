@@ -1,4 +1,4 @@
-"""What is paused: executions, workflows, everything."""
+"""What is paused: executions, workflows, queues, everything."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class PausedExecution(msgspec.Struct, frozen=True, kw_only=True):
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
     """What a person has paused.
 
-    wholes: everything, and workflows by name. executions: some that are paused themselves, the
-    oldest first; executions_total: how many there are.
+    wholes: everything, and workflows and queues by name. executions: some that are paused
+    themselves, the oldest first; executions_total: how many there are.
     """
 
     wholes: tuple[Pause, ...]
@@ -49,11 +49,16 @@ class Paused(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def name_of(scope: str, workflow_type: str | None) -> str:
-    """What is paused, in words."""
+def name_of(scope: str, name: str | None) -> str:
+    """What is paused, in words. name: of the workflow or of the queue."""
     if scope == PauseScope.ALL:
         return "everything"
-    return f"workflow {workflow_type}" if scope == PauseScope.WORKFLOW else "it"
+    return "it" if scope == EXECUTION else f"{scope.lower()} {name}"
+
+
+def option_of(scope: str, name: str | None) -> list[str]:
+    """The option of the commands `pause` and `resume` that means it."""
+    return ["--all"] if scope == PauseScope.ALL else [f"--{scope.lower()}", name or "?"]
 
 
 def says(since: datetime | None, by: str | None, reason: str | None) -> str:

@@ -13,7 +13,8 @@ class NamedQueue(msgspec.Struct, frozen=True, kw_only=True):
     running: how many executions hold a slot. due: how many wait for one, or for a worker;
     due_since: since when the first of them has. later: how many are due at a later time.
     running_longest: the execution that has held its slot for the longest time, claimed at
-    running_since.
+    running_since. paused_at, paused_by, paused_reason: since when the queue is paused, by whom and
+    why; None if it is not.
     """
 
     name: str
@@ -26,3 +27,6 @@ class NamedQueue(msgspec.Struct, frozen=True, kw_only=True):
     later: int
     running_longest: str | None
     running_since: datetime | None
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None

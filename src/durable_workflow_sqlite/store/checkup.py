@@ -24,11 +24,10 @@ from durable_workflow_sqlite.reading.findings import (
     many,
 )
 from durable_workflow_sqlite.reading.overview import ExecutionInTrouble, Overview, short_place
-from durable_workflow_sqlite.reading.pauses import name_of, says
+from durable_workflow_sqlite.reading.pauses import name_of, option_of, says
 from durable_workflow_sqlite.reading.schedules import schedule_findings
 from durable_workflow_sqlite.reading.worker_findings import START, worker_findings
 from durable_workflow_sqlite.reading.workers import Workers
-from durable_workflow_sqlite.records import PauseScope
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store import rows_checkup
 from durable_workflow_sqlite.store.connection import LOG_BYTES
@@ -407,8 +406,7 @@ def _paused(file: ReadOnlyFile) -> Iterator[Finding]:
     """What a person holds, so that nobody looks for another reason why it does not continue."""
     found = paused(file, limit=SHOWN)
     for one in found.wholes:
-        is_all = one.scope is PauseScope.ALL
-        option = "--all" if is_all else f"--workflow {shlex.quote(one.name)}"
+        option = shlex.join(option_of(one.scope, one.name))
         yield Finding(
             level=Level.NOTE,
             check="paused",

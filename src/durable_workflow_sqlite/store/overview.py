@@ -138,6 +138,7 @@ def summary(row: q.LoadSummariesRow) -> ExecutionSummary:
         blocked_reason=row.blocked_reason,
         trouble=row.trouble,
         trouble_since=readable_time(row.trouble_since),
+        queue=row.queue,
         paused_at=readable_time(row.paused_at),
         paused_by=row.paused_by,
         paused_reason=row.paused_reason,

@@ -1,4 +1,4 @@
-"""What people pause and resume: one execution, all of a workflow, everything."""
+"""What people pause and resume: one execution, all of a workflow or of a queue, everything."""
 
 from __future__ import annotations
 

@@ -56,6 +56,7 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     blocked_reason: str | None
     trouble: str | None
     trouble_since: str | None
+    queue: str | None
     paused_at: str | None
     paused_by: str | None
     paused_reason: str | None
@@ -534,6 +535,9 @@ class LoadNamedQueuesRow(Struct, frozen=True, gc=False):
     later: int
     running_longest: str | None
     running_since: str | None
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
 
 
 class StepCheckpointRow(Struct, frozen=True, gc=False):
@@ -1930,7 +1934,7 @@ class Queries(Protocol):
     def load_waiting_queues(self, connection: sqlite3.Connection) -> list[LoadWaitingQueuesRow]:
         """The named queues in which an execution waits for a worker, each with its limits. It
         hops from one queue to the next, so it costs the same however many executions are in
-        them.
+        them. A queue that is paused is left out.
         """
         ...
 
@@ -2257,7 +2261,9 @@ class Queries(Protocol):
         paused_by: str,
         paused_reason: str | None,
     ) -> int:
-        """Pauses a workflow, or everything. Changing no row means that it is paused already."""
+        """Pauses a workflow, a queue, or everything. Changing no row means that it is paused
+        already.
+        """
         ...
 
     def change_pause_reason(

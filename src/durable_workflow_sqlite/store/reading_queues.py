@@ -23,6 +23,9 @@ def named_queues(file: ReadOnlyFile) -> list[NamedQueue]:
                 later=row.later,
                 running_longest=row.running_longest,
                 running_since=readable_time(row.running_since),
+                paused_at=readable_time(row.paused_at),
+                paused_by=row.paused_by,
+                paused_reason=row.paused_reason,
             )
             for row in load_queries().load_named_queues(connection)
         ]

@@ -15,6 +15,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     Pause,
     PauseScope,
+    Queue,
     SignalStatus,
     StepKind,
     Workflow,
@@ -47,6 +48,7 @@ from durable_workflow_sqlite.testing.contract_base import (
 
 OTHER = Workflow(workflow_id="other:1", workflow_type="other")
 BOTH = [("order", 1), ("other", 1)]
+OF_MAIL = Pause(scope=PauseScope.QUEUE, name="mail", paused_at=NOON, paused_by="kim")
 EVERYTHING = Pause(scope=PauseScope.ALL, paused_at=NOON, paused_by="kim")
 
 
@@ -119,6 +121,7 @@ class PausingContract(StoreContract):
             (lambda: ask.pause_execution("e", by=""), ValueError),
             (lambda: ask.end_pause("ALL"), TypeError),
             (lambda: ask.end_pause(PauseScope.WORKFLOW), ValueError),
+            (lambda: ask.end_pause(PauseScope.QUEUE), ValueError),
             (lambda: ask.end_pause(PauseScope.ALL, "order"), ValueError),
         )
         for refused, kind in calls:
@@ -292,6 +295,42 @@ class PausingContract(StoreContract):
         assert await store.load_pauses() == []
         claims = await store.claim_available(BOTH, 9, now=NOON + MINUTE)
         assert sorted(claimed_ids(claims)) == ["e", "new"]
+
+    @over_a_store
+    async def test_no_execution_in_a_paused_queue_is_claimed(self, store: CheckpointStore) -> None:
+        await store.declare_limits([Queue("mail", concurrency=9, per_key=9), Queue("other")])
+        await store.enqueue_execution(WORKFLOW, queued("e", NOON, queue="mail", queue_key="kim"))
+        await store.enqueue_execution(WORKFLOW, queued("of another", NOON, queue="other"))
+        await store.enqueue_execution(WORKFLOW, queued("of none", NOON))
+        assert await store.begin_pause(OF_MAIL)
+        assert not await store.begin_pause(OF_MAIL)
+        assert await store.load_pauses() == [OF_MAIL]
+        await store.enqueue_execution(WORKFLOW, queued("new", NOON, queue="mail"))
+        assert await store.claim_execution("e", NOON) is None
+        assert await store.claim_available(ORDER, 9, queues=["mail"], now=NOON) == []
+        assert await store.load_next_available_at(ORDER, ["mail"], NOON) is None
+        claims = await store.claim_available(ORDER, 9, now=NOON)
+        assert sorted(claimed_ids(claims)) == ["of another", "of none"]
+        assert await store.load_next_available_at(ORDER, now=NOON) is None
+        found = await loaded(store, "e")
+        assert (found.status, found.paused_at) == (ExecutionStatus.PENDING, None)
+        assert found.available_at == NOON
+        assert not await store.end_pause(PauseScope.WORKFLOW, "mail")
+        assert not await store.end_pause(PauseScope.QUEUE, "other")
+        assert await store.end_pause(PauseScope.QUEUE, "mail")
+        assert await store.load_next_available_at(ORDER, now=NOON) == NOON
+        claims = await store.claim_available(ORDER, 9, now=NOON)
+        assert sorted(claimed_ids(claims)) == ["e", "new"]
+
+    @over_a_store
+    async def test_a_workflow_that_has_the_name_of_a_paused_queue_is_not_paused(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.declare_limits([Queue("order")])
+        await store.begin_pause(msgspec.structs.replace(OF_MAIL, name="order"))
+        await store.enqueue_execution(WORKFLOW, queued("of none", NOON))
+        await store.enqueue_execution(WORKFLOW, queued("held", NOON, queue="order"))
+        assert claimed_ids(await store.claim_available(ORDER, 9, now=NOON)) == ["of none"]
 
     @over_a_store
     async def test_nothing_is_claimed_while_everything_is_paused(
