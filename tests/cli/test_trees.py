@@ -78,7 +78,7 @@ async def fill(file: Path) -> None:
         await until(is_asleep)
 
 
-CHILD = "w/part/2/part-0"
+CHILD = "w/part.2:part-0"
 DEEP = f"{CHILD}/deep-0"
 
 
@@ -107,7 +107,7 @@ def test_show_has_the_tree_below_an_execution(file: Path) -> None:
     _, text = on_terminal("show", file, "w")
     assert "children: 1 COMPLETED, 1 FAILED, 2 SUSPENDED" in text
     tree = text.partition("children: ")[2].partition("signals")[0]
-    order = ["├ w/free-0", f"├ {CHILD}", f"│ └ {DEEP}", "├ w/part/1/part-0", "└ w/part/0/part-0"]
+    order = ["├ w/free-0", f"├ {CHILD}", f"│ └ {DEEP}", "├ w/part.1:part-0", "└ w/part.0:part-0"]
     assert [tree.index(one) for one in order] == sorted(tree.index(one) for one in order)
     assert "detached" in tree
     assert "no paper" in tree
@@ -121,8 +121,8 @@ def test_show_has_the_tree_below_an_execution(file: Path) -> None:
         ["w", "w/free-0"],
         ["w", CHILD],
         [CHILD, DEEP],
-        ["w", "w/part/1/part-0"],
-        ["w", "w/part/0/part-0"],
+        ["w", "w/part.1:part-0"],
+        ["w", "w/part.0:part-0"],
     ]
 
 
@@ -180,11 +180,11 @@ def test_of_many_children_some_are_shown_and_all_are_counted(file: Path) -> None
 
 
 def test_list_chooses_children_and_trees(file: Path) -> None:
-    parts = [f"w/part/{number}/part-0" for number in range(3)]
+    parts = [f"w/part.{number}:part-0" for number in range(3)]
     assert ids(file, "--parent", "w") == sorted(["w/free-0", *parts])
     assert ids(file, "--root", "w") == sorted(["w", "w/free-0", *parts, DEEP])
     assert ids(file, "--root", CHILD) == sorted([CHILD, DEEP])
-    assert ids(file, "--parent", "w", "--status", "failed") == ["w/part/1/part-0"]
+    assert ids(file, "--parent", "w", "--status", "failed") == ["w/part.1:part-0"]
     assert ids(file, "--parent", "w", "--root", CHILD) == [CHILD]
     assert ids(file, "--root", "w", "--type", "wait", "--step", "go") == sorted([DEEP, "w/free-0"])
     assert ids(file, "--parent", "nobody") == []
@@ -256,10 +256,10 @@ def test_a_ring_that_somebody_made_by_hand_is_shown_once(file: Path) -> None:
 
 
 def test_a_child_is_deleted_before_its_parent_and_the_parent_keeps_its_end(file: Path) -> None:
-    run("prune", file, "w/part/0/part-0", "w/part/1/part-0", "--yes")
+    run("prune", file, "w/part.0:part-0", "w/part.1:part-0", "--yes")
     assert ids(file, "--parent", "w") == sorted(["w/free-0", CHILD])
     _, text = on_terminal("show", file, "w")
-    assert "end of child w/part/1/part-0" in text
+    assert "end of child w/part.1:part-0" in text
     assert "no paper" in text
 
 
@@ -271,8 +271,8 @@ def test_the_view_of_children_has_a_row_for_each(file: Path) -> None:
         ).fetchall()
     assert found == [
         ("w/free-0", "SUSPENDED", "detach", "SUSPENDED", 0),
-        ("w/part/0/part-0", "COMPLETED", "cancel", "SUSPENDED", 0),
-        ("w/part/1/part-0", "FAILED", "cancel", "SUSPENDED", 0),
+        ("w/part.0:part-0", "COMPLETED", "cancel", "SUSPENDED", 0),
+        ("w/part.1:part-0", "FAILED", "cancel", "SUSPENDED", 0),
         (CHILD, "SUSPENDED", "cancel", "SUSPENDED", 1),
         (DEEP, "SUSPENDED", "cancel", "SUSPENDED", 1),
     ]

@@ -23,11 +23,11 @@ def test_a_page_has_the_children_and_theirs(visit: Open, trees: Path) -> None:
     page = visit(trees).get("/execution", params={"id": "w"}).text
     text = words(page)
     assert "Children 1 completed , 1 failed , 2 suspended" in text
-    order = ["w/free-0 detached", CHILD, DEEP, "w/part/1/part-0", "w/part/0/part-0"]
+    order = ["w/free-0 detached", CHILD, DEEP, "w/part.1:part-0", "w/part.0:part-0"]
     table = text.partition("The whole tree as a list")[2]
     assert [table.index(one) for one in order] == sorted(table.index(one) for one in order)
     assert "no paper" in table
-    assert "/execution?id=w%2Fpart%2F2%2Fpart-0%2Fdeep-0" in page
+    assert "/execution?id=w%2Fpart.2%3Apart-0%2Fdeep-0" in page
     assert "/executions?status=FAILED&amp;parent=w" in page
     assert "$child:" not in text
 
@@ -36,7 +36,7 @@ def test_a_page_has_the_parent_the_root_and_the_run(visit: Open, trees: Path) ->
     client = visit(trees)
     page = client.get("/execution", params={"id": DEEP}).text
     assert f"Child of {CHILD} In the tree of w" in words(page).replace("  ", " ")
-    assert 'href="/execution?id=w%2Fpart%2F2%2Fpart-0"' in page
+    assert 'href="/execution?id=w%2Fpart.2%3Apart-0"' in page
     assert "Run 3 it continued as new" in words(client.get("/execution?id=c").text)
 
 

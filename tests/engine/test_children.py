@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from durable_workflow_sqlite.engine import history, run
 from durable_workflow_sqlite.engine.child_calls import child_id
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, OnParentEnd
-from tests.processes import until
+from tests.processes import an_engine, until
 
 
 @asynccontextmanager
@@ -351,6 +352,29 @@ async def test_a_parent_whose_child_was_cancelled_with_it_is_run_again_from_the_
             await engine.retry("p")
         await engine.retry("p", from_step="kid")
         assert await engine.handle("p").result() == "gone"
+
+
+async def test_an_id_that_another_execution_has_stops_the_parent_and_it_goes_on_once_it_is_free(
+    tmp_path: Path,
+) -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> dict[str, int]:
+        return await ctx.child("invoice", invoice, "a", 2)
+
+    async with an_engine(tmp_path / "w.db", workflows=[parent, invoice]) as (store, engine):
+        await engine.run(invoice, "b", 1, execution_id="p/invoice-0")
+        with pytest.raises(ExecutionConflictError, match="another execution has the id"):
+            await engine.run(parent, execution_id="p")
+
+        async def is_in_trouble() -> bool:
+            found = await store.load_execution("p")
+            assert found is not None
+            return "another execution has the id 'p/invoice-0'" in str(found.trouble)
+
+        await until(is_in_trouble)
+        await store.delete_execution("p/invoice-0")
+    async with an_engine(tmp_path / "w.db", workflows=[parent, invoice]) as (_, engine):
+        assert await engine.handle("p").result() == {"a": 4}
 
 
 async def test_two_children_never_have_one_id() -> None:
