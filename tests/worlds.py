@@ -273,6 +273,8 @@ class World:
             if self.status() in FINAL:
                 return True
             if not self._wait_for_what_comes_next():
+                if await self._has_looked_again():
+                    continue
                 await self._send_what_is_awaited(engine)
             while self.to_come and self._time_of(self.to_come[0]) <= self.clock.now():
                 # Again in the next process, where this one ends before it is known.
@@ -281,6 +283,15 @@ class World:
                 await self._after_an_event()
         self.problems.append("it never came to an end")
         return False
+
+    async def _has_looked_again(self) -> bool:
+        """Whether something is to come once a worker has had the time that it leaves to others."""
+        if not isinstance(asyncio.get_running_loop(), WorldLoop):
+            return False
+        before = self.look()
+        await asyncio.sleep(LOOKS_AGAIN_S)  # on that loop it takes none
+        await self._until_quiet()
+        return self.look() != before or self._wait_for_what_comes_next()
 
     async def _until_quiet(self) -> None:
         """Let the engine do all that can be done at this time."""
@@ -326,10 +337,7 @@ class World:
             if step.kind == "SIGNAL" and step.status == "INTENT"
         ]
         if not awaited:
-            before = self.look()
-            await asyncio.sleep(LOOKS_AGAIN_S)  # a worker leaves some time to others
-            if self.look() == before:
-                self.problems.append("it waits for nothing")
+            self.problems.append("it waits for nothing")
         for name in awaited[:1]:
             await self._try(self._do(engine, Event(0, name)))
 
