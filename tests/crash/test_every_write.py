@@ -28,10 +28,10 @@ def kills() -> Iterator[Harm]:
 
 
 def second_kills(first: Harm) -> Iterator[Harm]:
-    """In the full campaign every crash of the recovery, else one after every other commit."""
+    """In the full campaign every crash of the recovery, else one after every fourth commit."""
     if FULL:
         yield from kills()
-    elif first.commit % 2:
+    elif first.commit % 4 == 1:
         yield Harm(first.commit * 7 % 5 + 1, not first.is_before)
 
 
