@@ -17,8 +17,9 @@ from tests.dart_file import write_dart_file
 from tests.migrations.content import content, migrate_to
 from tests.processes import die, run_until_killed
 
-AT_EACH = 1 if "DURABLE_CRASH_FULL" in os.environ else 12
-"""In full, a kill at every statement; else at every sixth, from one that the seed says."""
+AT_EACH = 1 if "DURABLE_CRASH_FULL" in os.environ else 16
+"""In full, a kill at every statement; else at every sixteenth, from one that the seed says, and
+after each version."""
 A_FEW = 40
 """The same, for who has no time: some versions are left out."""
 
@@ -27,19 +28,19 @@ def write_empty_file(file: Path) -> None:
     file.touch()
 
 
-def migrate_counting(file: Path, at: Callable[[int], object]) -> int:
-    """Migrate a file, calling `at` with its number before each statement; return how many."""
+def migrate_counting(file: Path, at: Callable[[int, str], object]) -> int:
+    """Migrate a file, calling `at` with each statement before it runs; return how many."""
     count = 0
 
-    def trace(_statement: str) -> None:
+    def trace(statement: str) -> None:
         nonlocal count
         count += 1
-        at(count)
+        at(count, statement)
 
     with closing(sqlite3.connect(file)) as connection:
         connection.set_trace_callback(trace)
         migrate(connection)
-        at(count + 1)
+        at(count + 1, "")
     return count
 
 
@@ -76,7 +77,10 @@ def test_a_kill_at_any_statement_leaves_a_whole_version(
 
     counted = tmp_path / "counted"
     shutil.copy(begin, counted)
-    count = migrate_counting(counted, lambda _: None)
+    commits: list[int] = []
+    count = migrate_counting(
+        counted, lambda number, text: text.lower() == "commit" and commits.append(number)
+    )
     assert content(counted) == whole[SCHEMA_VERSION]
     statements = [
         statement
@@ -87,12 +91,13 @@ def test_a_kill_at_any_statement_leaves_a_whole_version(
 
     found = []
     first = 1 + int(os.environ["DURABLE_SEED"]) % every
-    for kill_at in (*range(first, count + 1, every), count + 1):
+    after_versions = () if every == A_FEW else (number + 1 for number in commits)
+    for kill_at in sorted({*range(first, count + 1, every), *after_versions, count + 1}):
         file = tmp_path / f"killed at {kill_at}"
         shutil.copy(begin, file)
 
         async def main(file: Path = file, kill_at: int = kill_at) -> None:
-            migrate_counting(file, lambda number: die() if number == kill_at else None)
+            migrate_counting(file, lambda number, _: die() if number == kill_at else None)
 
         run_until_killed(main)
         left = content(file)
@@ -103,4 +108,4 @@ def test_a_kill_at_any_statement_leaves_a_whole_version(
         assert content(file) == whole[SCHEMA_VERSION]
 
     assert found == sorted(found)
-    assert every > 1 or set(found) == set(whole)  # a small migration may lie between two kills
+    assert every == A_FEW or set(found) == set(whole)
