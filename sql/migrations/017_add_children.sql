@@ -2,10 +2,9 @@
 -- ends of the two meet in the database, in the transaction that writes them, whoever
 -- writes them: a worker, a person, or somebody with plain SQL.
 --
--- A parent hears of the end of a child by a signal with the name `$child:ID`. A parent
--- that ends asks its children to cancel by the signal `$cancel`. The new statuses are
--- those that the library writes; nothing in this file runs for an execution without a
--- parent and without children, except one search for its children as it ends.
+-- A parent is told of the end of a child by a signal with the name `$child:ID`. A parent
+-- that ends asks its children to cancel by the signal `$cancel`. An execution without a
+-- parent and without children pays for one search for its children as it ends.
 
 alter table workflow_executions
 add column parent_execution_id text;
@@ -96,8 +95,9 @@ begin
         );
 end;
 
--- Somebody deletes an execution that is not over: its parent and its children hear of it.
--- What it has heard itself in the same statement, as one of a tree, is deleted with it.
+-- Somebody deletes an execution that is not over: its parent and its children are told.
+-- Where one statement deletes a whole tree, the signals that the execution itself has
+-- got in it are deleted with it.
 
 create trigger trg_wf_exec_deleted
 after delete on workflow_executions

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from durable_workflow_sqlite import (
@@ -19,6 +20,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     Queue,
     QueueNotFoundError,
+    SignalStatus,
     SqliteCheckpointStore,
     WorkflowCancelledError,
     WorkflowContext,
@@ -191,6 +193,27 @@ async def test_a_child_that_has_completed_is_undone_by_its_compensation() -> Non
         with pytest.raises(WorkflowFailedError, match="does not go on"):
             await engine.run(parent)
         assert undone == [{"a": 4}]
+
+
+async def test_a_child_of_which_nothing_is_left_is_told_as_not_undone() -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> None:
+        await ctx.start_child("invoice", invoice, "a", 2, compensate=print)
+        await ctx.wait_signal("end")
+        raise ValueError("it does not go on")
+
+    async with in_memory(parent, invoice) as (store, engine):
+        handle = await engine.start(parent, execution_id="p")
+        await until(lambda: store.load_pending_signals("p", "$child:p/invoice-0"))
+        await store.delete_execution("p/invoice-0")
+        (told,) = await store.load_pending_signals("p", "$child:p/invoice-0")
+        await store.save(msgspec.structs.replace(told, status=SignalStatus.EXPIRED))
+        await handle.signal("end")
+        with pytest.raises(WorkflowFailedError) as raised:
+            await handle.result()
+        assert "is lost: the end of the child was deleted" in str(
+            raised.value.compensation_error and raised.value.compensation_error.failures
+        )
 
 
 async def test_a_wait_for_a_child_may_time_out_and_the_child_goes_on() -> None:
@@ -479,7 +502,9 @@ async def test_continue_as_new_must_be_returned() -> None:
         return number
 
     async with in_memory(forgets) as (store, engine):
-        with pytest.raises(Exception, match="did not return what that gave"):
+        with pytest.raises(
+            Exception, match="^the workflow function of execution 'f' called continue_as_new"
+        ):
             await engine.run(forgets, 1, execution_id="f")
         found = await store.load_execution("f")
         assert found is not None

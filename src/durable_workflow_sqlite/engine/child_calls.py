@@ -22,12 +22,8 @@ from durable_workflow_sqlite.records import (
     WorkflowExecution,
 )
 
-MOST_STARTS: Final = 1000
-"""How often a child is started again, as its parent runs again from a step before it."""
-
 LONGEST_ID: Final = 200
 """A longer id of a child is cut, and ends in a hash: the name of a signal holds all of it."""
-
 
 _ESCAPED: Final = str.maketrans(
     {"/": ".", ".": "%2E", ":": "%3A", "@": "%40", "~": "%7E", "%": "%25"}
@@ -78,6 +74,11 @@ class ChildCall(SendCall, eq=False, kw_only=True):
     ttl: timedelta | None
     queue: str | None
     queue_key: str | None
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the child is there, as far as the records say."""
+        return self.is_recorded or self.last is not None
 
     @property
     def child_id(self) -> str:

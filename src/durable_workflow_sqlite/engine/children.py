@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.actions import reference
 from durable_workflow_sqlite.engine.child_calls import (
-    MOST_STARTS,
     ChildCall,
     ChildEnd,
     SendCall,
@@ -97,8 +96,8 @@ async def _start(run: Run, call: ChildCall, started_at: datetime) -> StepCheckpo
 
     The child of before is left as it is. It was cancelled, or its effect may be undone.
     """
-    for number in range(1, MOST_STARTS):
-        execution_id = call.to if number == 1 else f"{call.to}~{number}"
+    number, execution_id = 1, call.to
+    while True:
         child = _record_of(run, call, execution_id)
         new = NewExecution(workflow=call.definition.record, execution=child)
         output = serialization.to_json(execution_id, "the id of a child")
@@ -108,17 +107,18 @@ async def _start(run: Run, call: ChildCall, started_at: datetime) -> StepCheckpo
             await run.save_taken(call, outcome, *run.running(progressed=True), start=[new])
         except ExecutionConflictError:
             found = await run.environment.store.load_execution(execution_id)
-            if found is not None and found.parent_execution_id == run.id:
-                continue
-            break
-        return outcome
-    taken = ExecutionConflictError(
-        f"execution {run.id!r} cannot start {call.describe()}: another execution has the id"
-        f" {call.to!r}",
-        workflow_execution_id=run.id,
-    )
-    run.stop(taken)
-    raise taken
+            if found is None or found.parent_execution_id != run.id:
+                taken = ExecutionConflictError(
+                    f"execution {run.id!r} cannot start {call.describe()}: another execution has"
+                    f" the id {execution_id!r}",
+                    workflow_execution_id=run.id,
+                )
+                run.stop(taken)
+                raise taken from None
+            number += 1
+            execution_id = f"{call.to}~{number}"
+        else:
+            return outcome
 
 
 def _record_of(run: Run, call: ChildCall, execution_id: str) -> WorkflowExecution:
@@ -152,7 +152,7 @@ def _signal(call: SignalCall, now: datetime) -> WorkflowSignal:
 
 async def not_over(run: Run, children: Iterable[ChildCall]) -> list[str]:
     """The ids of those of some children that have not ended."""
-    ids = [one.child_id for one in children if one.is_recorded or one.last is not None]
+    ids = [one.child_id for one in children if one.is_started]
     if not ids:
         return []
     statuses = await run.environment.store.load_statuses(ids)

@@ -284,7 +284,8 @@ class WorkflowContext(Waiting):
             has a branch of its own, NAME/KEY: so after a crash only what is unfinished runs again.
         max_concurrency: how many items are under way at once.
         on_error: "cancel" ends the others at the first error, and raises it. "collect" puts the
-            errors between the results.
+            errors between the results. If a timeout ends the map, its children go on until this
+            execution ends.
         compensate, timeout: as for `step`, or for `child`. retry: as for `step`; a workflow has
             none.
 

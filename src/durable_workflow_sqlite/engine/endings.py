@@ -98,9 +98,9 @@ class Ending:
                 step.give_up()
             await self._until_nothing_is_under_way()
             self._check_all_was_awaited()
+            if self._body.following is not None:
+                return await self._continue(result, self._body.following)
             try:
-                if self._body.following is not None:
-                    return await self._continue(result, self._body.following)
                 return await self._complete(result)
             except SerializationError as unfit:
                 error = unfit

@@ -165,7 +165,7 @@ class Execution(Driver):
 
     def children_to_end(self) -> list[str]:
         """The ids of the children that end with it, as far as it has not got their ends."""
-        return [one.child_id for one in self._body.children.values() if one.is_recorded]
+        return [one.child_id for one in self._body.children.values() if one.is_started]
 
     @property
     def is_leaving(self) -> bool:

@@ -141,7 +141,10 @@ class Saga:
         for call, (completed, begun) in pairs:
             if isinstance(call, ChildCall):
                 end = await end_of(self._run, call, history)
-                if end is None or not end.is_completed:
+                if end is None:
+                    await self._report_lost(completed, "the end of the child was deleted")
+                    continue
+                if not end.is_completed:
                     continue  # it has undone itself
                 value = end.result(call.definition, call.child_id)
             elif completed.status is StepStatus.COMPLETED:
@@ -149,7 +152,7 @@ class Saga:
             elif call.unstorable is not None:
                 (value,) = call.unstorable
             else:
-                await self._report_lost(completed)
+                await self._report_lost(completed, "its result could not be stored")
                 continue
             await self._compensate(call, completed, value, begun)
 
@@ -350,10 +353,10 @@ class Saga:
         if trouble is not None:
             raise trouble
 
-    async def _report_lost(self, checkpoint: StepCheckpoint) -> None:
-        """A step took effect, its result could not be stored, and the process that had it died."""
+    async def _report_lost(self, checkpoint: StepCheckpoint, why: str) -> None:
+        """A step or a child took effect, and nobody has the result that its compensation needs."""
         run = self._run
-        error = SerializationError("the result that it needs could not be stored, and is lost")
+        error = SerializationError(f"the result that it needs is lost: {why}")
         outcome = StepCheckpoint(
             workflow_execution_id=run.id,
             branch=checkpoint.branch,
