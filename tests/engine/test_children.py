@@ -23,6 +23,7 @@ from durable_workflow_sqlite import (
     SignalStatus,
     SqliteCheckpointStore,
     WorkflowCancelledError,
+    WorkflowCodeError,
     WorkflowContext,
     WorkflowFailedError,
     workflow,
@@ -503,7 +504,8 @@ async def test_continue_as_new_must_be_returned() -> None:
 
     async with in_memory(forgets) as (store, engine):
         with pytest.raises(
-            Exception, match="^the workflow function of execution 'f' called continue_as_new"
+            WorkflowCodeError,
+            match=r"^the workflow function of execution 'f' called continue_as_new",
         ):
             await engine.run(forgets, 1, execution_id="f")
         found = await store.load_execution("f")
