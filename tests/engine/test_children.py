@@ -196,6 +196,23 @@ async def test_a_child_that_has_completed_is_undone_by_its_compensation() -> Non
         assert undone == [{"a": 4}]
 
 
+async def test_a_child_is_undone_in_the_order_of_its_start() -> None:
+    undone: list[object] = []
+
+    @workflow
+    async def parent(ctx: WorkflowContext) -> None:
+        await ctx.step("before", lambda: "before", compensate=undone.append)
+        child = await ctx.start_child("invoice", invoice, "a", 2, compensate=undone.append)
+        await ctx.step("after", lambda: "after", compensate=undone.append)
+        await child.result()
+        raise ValueError("it does not go on")
+
+    async with in_memory(parent, invoice) as (_, engine):
+        with pytest.raises(WorkflowFailedError, match="does not go on"):
+            await engine.run(parent)
+    assert undone == ["after", {"a": 4}, "before"]
+
+
 async def test_a_child_of_which_nothing_is_left_is_told_as_not_undone() -> None:
     @workflow
     async def parent(ctx: WorkflowContext) -> None:

@@ -16,6 +16,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     RetryPolicy,
     SqliteCheckpointStore,
+    WorkflowCancelledError,
     WorkflowCodeError,
     WorkflowContext,
     WorkflowFailedError,
@@ -236,3 +237,27 @@ async def test_a_map_keeps_the_names_of_two_uses_apart() -> None:
         DurableEngine(store, [body]) as engine,
     ):
         assert await engine.run(body) == [2, 4]
+
+
+async def test_children_of_a_map_that_a_timeout_ends_go_on_until_their_parent_ends() -> None:
+    @workflow
+    async def body(ctx: WorkflowContext) -> str:
+        try:
+            async with asyncio.timeout(0.05):
+                await ctx.map("one", one, ["a"])
+        except TimeoutError:
+            await ctx.wait_signal("on")
+        return "over"
+
+    @workflow
+    async def one(ctx: WorkflowContext, name: str) -> str:
+        return name + await ctx.wait_signal("go", type=str)
+
+    async with in_memory(body, one) as (store, engine):
+        handle = await engine.start(body, execution_id="m")
+        await until(lambda: store.load_open_waits("m", "on"))
+        assert not await store.load_pending_signals("m/one.0:one-0", "$cancel")
+        await handle.signal("on")
+        assert await handle.result() == "over"
+        with pytest.raises(WorkflowCancelledError):
+            await engine.handle("m/one.0:one-0").result()
