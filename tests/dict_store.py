@@ -88,6 +88,12 @@ class Tables(msgspec.Struct):
         steps = self.steps_of(one, kind="STEP")
         return {(step.branch, step.step_index, step.attempt > 0): step for step in steps}.values()
 
+    def has_paused(self, one):
+        """Whether no step runs, and one is in a back-off."""
+        last = [step for step in self.last_attempts(one) if step.attempt > 0]
+        is_running = any(step.status == "INTENT" for step in last)
+        return not is_running and any(step.status == "FAILED" and step.due_at for step in last)
+
     def waits_for(self, one, name):
         return self.steps_of(one, kind="SIGNAL", status="INTENT", step_name=name)
 
@@ -555,7 +561,8 @@ class DictStore(d.CheckpointStore):
             return None
         if slot and not (t.has_slot(*slot, self.worker_id) and t.may_begin(*slot, now)):
             return None
-        if slot and execution.status not in ("SUSPENDED", "COMPENSATING"):
+        goes_on = execution.status in ("SUSPENDED", "COMPENSATING") or t.has_paused(one)
+        if slot and not goes_on:
             t.uses[next(numbers)] = (d.Queue, *slot, now)
         t.claims[one] = Claim(
             workflow_execution_id=one,
@@ -620,6 +627,12 @@ class DictStore(d.CheckpointStore):
             allowed_at = t.allowed_at(rate, t.uses_of(d.Queue, one.queue), now)
             times.append(max(one.available_at, allowed_at or one.available_at))
         return min(times, default=None)
+
+    @writes
+    def leave_slot(self, t, claim):
+        if holds(t, claim):
+            one = claim.workflow_execution_id
+            t.claims[one] = change(t.claims[one], slot=None)
 
     @writes
     def take_slot(self, t, claim, queue, key):

@@ -862,6 +862,48 @@ select
 from workflow_executions
 where workflow_execution_id = :workflow_execution_id;
 
+-- name: has_paused$
+-- Whether of an execution no step runs, and one is in a back-off: then it only waited
+-- before it was claimed.
+-- =has_paused integer
+select
+    exists (
+        select 1
+        from step_checkpoints as paused
+        where
+            paused.workflow_execution_id = :workflow_execution_id
+            and paused.kind = 'STEP'
+            and paused.status = 'FAILED'
+            and paused.due_at is not null
+            and not exists (
+                select 1
+                from step_checkpoints as later
+                where
+                    later.workflow_execution_id = paused.workflow_execution_id
+                    and later.branch = paused.branch
+                    and later.step_index = paused.step_index
+                    and later.attempt > paused.attempt
+            )
+    )
+    and not exists (
+        select 1
+        from step_checkpoints as running
+        where
+            running.workflow_execution_id = :workflow_execution_id
+            and running.kind = 'STEP'
+            and running.status = 'INTENT'
+            and running.attempt > 0
+            and not exists (
+                select 1
+                from step_checkpoints as later
+                where
+                    later.workflow_execution_id = running.workflow_execution_id
+                    and later.branch = running.branch
+                    and later.step_index = running.step_index
+                    and later.attempt > running.attempt
+            )
+    ) as has_paused;
+
 -- name: load_unqueued
 -- What only an engine that starts up takes over: first FOREGROUND_ONLY executions that
 -- no worker has, with the time at which there is something to do for them; then those

@@ -300,11 +300,18 @@ class Queue(Protocol):
         """
         ...
 
+    async def leave_slot(self, claim: WorkflowClaim) -> None:
+        """Free the slot of its queue that a claim holds: the execution waits for an attempt.
+
+        If the claim is lost, or holds none, nothing changes.
+        """
+        ...
+
     async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
         """Take a slot of its queue for an execution that goes on; False if none is free.
 
-        It had given its slot up when it was saved as SUSPENDED under its claim. Also False if the
-        claim is lost. If the claim holds a slot, nothing changes.
+        It had left its slot, or had given it up when it was saved as SUSPENDED under its claim.
+        Also False if the claim is lost. If the claim holds a slot, nothing changes.
         """
         ...
 

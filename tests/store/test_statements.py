@@ -238,6 +238,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_limit_room("api", None)
             await store.save(msgspec.structs.replace(slot, limit="slow"), claim=sending)
             await store.save(suspended, claim=sending)
+            await store.leave_slot(sending)
             assert await store.take_slot(sending, mail, "kim")
             assert await store.claim_available([("order", 1)], 9, queues=[mail]) == []
             await store.put_into_queue(["f"])

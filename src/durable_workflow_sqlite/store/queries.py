@@ -2011,6 +2011,14 @@ class Queries(Protocol):
         """The queue that an execution names, and its key there."""
         ...
 
+    def has_paused(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> int | None:
+        """Whether of an execution no step runs, and one is in a back-off: then it only waited
+        before it was claimed.
+        """
+        ...
+
     def load_unqueued(self, connection: sqlite3.Connection) -> list[LoadUnqueuedRow]:
         """What only an engine that starts up takes over: first FOREGROUND_ONLY executions that
         no worker has, with the time at which there is something to do for them; then those

@@ -79,8 +79,13 @@ class Queue:
         self, claim: WorkflowClaim, room: Room | None, key: str | None, now: datetime
     ) -> None:
         """For the rates of its queue, unless it only goes on after a wait, or undoes."""
-        if room is not None and claim.status_before not in _GOES_ON:
-            self._queues.begins(room.limits, QUEUE, key, now)
+        if room is None or not room.has_rate or claim.status_before in _GOES_ON:
+            return
+        if claim.status_before is ExecutionStatus.RUNNING and self._queries.has_paused(
+            self._connection, workflow_execution_id=claim.workflow_execution_id
+        ):
+            return
+        self._queues.begins(room.limits, QUEUE, key, now)
 
     def _claim(self, workflow_execution_ids: list[str], now: datetime) -> list[WorkflowClaim]:
         """Claim what is unfinished, and what no worker has."""

@@ -957,6 +957,9 @@ class SqliteCheckpointStore(CheckpointStore, Maintenance):
     ) -> datetime | None:
         return await self._queue.load_next_available_at(workflows, queues, now)
 
+    async def leave_slot(self, claim: WorkflowClaim) -> None:
+        await self._queues.leave_slot(claim)
+
     async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
         return await self._queues.take_slot(claim, queue, key)
 
