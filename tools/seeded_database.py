@@ -106,7 +106,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     ],
     "load_next_key": [{"queue": "mail", "after": after} for after in ("", "kim")],
     "load_queue_of": [{"workflow_execution_id": one} for one in ("queued", "PENDING, empty")],
-    "has_paused": [{"workflow_execution_id": one} for one in ("queued", "PENDING, empty")],
+    "load_open_steps": [{"workflow_execution_id": one} for one in ("queued", "PENDING, empty")],
     "load_limit": [{"kind": "QUEUE", "name": name} for name in ("mail", "unlimited")],
     "load_limits": [{}],
     "load_named_queues": [{}],

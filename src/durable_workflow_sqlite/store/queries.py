@@ -563,6 +563,12 @@ class StepCheckpointRow(Struct, frozen=True, gc=False):
     event: int | None
 
 
+class LoadOpenStepsRow(Struct, frozen=True, gc=False):
+    """What load_open_steps gives."""
+
+    status: str
+
+
 class WorkflowAuditLogRow(Struct, frozen=True, gc=False):
     """A row of workflow_audit_log."""
 
@@ -1609,6 +1615,14 @@ class Queries(Protocol):
         """
         ...
 
+    def load_open_steps(
+        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+    ) -> list[LoadOpenStepsRow]:
+        """The steps of an execution that have no outcome: those that run, or were cut off, and
+        those that are in a back-off.
+        """
+        ...
+
     # workflow_audit_log.sql
 
     def insert_audit_entry(
@@ -2009,14 +2023,6 @@ class Queries(Protocol):
         self, connection: sqlite3.Connection, *, workflow_execution_id: str
     ) -> LoadQueueOfRow | None:
         """The queue that an execution names, and its key there."""
-        ...
-
-    def has_paused(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> int | None:
-        """Whether of an execution no step runs, and one is in a back-off: then it only waited
-        before it was claimed.
-        """
         ...
 
     def load_unqueued(self, connection: sqlite3.Connection) -> list[LoadUnqueuedRow]:
@@ -2795,6 +2801,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_named_queues": LoadNamedQueuesRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
+    "load_open_steps": LoadOpenStepsRow,
     "load_audit_log": WorkflowAuditLogRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,

@@ -17,6 +17,7 @@ from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ExecutionStatus,
     StepCheckpoint,
+    StepStatus,
     UnqueuedExecution,
     WorkflowClaim,
     WorkflowExecution,
@@ -81,11 +82,16 @@ class Queue:
         """For the rates of its queue, unless it only goes on after a wait, or undoes."""
         if room is None or not room.has_rate or claim.status_before in _GOES_ON:
             return
-        if claim.status_before is ExecutionStatus.RUNNING and self._queries.has_paused(
-            self._connection, workflow_execution_id=claim.workflow_execution_id
-        ):
+        if claim.status_before is ExecutionStatus.RUNNING and self._has_paused(claim):
             return
         self._queues.begins(room.limits, QUEUE, key, now)
+
+    def _has_paused(self, claim: WorkflowClaim) -> bool:
+        """Whether it only waited for the next attempts of its steps."""
+        steps = self._queries.load_open_steps(
+            self._connection, workflow_execution_id=claim.workflow_execution_id
+        )
+        return {one.status for one in steps} == {StepStatus.FAILED.value}
 
     def _claim(self, workflow_execution_ids: list[str], now: datetime) -> list[WorkflowClaim]:
         """Claim what is unfinished, and what no worker has."""
