@@ -68,16 +68,19 @@ def schedule_findings(
                 hint="correct its row of workflow_schedules; then"
                 f" `durable-workflow schedule resume FILE {name}`",
             )
-        if one.state != "ACTIVE" or not workers.living:
+        if one.state != "ACTIVE":
             continue
         if one.next_fire_at is not None and one.next_fire_at + LATE < now:
+            late = f"schedule {name!r} should have fired at {at(one.next_fire_at)}"
             yield Finding(
                 level=Level.WARNING,
                 check="schedule",
-                message=f"schedule {name!r} should have fired at {at(one.next_fire_at)}",
-                hint=f"restart the workers; see their log: {START}",
+                message=late if workers.living else f"{late}, and no worker lives",
+                hint=f"restart the workers; see their log: {START}"
+                if workers.living
+                else f"start a worker, of any workflow: {START}",
             )
-        if (one.workflow_type, one.version) not in known:
+        if workers.living and (one.workflow_type, one.version) not in known:
             yield Finding(
                 level=Level.WARNING,
                 check="schedule",
