@@ -38,6 +38,15 @@ class ScheduleState(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str | None
 
     @property
+    def is_held_up(self) -> bool:
+        """Whether its last time was left out, since its last execution is not over."""
+        return (
+            self.unfinished_executions > 0
+            and self.last_skipped_at is not None
+            and (self.last_fired_at is None or self.last_skipped_at > self.last_fired_at)
+        )
+
+    @property
     def when(self) -> str:
         """Its times, as people write them."""
         if self.cron is None:
