@@ -228,7 +228,7 @@ _STRANDED: Final = {
         " from the step that started the child, starts another one, or cancel the parent",
     ),
     "no event": (
-        "COMPLETED, without the number of an event, so the workflow function never gets the outcome",
+        "COMPLETED, without the number of an event, so the function never gets the outcome",
         "somebody edited status or event of these rows of step_checkpoints by hand: restore the"
         " rows, or a backup",
     ),
