@@ -285,7 +285,10 @@ where
     latest.workflow_execution_id = :workflow_execution_id
     and latest.kind = 'STEP'
     and latest.attempt > 0
-    and (latest.status = 'INTENT' or (latest.status = 'FAILED' and latest.due_at is not null))
+    and (
+        latest.status = 'INTENT'
+        or (latest.status = 'FAILED' and latest.due_at is not null)
+    )
     and not exists (
         select 1
         from step_checkpoints as later
