@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     Limit,
     NewExecution,
+    OnParentEnd,
     Pause,
     PauseScope,
     Queue,
@@ -246,8 +247,14 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_unregistered([], 9)
             await store.load_blocked()
             await store.unblock_execution("f")
+            for below in ("below", "claimed below"):
+                await store.save(
+                    new_execution(below, parent_execution_id="f", on_parent_end=OnParentEnd.CANCEL)
+                )
             await store.pause_execution("f", by="kim", reason="why")
+            await store.spread_pauses()
             await store.resume_execution("f")
+            await store.spread_pauses()
             pause = Pause(scope=PauseScope.ALL, paused_at=NOON, paused_by="kim", paused_reason="?")
             await store.begin_pause(pause)
             await store.begin_pause(pause)
