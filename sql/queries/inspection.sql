@@ -719,8 +719,8 @@ where
 
 -- name: load_children
 -- Some children of an execution: those that are not over, then FAILED, CANCELLED and
--- COMPLETED ones, of each the first that were started, and rather one that goes on than
--- one that is paused with its parent. It goes through the statuses of its children in
+-- COMPLETED ones, of each the first that were started. One that is paused with its
+-- parent comes after those that go on. It goes through the statuses of its children in
 -- the index, and takes the first of each.
 -- @sort: a page for each status
 -- :parent_execution_id text

@@ -1260,18 +1260,6 @@ where
             = workflow_executions.workflow_execution_id
     );
 
--- name: load_spreading$
--- An execution whose children do not know yet what holds them.
--- @scan workflow_spreading: the first one
-select workflow_execution_id
-from workflow_spreading
-limit 1;
-
--- name: delete_spreading!
--- All children of an execution know what holds them.
-delete from workflow_spreading
-where workflow_execution_id = :workflow_execution_id;
-
 -- name: hold_new_execution!
 -- An execution that was about to run here has not begun: its workflow is paused.
 -- @unfenced: in the transaction that starts it

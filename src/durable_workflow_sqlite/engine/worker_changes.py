@@ -38,7 +38,7 @@ class Worker(Protocol):
         """Somebody has paused an execution."""
 
     async def spread_pauses(self) -> None:
-        """Whoever paused or resumed an execution may have died before its descendants knew."""
+        """The caller of a pause or a resume may have died before the descendants knew it."""
 
     def pauses_changed(self, pauses: Sequence[Pause]) -> None:
         """These are the pauses of workflows and of everything now."""

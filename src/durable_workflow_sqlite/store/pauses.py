@@ -21,7 +21,7 @@ from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.rows import json_array, readable, time_to_text
 from durable_workflow_sqlite.store.transactions import Transactions
 
-PART: Final = 500
+PART: Final = 250
 """So many executions learn of the pause of their parent in one transaction: in milliseconds."""
 
 

@@ -1127,8 +1127,8 @@ class Queries(Protocol):
         self, connection: object, *, parent_execution_id: str, row_limit: int
     ) -> list[LoadChildrenRow]:
         """Some children of an execution: those that are not over, then FAILED, CANCELLED and
-        COMPLETED ones, of each the first that were started, and rather one that goes on than
-        one that is paused with its parent. It goes through the statuses of its children in
+        COMPLETED ones, of each the first that were started. One that is paused with its
+        parent comes after those that go on. It goes through the statuses of its children in
         the index, and takes the first of each.
         """
         ...
@@ -2080,14 +2080,6 @@ class Queries(Protocol):
         """Which of some executions (a JSON array of ids) no worker has."""
         ...
 
-    def load_spreading(self, connection: object) -> str | None:
-        """An execution whose children do not know yet what holds them."""
-        ...
-
-    def delete_spreading(self, connection: object, *, workflow_execution_id: str) -> int:
-        """All children of an execution know what holds them."""
-        ...
-
     def hold_new_execution(self, connection: object, *, workflow_execution_id: str) -> int:
         """An execution that was about to run here has not begun: its workflow is paused."""
         ...
@@ -2454,6 +2446,16 @@ class Queries(Protocol):
         """Deletes a batch of signals that were delivered, expired or refused, and came before a
         time.
         """
+        ...
+
+    # workflow_spreading.sql
+
+    def load_spreading(self, connection: object) -> str | None:
+        """An execution whose children do not know yet what holds them."""
+        ...
+
+    def delete_spreading(self, connection: object, *, workflow_execution_id: str) -> int:
+        """All children of an execution know what holds them."""
         ...
 
     # workflow_step_slots.sql
