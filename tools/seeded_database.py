@@ -231,6 +231,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_workers_of": [{"workflow_execution_id": "between steps"}],
     "load_edited": [{"statuses": WHATEVER_STATUS, "row_limit": 9999}],
     "load_numbered_intents": [{"row_limit": 99}],
+    "load_stranded": [{"child_signal": "$child:", "row_limit": 99}],
     "load_fresh_failures": [{"since": "", "least": 1, "at_most": 99}],
     "load_untaken_signals": [{"before": "9999", "row_limit": 99}],
     "load_claimed_by": [{"worker_id": WHOEVER, "row_limit": 99}],
@@ -466,6 +467,10 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
     connection.execute(
         "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
         " values ('asleep', 'order:1', 'SUSPENDED')"
+    )
+    connection.execute(
+        "insert into workflow_executions (workflow_execution_id, workflow_id, guarantee)"
+        " values ('stranded', 'order:1', 'BEST_EFFORT_BACKGROUND')"
     )
     for child, workflow, policy, error in (
         ("by hand", "gone", None, None),

@@ -1715,6 +1715,91 @@ where
     and step.event is not null
 limit :row_limit;
 
+-- name: load_stranded
+-- Unfinished executions that no worker will go on with, since somebody edited rows.
+-- what says why: the child that it waits for is over, gone, or has another parent, and
+-- no signal will tell; a step, a sleep or a wait is COMPLETED without the number of an
+-- event, so that no replay tells its outcome; or no worker has it, and there is no time
+-- from which one may claim it.
+-- @scan workflow_executions: all that are unfinished, when an operator asks
+-- :child_signal text
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =what text
+-- =step_name text null
+select
+    execution.workflow_execution_id,
+    'child' as what,
+    step.step_name
+from workflow_executions as execution
+cross join step_checkpoints as step
+    on execution.workflow_execution_id = step.workflow_execution_id
+where
+    execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+    and step.status = 'INTENT'
+    and step.kind = 'SIGNAL'
+    and step.attempt > 0
+    and substr(step.step_name, 1, length(:child_signal)) = :child_signal
+    and not exists (
+        select 1
+        from workflow_executions as child
+        where
+            child.workflow_execution_id
+            = substr(step.step_name, length(:child_signal) + 1)
+            and child.parent_execution_id = execution.workflow_execution_id
+            and child.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    )
+    and not exists (
+        select 1
+        from workflow_signals as told
+        where
+            told.workflow_execution_id = execution.workflow_execution_id
+            and told.status = 'PENDING'
+            and told.signal_name = step.step_name
+    )
+union all
+select
+    execution.workflow_execution_id,
+    'no event' as what,
+    step.step_name
+from workflow_executions as execution
+cross join step_checkpoints as step
+    on execution.workflow_execution_id = step.workflow_execution_id
+where
+    execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+    and step.status = 'COMPLETED'
+    and step.attempt > 0
+    and step.event is null
+union all
+select
+    execution.workflow_execution_id,
+    'no time' as what,
+    null as step_name
+from workflow_executions as execution
+where
+    execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and execution.available_at is null
+    and execution.guarantee = 'BEST_EFFORT_BACKGROUND'
+    and execution.blocked_reason is null
+    and execution.paused_at is null
+    and execution.trouble is null
+    and (
+        execution.status != 'SUSPENDED'
+        or exists (
+            select 1
+            from workflow_timers as timer
+            where
+                timer.workflow_execution_id = execution.workflow_execution_id
+                and timer.status = 'PENDING'
+        )
+    )
+    and not exists (
+        select 1
+        from workflow_claims as claim
+        where claim.workflow_execution_id = execution.workflow_execution_id
+    )
+limit :row_limit;
+
 -- name: load_unblocked_without_rows
 -- Unfinished executions that somebody unblocked although rows of their steps were
 -- missing, and which rows.

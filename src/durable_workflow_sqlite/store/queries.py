@@ -1391,6 +1391,17 @@ class Queries(Protocol):
         """
         ...
 
+    def load_stranded(
+        self, connection: object, *, child_signal: str, row_limit: int
+    ) -> list[LoadEditedRow]:
+        """Unfinished executions that no worker will go on with, since somebody edited rows.
+        what says why: the child that it waits for is over, gone, or has another parent, and
+        no signal will tell; a step, a sleep or a wait is COMPLETED without the number of an
+        event, so that no replay tells its outcome; or no worker has it, and there is no time
+        from which one may claim it.
+        """
+        ...
+
     def load_unblocked_without_rows(
         self, connection: object, *, row_limit: int
     ) -> list[LoadUnblockedWithoutRowsRow]:
@@ -2720,6 +2731,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_open_of_completed": LoadOpenOfCompletedRow,
     "load_edited": LoadEditedRow,
     "load_numbered_intents": LoadOpenOfCompletedRow,
+    "load_stranded": LoadEditedRow,
     "load_unblocked_without_rows": LoadUnblockedWithoutRowsRow,
     "load_token_sequence": LoadTokenSequenceRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
