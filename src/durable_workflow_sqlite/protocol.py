@@ -679,6 +679,17 @@ class Pausing(Protocol):
         """
         ...
 
+    async def spread_pauses(self, now: datetime | None = None) -> bool:
+        """Hand pauses down from parents to their children, or the ends of pauses: one part of it.
+
+        Returns whether there may be more to hand down. A pause of an execution, its resume and its
+        end reach its children so, and theirs; those with `OnParentEnd.DETACH` are left out. A child
+        that is held has the nearest paused execution above it as its `paused_with`: no worker
+        claims it, as if it were paused itself, and its own pause stays as it is. A child that is
+        started later has it from the beginning. The store keeps what is still to be handed down.
+        """
+        ...
+
     async def begin_pause(self, pause: Pause) -> bool:
         """Pause a workflow, or everything; returns whether it was not paused before.
 

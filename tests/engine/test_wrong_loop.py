@@ -200,6 +200,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "unblock_execution": lambda: store.unblock_execution("waits"),
         "pause_execution": lambda: store.pause_execution("waits", by="kim"),
         "resume_execution": lambda: store.resume_execution("waits"),
+        "spread_pauses": lambda: store.spread_pauses(),
         "begin_pause": lambda: store.begin_pause(
             Pause(scope=PauseScope.ALL, paused_at=NOON, paused_by="kim")
         ),

@@ -93,6 +93,7 @@ class CheckpointStore:
     mend_execution = blocking(Behind.mend_execution)
     pause_execution = blocking(Behind.pause_execution)
     resume_execution = blocking(Behind.resume_execution)
+    spread_pauses = blocking(Behind.spread_pauses)
     begin_pause = blocking(Behind.begin_pause)
     end_pause = blocking(Behind.end_pause)
     load_pauses = blocking(Behind.load_pauses)

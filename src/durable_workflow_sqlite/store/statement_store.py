@@ -310,7 +310,7 @@ class StatementStore(CheckpointStore, Maintenance):
         if pending is not None and pending.has_signals:
             queries.expire_pending_signals(connection, workflow_execution_id=workflow_execution_id)
         if pending is not None and pending.is_paused:
-            queries.resume_execution(connection, workflow_execution_id=workflow_execution_id)
+            queries.end_pauses(connection, workflow_execution_id=workflow_execution_id)
 
     # Workflows
 
@@ -453,6 +453,7 @@ class StatementStore(CheckpointStore, Maintenance):
             paused_at=optional_time_to_text(execution.paused_at),
             paused_by=execution.paused_by,
             paused_reason=execution.paused_reason,
+            paused_with=execution.paused_with,
             fencing_token=None,
         )
         if not changed:
@@ -966,6 +967,9 @@ class StatementStore(CheckpointStore, Maintenance):
         return await self._pauses.resume_execution(
             workflow_execution_id, lambda: self._save_all(records, None, []), now
         )
+
+    async def spread_pauses(self, now: datetime | None = None) -> bool:
+        return await self._pauses.spread_pauses(now)
 
     async def begin_pause(self, pause: Pause) -> bool:
         return await self._pauses.begin_pause(pause)
