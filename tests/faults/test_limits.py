@@ -24,6 +24,7 @@ from durable_workflow_sqlite import (
     Limit,
     Queue,
     Rate,
+    RetryPolicy,
     SqliteCheckpointStore,
     WorkflowContext,
     WorkflowDefinition,
@@ -36,6 +37,9 @@ WORKERS = 4
 EXECUTIONS = 20_000 if FULL else 160
 RATE = Rate(50, timedelta(seconds=1))
 AT_ONCE = {"three": 3, "ten": 10, "api": 4}
+FAILS = 0.05
+IN_A_WHILE = RetryPolicy.fixed(max_attempts=None, delay=timedelta(seconds=0.15))
+"""Long enough that a back-off holds no slot of a queue."""
 KILL_AFTER_S = (0.05, 0.6)
 ROUND_LIMIT_S = 3600 if FULL else 90
 
@@ -53,25 +57,29 @@ class Log:
     async def running(self, *limits: str) -> AsyncIterator[None]:
         for one in limits:
             self.note(one, "begins")
-        yield
-        for one in limits:
-            self.note(one, "ends")
+        try:
+            yield
+        finally:
+            for one in limits:
+                self.note(one, "ends")
 
 
 def works(log: Log) -> list[WorkflowDefinition[..., Any]]:
     async def act(limits: list[str], seconds: float) -> None:
         async with log.running(*limits):
             await asyncio.sleep(seconds)
+            if random.random() < FAILS:
+                raise ConnectionError("in a while")
 
     @workflow
     async def limited(ctx: WorkflowContext, queue: str, seconds: float) -> None:
-        await ctx.step("first", act, [queue], seconds)
+        await ctx.step("first", act, [queue], seconds, retry=IN_A_WHILE)
         await ctx.sleep("wait", timedelta(seconds=seconds))
-        await ctx.step("call", act, [queue, "api"], seconds, limit="api")
+        await ctx.step("call", act, [queue, "api"], seconds, limit="api", retry=IN_A_WHILE)
 
     @workflow
     async def starts(ctx: WorkflowContext) -> None:
-        await ctx.step("start", act, [], 0.0)
+        await ctx.step("start", act, [], 0.0, retry=IN_A_WHILE)
 
     return [limited, starts]
 

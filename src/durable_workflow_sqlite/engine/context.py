@@ -21,7 +21,7 @@ from typing import (
 
 from durable_workflow_sqlite.engine import hints, serialization
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
-from durable_workflow_sqlite.engine.mapping import AT_ONCE, MapCall
+from durable_workflow_sqlite.engine.mapping import AT_ONCE, MapCall, result_of
 from durable_workflow_sqlite.engine.operations import OnCancel, StepCall
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
 from durable_workflow_sqlite.engine.startable import Startable, StartableDefinition
@@ -305,10 +305,8 @@ class WorkflowContext(Waiting):
         options: dict[str, Any] = {"compensate": compensate, "timeout": timeout}
         to_run: Any = over
 
-        async def child(scope: WorkflowContext, item: Any, started: Callable[..., None]) -> Any:
-            handle = await scope.start_child(name, to_run, item, **options)
-            started(handle)
-            return await handle.result()
+        async def child(scope: WorkflowContext, item: Any, starts: Callable[..., None]) -> Any:
+            return await result_of(scope.start_child(name, to_run, item, **options), starts)
 
         async def step(scope: WorkflowContext, item: Any, _: Callable[..., None]) -> Any:
             return await scope.step(name, to_run, item, **options)
