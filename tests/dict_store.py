@@ -643,6 +643,12 @@ class DictStore(d.CheckpointStore):
         return min(times, default=None)
 
     @writes
+    def give_up_slot(self, t, claim):
+        if holds(t, claim):
+            one = claim.workflow_execution_id
+            t.claims[one] = change(t.claims[one], slot=None)
+
+    @writes
     def take_slot(self, t, claim, queue, key):
         one = claim.workflow_execution_id
         if not holds(t, claim):

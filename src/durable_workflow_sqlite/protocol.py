@@ -300,10 +300,17 @@ class Queue(Protocol):
         """
         ...
 
+    async def give_up_slot(self, claim: WorkflowClaim) -> None:
+        """An execution waits for its children before it undoes: it holds no slot of its queue.
+
+        Its status stays. If the claim is lost, or holds no slot, nothing changes.
+        """
+        ...
+
     async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
         """Take a slot of its queue for an execution that goes on; False if none is free.
 
-        It had given its slot up when it was saved as SUSPENDED under its claim. Also False if the
+        It had given its slot up, or was saved as SUSPENDED under its claim. Also False if the
         claim is lost. If the claim holds a slot, nothing changes.
         """
         ...

@@ -72,6 +72,7 @@ class CheckpointStore:
     claim_available = blocking(Behind.claim_available)
     load_next_available_at = blocking(Behind.load_next_available_at)
     release_claims = blocking(Behind.release_claims)
+    give_up_slot = blocking(Behind.give_up_slot)
     take_slot = blocking(Behind.take_slot)
     declare_limits = blocking(Behind.declare_limits)
     save_limit = blocking(Behind.save_limit)

@@ -100,10 +100,6 @@ class Driver(Run):
         """Take it out of memory: it only waits, and its records say for what."""
         raise NotImplementedError
 
-    def leave_until_slot(self) -> None:
-        """Take it out of memory: no slot of its queue is free, so it waits in the queue."""
-        raise NotImplementedError
-
     async def _end(self) -> None:
         """The body has ended: bring the execution to its end."""
         raise NotImplementedError

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class QueueSlot:
     """Of one execution. Its claim has taken the slot; the store frees it with the claim.
 
-    is_held: False once the execution is saved as one that only waits.
+    is_held: False once the execution is saved as one that only waits, or has given it up.
     """
 
     __slots__ = ("_claim", "_key", "_queue", "_store", "_taking", "is_held")
@@ -27,6 +27,11 @@ class QueueSlot:
         self._key = key
         self._taking: asyncio.Task[bool] | None = None
         self.is_held = True
+
+    async def give_up(self) -> None:
+        """It waits for its children, and undoes after that: the slot is free meanwhile."""
+        self.is_held = False
+        await self._store.give_up_slot(self._claim)
 
     async def take(self) -> bool:
         """Take a slot again, before code runs; False if none is free. One that is held stays."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -125,6 +126,10 @@ class Run(HeldSlot):
 
     def tell_whoever_waits(self, error: StoreError) -> None:
         """Tell the callers that wait for the outcome why it does not come."""
+        raise NotImplementedError
+
+    def leave_until_slot(self) -> None:
+        """Take it out of memory: no slot of its queue is free, so it waits in the queue."""
         raise NotImplementedError
 
     def stop_after_steps(self, trouble: BaseException) -> None:
@@ -340,13 +345,10 @@ class Run(HeldSlot):
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not for longer than it takes until this is to stop."""
-        if self._is_stopping is None:
-            self._is_stopping = asyncio.Event()
-        try:
+        self._is_stopping = self._is_stopping or asyncio.Event()
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_stopping.wait()
-        except TimeoutError:
-            pass
 
     def wake_what_is_kept(self) -> None:
         """What waits to be saved later looks whether it still may."""
@@ -364,9 +366,7 @@ class Run(HeldSlot):
             self._progressed = True
             if self.slots is not None:
                 self.slots.clear(self.id)
-            status = ExecutionStatus.RUNNING
-            if self.record.status is ExecutionStatus.COMPENSATING:
-                status = ExecutionStatus.COMPENSATING
+            status = self.record.status if self.record.status in _AT_WORK else _AT_WORK[0]
             return (self.changed(status=status, recovery_count=0),)
         if self.record.status in _AT_WORK:
             return ()

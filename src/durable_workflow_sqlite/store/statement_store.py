@@ -840,6 +840,13 @@ class StatementStore(CheckpointStore, Maintenance):
     ) -> datetime | None:
         return await self._queue.load_next_available_at(workflows, queues, now)
 
+    async def give_up_slot(self, claim: WorkflowClaim) -> None:
+        def give_up() -> None:
+            self._queues.give_up(claim)
+            self._transactions.count_change()
+
+        await self._transactions.write(give_up)
+
     async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
         return await self._queues.take_slot(claim, queue, key)
 

@@ -154,6 +154,27 @@ class QueuesContract(StoreContract):
         assert await store.take_slot(claim, "mail", None)
         assert await store.claim_available(ORDER, 9, now=NOON + MINUTE) == []
 
+    @over_a_store
+    async def test_what_waits_for_its_children_before_it_undoes_gives_up_its_slot(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.declare_limits([Queue("mail", concurrency=1)])
+        for one in ("a", "b"):
+            await _enqueue(store, one, queue="mail")
+        (claim,) = await store.claim_available(ORDER, 9, now=NOON)
+        undoing = queued("a", None, queue="mail", status=ExecutionStatus.COMPENSATING)
+        await store.save(undoing, claim=claim)
+        assert await store.claim_available(ORDER, 9, now=NOON) == []
+        await store.give_up_slot(claim)
+        assert (await loaded(store, "a")).status is ExecutionStatus.COMPENSATING
+        (second,) = await store.claim_available(ORDER, 9, now=NOON)
+        assert second.workflow_execution_id == "b"
+        assert not await store.take_slot(claim, "mail", None)
+        await store.release_claims([second], NOON + MINUTE)
+        assert await store.take_slot(claim, "mail", None)
+        await store.give_up_slot(second)  # it is lost
+        assert await store.claim_available(ORDER, 9, now=NOON + MINUTE) == []
+
     @over_workers
     async def test_a_dead_worker_holds_no_slot(
         self, store: CheckpointStore, open_another: OpenAnother
