@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sqlite3
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -165,7 +164,7 @@ def test_a_parameter_has_the_type_of_its_column_and_is_named_in_the_call(
     )
     method = made.Queries.add_note
     assert get_type_hints(method) == {
-        "connection": sqlite3.Connection,
+        "connection": object,
         "words": str,
         "author": str | None,
         "picture": bytes | None,
