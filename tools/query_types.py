@@ -162,8 +162,7 @@ class Schema:
 
 def _database(migrations: Path, *, with_views: bool = True) -> apsw.Connection:
     database = apsw.Connection(":memory:")
-    for statement in migration_folder.statements(migrations, with_views=with_views):
-        database.execute(statement)
+    database.deserialize("main", migration_folder.database(migrations, with_views=with_views))
     return database
 
 
