@@ -79,6 +79,7 @@ class Server:
         except BaseException:
             self._connection.close()
             raise
+        self.columns = self._columns()
         rows = self._connection.execute("select oid, typname from pg_type").fetchall()
         self._names = {int(oid): str(name) for oid, name in rows}
 
@@ -90,6 +91,19 @@ class Server:
         if result.status == _FATAL_ERROR:
             said = result.error_message.decode().strip()
             raise DialectError(f"{path}: PostgreSQL does not accept it: {said}")
+
+    def _columns(self) -> dict[str, dict[str, SqlType]]:
+        """The columns of the tables and views, by name."""
+        rows = self._connection.execute(
+            "select table_name, column_name, udt_name, is_nullable = 'YES' as nullable"
+            " from information_schema.columns where table_schema = %s",
+            [SCHEMA],
+        ).fetchall()
+        tables: dict[str, dict[str, SqlType]] = {}
+        for table, column, type_, nullable in rows:
+            name = _TYPES.get(str(type_), str(type_))
+            tables.setdefault(str(table), {})[str(column)] = SqlType(name, bool(nullable))
+        return tables
 
     def types_of(self, query: Query) -> Types:
         """The types of a query; raises `QueryError`."""
@@ -180,7 +194,8 @@ def checked(server: Server, schema: Schema, of_sqlite: Path, of_postgres: Path) 
             problems.append(str(error))
     if problems:
         raise DialectError("\n".join(problems))
-    problems = [
+    problems = [*_tables_that_differ(server, schema)]
+    problems += [
         f"{of_postgres / query.path.name}: it lacks {query.name}, which SQLite has"
         for query in theirs.values()
         if query.path.name not in IN_PART and query.name not in found
@@ -188,6 +203,17 @@ def checked(server: Server, schema: Schema, of_sqlite: Path, of_postgres: Path) 
     if problems:
         raise DialectError("\n".join(problems))
     return module.text()
+
+
+def _tables_that_differ(server: Server, schema: Schema) -> Iterator[str]:
+    for table, columns in schema.tables.items():
+        here = server.columns.get(table, {})
+        for name in columns.keys() | here.keys():
+            if here.get(name) != columns.get(name):
+                yield (
+                    f"{MIGRATIONS}: {table}.{name} is {here.get(name) or 'not there'}, and on"
+                    f" SQLite {columns.get(name) or 'not there'}"
+                )
 
 
 def _read(folder: Path, schema_name: str | None, problems: list[str]) -> Iterator[Query]:

@@ -10,7 +10,7 @@ import pytest
 
 import postgres_queries
 from postgres_queries import OUTPUT, QUERIES, ROOT, Server, checked
-from query_files import DialectError
+from query_files import DialectError, SqlType
 from query_types import Schema
 from tests import postgres_server
 
@@ -81,6 +81,19 @@ def test_a_query_that_differs_is_refused(
 def test_a_query_that_is_missing_is_named(tmp_path: Path, server: Server, schema: Schema) -> None:
     with pytest.raises(DialectError, match=r"workflow_tags\.sql: it lacks insert_tags, which"):
         checked(server, schema, OF_SQLITE, tmp_path)
+
+
+def test_a_column_that_differs_is_named(
+    server: Server, schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(server.columns["workflow_tags"], "value", SqlType("text", nullable=True))
+    monkeypatch.delitem(server.columns["workflow_tags"], "name")
+    with pytest.raises(DialectError) as refused:
+        checked(server, schema, OF_SQLITE, QUERIES)
+    assert sorted(str(refused.value).splitlines()) == [
+        "sql/postgres/migrations: workflow_tags.name is not there, and on SQLite text",
+        "sql/postgres/migrations: workflow_tags.value is text null, and on SQLite text",
+    ]
 
 
 def test_a_write_that_does_not_lock_the_claim_is_refused(

@@ -1,4 +1,4 @@
--- The tables of version 27 of sql/schema.sql, which says what each column means, in the
+-- The tables of version 28 of sql/schema.sql, which says what each column means, in the
 -- types of PostgreSQL: a time is a timestamptz, a flag is a boolean, a number that the
 -- table gives is an identity. JSON stays text, since jsonb would put its keys into another
 -- order and refuse "\u0000". Names sort by their bytes, as in SQLite, and so `collate "C"`.
@@ -73,6 +73,7 @@ create table durable_workflow.workflow_executions (
     queue_key text collate "C",
     dedup_id text collate "C",
     debounced boolean not null default false,
+    paused_with text collate "C",
     foreign key (workflow_id)
     references durable_workflow.workflows (workflow_id),
     constraint status_is_known
@@ -140,12 +141,17 @@ where guarantee = 'FOREGROUND_ONLY' and status in (
 );
 
 create index idx_wf_exec_parent on durable_workflow.workflow_executions (
-    parent_execution_id, status
+    parent_execution_id, status, paused_with
 )
 where parent_execution_id is not null;
 
 create index idx_wf_exec_paused on durable_workflow.workflow_executions (created_at)
 where paused_at is not null;
+
+create index idx_wf_exec_paused_with on durable_workflow.workflow_executions (
+    paused_with
+)
+where paused_with is not null;
 
 create index idx_wf_exec_schedule on durable_workflow.workflow_executions (
     schedule_name, workflow_execution_id
@@ -164,7 +170,8 @@ create index idx_wf_exec_unqueued on durable_workflow.workflow_executions (statu
 where status = 'PENDING'
 and available_at is null
 and guarantee = 'BEST_EFFORT_BACKGROUND'
-and paused_at is null;
+and paused_at is null
+and paused_with is null;
 
 -- Asks the children of an execution to cancel that are to end with it.
 create function durable_workflow.end_children(parent_id text, at timestamptz)
@@ -282,6 +289,115 @@ for each row when (
     and new.status in ('COMPENSATING', 'COMPLETED', 'FAILED', 'CANCELLED')
 )
 execute function durable_workflow.tell_the_children();
+
+-- workflow_spreading: the executions whose children do not know yet which pause holds them.
+
+create table durable_workflow.workflow_spreading (
+    workflow_execution_id text collate "C" primary key
+);
+
+create function durable_workflow.spread_the_pause() returns trigger
+language plpgsql as $$
+begin
+    insert into durable_workflow.workflow_spreading (workflow_execution_id)
+    values (old.workflow_execution_id)
+    on conflict (workflow_execution_id) do nothing;
+    return null;
+end;
+$$;
+
+create function durable_workflow.holds_children(
+    execution durable_workflow.workflow_executions
+)
+returns text
+language sql immutable as $$
+    select case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        when execution.paused_at is not null then execution.workflow_execution_id
+        else execution.paused_with
+    end;
+$$;
+
+create function durable_workflow.spread_to_children() returns trigger
+language plpgsql as $$
+begin
+    if
+        durable_workflow.holds_children(new)
+        is distinct from durable_workflow.holds_children(old)
+        and exists (
+            select 1
+            from durable_workflow.workflow_executions as child
+            where child.parent_execution_id = new.workflow_execution_id
+        )
+    then
+        insert into durable_workflow.workflow_spreading (workflow_execution_id)
+        values (new.workflow_execution_id)
+        on conflict (workflow_execution_id) do nothing;
+    end if;
+    return null;
+end;
+$$;
+
+create trigger trg_wf_exec_spreads_pause
+after update of status, paused_at, paused_with on durable_workflow.workflow_executions
+for each row when (
+    old.paused_at is not null
+    or new.paused_at is not null
+    or old.paused_with is not null
+    or new.paused_with is not null
+)
+execute function durable_workflow.spread_to_children();
+
+create trigger trg_wf_exec_deleted_paused
+after delete on durable_workflow.workflow_executions
+for each row when (
+    old.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and (old.paused_at is not null or old.paused_with is not null)
+)
+execute function durable_workflow.spread_the_pause();
+
+-- It holds the parent, so that nobody pauses it before its new child can be seen.
+create function durable_workflow.be_held_with_the_parent() returns trigger
+language plpgsql as $$
+declare
+    holder text;
+begin
+    select durable_workflow.holds_children(parent)
+    into holder
+    from durable_workflow.workflow_executions as parent
+    where parent.workflow_execution_id = new.parent_execution_id
+    for share;
+
+    if tg_op = 'UPDATE' or holder is not null then
+        update durable_workflow.workflow_executions
+        set
+            paused_with = holder,
+            available_at = case when tg_op = 'UPDATE' then available_at end
+        where
+            workflow_execution_id = new.workflow_execution_id
+            and (paused_with is distinct from holder or tg_op = 'INSERT');
+    end if;
+    return null;
+end;
+$$;
+
+create trigger trg_wf_exec_starts_paused
+after insert on durable_workflow.workflow_executions
+for each row when (
+    new.parent_execution_id is not null
+    and new.on_parent_end = 'cancel'
+)
+execute function durable_workflow.be_held_with_the_parent();
+
+create trigger trg_wf_exec_opens_paused
+after update of status on durable_workflow.workflow_executions
+for each row when (
+    new.parent_execution_id is not null
+    and new.on_parent_end = 'cancel'
+    and old.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and new.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+)
+execute function durable_workflow.be_held_with_the_parent();
 
 -- step_checkpoints: one attempt of one step, written before and after it runs. Attempt
 -- 0 is the compensation of the step, so the step's own row stays as it was.
@@ -466,6 +582,7 @@ begin
         and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
         and blocked_reason is null
         and paused_at is null
+        and paused_with is null
         and (
             available_at is null
             or available_at > least(new.created_at, clock_timestamp())

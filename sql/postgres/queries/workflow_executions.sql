@@ -46,7 +46,8 @@ insert into durable_workflow.workflow_executions (
     trouble_since,
     paused_at,
     paused_by,
-    paused_reason
+    paused_reason,
+    paused_with
 )
 select
     :workflow_execution_id,
@@ -82,7 +83,8 @@ select
     end,
     :paused_at,
     :paused_by,
-    :paused_reason
+    :paused_reason,
+    :paused_with
 where
     cast(:fencing_token as bigint) is null
     or exists (
@@ -133,7 +135,8 @@ on conflict (workflow_execution_id) do update set
     end,
     paused_at = excluded.paused_at,
     paused_by = excluded.paused_by,
-    paused_reason = excluded.paused_reason
+    paused_reason = excluded.paused_reason,
+    paused_with = excluded.paused_with
 where workflow_executions.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: insert_execution_if_absent!
@@ -231,7 +234,8 @@ select
     updated_at,
     paused_at,
     paused_by,
-    paused_reason
+    paused_reason,
+    paused_with
 from durable_workflow.workflow_executions
 where workflow_execution_id = :workflow_execution_id;
 
@@ -269,6 +273,7 @@ select
     execution.paused_at,
     execution.paused_by,
     execution.paused_reason,
+    execution.paused_with,
     exists(
         select 1
         from durable_workflow.workflow_timers as timer
@@ -289,7 +294,7 @@ where execution.workflow_execution_id = :workflow_execution_id;
 
 -- name: load_pending^
 -- Whether timers of an execution are pending, whether signals are, and whether it is
--- paused.
+-- paused, itself or with its parent.
 select
     exists(
         select 1
@@ -305,7 +310,7 @@ select
             signal.workflow_execution_id = execution.workflow_execution_id
             and signal.status = 'PENDING'
     ) as has_signals,
-    execution.paused_at is not null as is_paused
+    execution.paused_at is not null or execution.paused_with is not null as is_paused
 from durable_workflow.workflow_executions as execution
 where execution.workflow_execution_id = :workflow_execution_id;
 
@@ -341,7 +346,8 @@ select
     updated_at,
     paused_at,
     paused_by,
-    paused_reason
+    paused_reason,
+    paused_with
 from durable_workflow.workflow_executions
 where
     status = any(
@@ -534,7 +540,8 @@ where
     and guarantee = 'BEST_EFFORT_BACKGROUND'
     and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
     and blocked_reason is null
-    and paused_at is null;
+    and paused_at is null
+    and paused_with is null;
 
 -- name: note_trouble!
 -- A worker leaves an execution as it is, and says why. trouble_since stays until the
@@ -636,6 +643,7 @@ where
     and queue is null
     and available_at <= :now
     and paused_at is null
+    and paused_with is null
     and workflow_execution_id != all(
         array(select json_array_elements_text(cast(:passed_over as json)))
     )
@@ -764,6 +772,7 @@ where
     and priority = :priority
     and available_at <= :now
     and paused_at is null
+    and paused_with is null
     and workflow_execution_id != all(
         array(select json_array_elements_text(cast(:passed_over as json)))
     )
@@ -796,6 +805,7 @@ where
     and priority = :priority
     and available_at <= :now
     and paused_at is null
+    and paused_with is null
     and workflow_execution_id != all(
         array(select json_array_elements_text(cast(:passed_over as json)))
     )
@@ -915,6 +925,7 @@ where
     workflow_executions.status = 'PENDING'
     and workflow_executions.available_at is null
     and workflow_executions.paused_at is null
+    and workflow_executions.paused_with is null
     and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
     and workflow_executions.blocked_reason is null
     and not exists (
@@ -936,6 +947,7 @@ where
     workflow_executions.status in ('RUNNING', 'COMPENSATING')
     and workflow_executions.available_at is null
     and workflow_executions.paused_at is null
+    and workflow_executions.paused_with is null
     and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
     and workflow_executions.blocked_reason is null
     and not exists (
@@ -1136,6 +1148,101 @@ set
 where
     workflow_execution_id = :workflow_execution_id
     and paused_at is not null;
+
+-- name: end_pauses!
+-- An execution is over, so nothing holds it any more.
+-- @unfenced: in the transaction that ends it
+update durable_workflow.workflow_executions
+set
+    paused_at = null,
+    paused_by = null,
+    paused_reason = null,
+    paused_with = null
+where workflow_execution_id = :workflow_execution_id;
+
+-- name: load_holder$
+-- The execution whose pause holds the children of another one; null if none does.
+select
+    case
+        when paused_at is null then paused_with
+        else workflow_execution_id
+    end as paused_with
+from durable_workflow.workflow_executions
+where
+    workflow_execution_id = :workflow_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
+
+-- name: load_to_hold
+-- The next children of an execution that its pause reaches, and that another one holds,
+-- or none. Detached ones go on. An index has those that no pause of a parent holds.
+select workflow_execution_id
+from durable_workflow.workflow_executions
+where
+    parent_execution_id = :parent_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and paused_with is null
+    and on_parent_end = 'cancel'
+    and workflow_execution_id != :holder
+union all
+select workflow_execution_id
+from durable_workflow.workflow_executions
+where
+    parent_execution_id = :parent_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and paused_with < :holder
+    and on_parent_end = 'cancel'
+    and workflow_execution_id != :holder
+union all
+select workflow_execution_id
+from durable_workflow.workflow_executions
+where
+    parent_execution_id = :parent_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and paused_with > :holder
+    and on_parent_end = 'cancel'
+    and workflow_execution_id != :holder
+limit :row_limit;
+
+-- name: load_to_let_go
+-- The next children of an execution that a pause holds which does not reach them now.
+select workflow_execution_id
+from durable_workflow.workflow_executions
+where
+    parent_execution_id = :parent_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and paused_with is not null
+limit :row_limit;
+
+-- name: hold_with!
+-- The pause of an execution above holds these (a JSON array of ids); null: none does.
+-- @unfenced: a person pauses or resumes what is above, also while a worker has them
+-- :holder text null
+update durable_workflow.workflow_executions
+set
+    paused_with = :holder,
+    available_at = case
+        when cast(:holder as text) is null then available_at
+    end
+where
+    workflow_execution_id = any(
+        array(select json_array_elements_text(cast(:workflow_execution_ids as json)))
+    );
+
+-- name: load_unclaimed
+-- Which of some executions (a JSON array of ids) no worker has.
+select workflow_execution_id
+from durable_workflow.workflow_executions
+where
+    workflow_execution_id = any(
+        array(select json_array_elements_text(cast(:workflow_execution_ids as json)))
+    )
+    and not exists (
+        select 1
+        from durable_workflow.workflow_claims
+        where
+            workflow_claims.workflow_execution_id
+            = workflow_executions.workflow_execution_id
+    );
 
 -- name: hold_new_execution!
 -- An execution that was about to run here has not begun: its workflow is paused.

@@ -266,6 +266,23 @@ where
     )
 for no key update;
 
+-- name: tell_paused!
+-- Tells the workers of some executions (a JSON array of ids) that these are paused.
+-- @unfenced: a person pauses them, also while a worker has them
+insert into durable_workflow.workflow_signals (
+    workflow_execution_id, signal_name, status, created_at
+)
+select
+    claim.workflow_execution_id,
+    '$paused',
+    'DELIVERED',
+    :created_at
+from durable_workflow.workflow_claims as claim
+where
+    claim.workflow_execution_id = any(
+        array(select json_array_elements_text(cast(:workflow_execution_ids as json)))
+    );
+
 -- name: expire_ends_of_children!
 -- Nobody waits any more for the children of an earlier run of an execution.
 -- @unfenced: in the transaction in which it begins again
