@@ -30,3 +30,8 @@ class NamedQueue(msgspec.Struct, frozen=True, kw_only=True):
     paused_at: datetime | None
     paused_by: str | None
     paused_reason: str | None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all slots of the queue are held."""
+        return self.concurrency is not None and self.running >= self.concurrency
