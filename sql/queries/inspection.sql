@@ -699,6 +699,7 @@ select
     paused_by,
     paused_reason,
     paused_scope,
+    paused_with,
     error_type,
     error_message,
     parent_execution_id,
@@ -718,8 +719,9 @@ where
 
 -- name: load_children
 -- Some children of an execution: those that are not over, then FAILED, CANCELLED and
--- COMPLETED ones, of each the first that were started. It goes through the statuses of
--- its children in the index, and takes the first of each.
+-- COMPLETED ones, of each the first that were started. One that is paused with its
+-- parent comes after those that go on. It goes through the statuses of its children in
+-- the index, and takes the first of each.
 -- @sort: a page for each status
 -- :parent_execution_id text
 -- :row_limit integer
@@ -764,7 +766,7 @@ where
         where
             earliest.parent_execution_id = :parent_execution_id
             and earliest.status = present.status
-        order by earliest.rowid asc
+        order by earliest.paused_with asc, earliest.rowid asc
         limit :row_limit
     )
 order by
@@ -994,11 +996,16 @@ select count(*) as total
 from workflow_blocked;
 
 -- name: load_paused
--- Executions that are paused themselves, those that were started first.
+-- Executions that are paused themselves, those that were started first. `held` is how
+-- many below it are held with it, counted no further than to a limit.
 -- @scan workflow_executions: an index that holds only those, and its first entries
 -- :row_limit integer
+-- :at_most integer
 -- =workflow_type text null
 -- =paused_at text
+-- =held integer
+-- =workflow_execution_id text
+-- =status text
 select
     execution.workflow_execution_id,
     workflow.workflow_type,
@@ -1006,7 +1013,18 @@ select
     execution.paused_at,
     execution.paused_by,
     execution.paused_reason,
-    execution.ttl_expires_at
+    execution.ttl_expires_at,
+    (
+        select count(*)
+        from (
+            select 1
+            from workflow_executions as below
+            where
+                below.paused_with = execution.workflow_execution_id
+                and +below.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+            limit :at_most
+        ) as counted
+    ) as held
 from workflow_executions as execution
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
@@ -1210,7 +1228,8 @@ select
     updated_at,
     paused_at,
     paused_by,
-    paused_reason
+    paused_reason,
+    paused_with
 from workflow_executions
 where
     status not in (
@@ -1253,7 +1272,6 @@ limit :row_limit;
 
 -- name: load_suspect_checkpoints
 -- As load_suspect_executions: checkpoints of the executions that are not over.
--- @scan workflow_executions: with statistics, the whole table, as the one before
 -- :row_limit integer
 select
     step.id,
@@ -1302,7 +1320,6 @@ limit :row_limit;
 
 -- name: load_suspect_timers
 -- As load_suspect_executions: timers of the executions that are not over.
--- @scan workflow_executions: with statistics, the whole table, as the one before
 -- :row_limit integer
 select
     timer.workflow_timer_id,
@@ -1328,7 +1345,6 @@ limit :row_limit;
 -- name: load_suspect_signals
 -- As load_suspect_executions: signals that the executions which are not over may still
 -- take.
--- @scan workflow_executions: with statistics, the whole table, as the one before
 -- :row_limit integer
 select
     signal.workflow_signal_id,
@@ -1473,6 +1489,7 @@ where
     and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
     and execution.blocked_reason is null
     and execution.paused_at is null
+    and execution.paused_with is null
     and (
         claim.worker_id is not null
         or (
@@ -1685,7 +1702,6 @@ limit :row_limit;
 -- name: load_numbered_intents
 -- Attempts and waits that have not ended, and have the number of an outcome.
 -- Of unfinished executions.
--- @scan workflow_executions: all that are unfinished, when an operator asks
 -- :row_limit integer
 select
     step.workflow_execution_id,

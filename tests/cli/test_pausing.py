@@ -29,7 +29,7 @@ def test_a_paused_order_waits_although_its_signal_came_and_continues_when_resume
 ) -> None:
     done = run("pause", file, ONE, "--reason", "the bank is closed")
     assert done.stdout == (
-        f"{ONE} is paused: a step that runs ends, and no other begins until"
+        f"{ONE} is paused, with what is below it: a step that runs ends, and no other begins until"
         f" `durable-workflow resume {file} {ONE}`\n"
     )
     with a_worker(file):

@@ -300,6 +300,10 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
     assert type(queries.load_next_key(filled, queue="mail", after="")) is str
     assert queries.load_next_key(filled, queue="nobody", after="") is None
     values["load_next_key"] = {str, type(None)}
+    assert type(queries.load_holder(filled, workflow_execution_id="asleep")) is str
+    assert queries.load_holder(filled, workflow_execution_id="queued") is None
+    assert queries.load_spreading(filled) == "asleep"
+    values["load_holder"] = values["load_spreading"] = {str, type(None)}
     values["insert_worker"] = values["load_worker_number"] = {int, type(None)}
     assert type(queries.load_next_fire_at(filled, now="")) is str
     assert queries.load_next_fire_at(filled, now="~") is None
@@ -399,11 +403,11 @@ def test_no_query_of_an_engine_reads_a_whole_table(empty: sqlite3.Connection) ->
         r"SCAN (TABLE )?(?!workflow_in_doubt)(workflow\w*|step_\w+)\b(?! USING)"
     )
     found = {query.name for query in QUERIES if any(map(whole_table.match, plan(query, empty)))}
-    # Definitions, pauses and slots are few, and nine ask for all. The other is a question of
-    # an operator's.
+    # Definitions, pauses and slots are few, and nine ask for all; one takes the first row that
+    # there is. The other is a question of an operator's.
     definitions = {"load_workflows", "load_queues", "count_unfinished", "load_queue_heads"}
     definitions |= {"load_workflows_of_workers", "load_pauses", "load_limits"}
-    definitions |= {"load_heads_of_queue", "delete_void_step_slots"}
+    definitions |= {"load_heads_of_queue", "delete_void_step_slots", "load_spreading"}
     assert found == {*definitions, "load_suspect_executions"}
 
 

@@ -19,6 +19,7 @@ from benchmarks import big_file, sleepers
 
 from durable_workflow_sqlite import (
     ExecutionStatus,
+    OnParentEnd,
     Pause,
     PauseScope,
     Queue,
@@ -399,6 +400,33 @@ async def test_claims_cost_the_same_however_many_are_paused(file: Path) -> None:
         with closing(sqlite3.connect(file, isolation_level=None)) as connection:
             changed = {"workflow_id": "order:1", "workflow_execution_id": "free"}
             costs.append({name: cost(connection, name, changed) for name in queries})
+    for name, before in costs[0].items():
+        assert costs[1][name] < before + 50
+
+
+async def test_a_pause_reaches_the_next_children_at_the_same_cost_however_many_it_has_reached(
+    file: Path,
+) -> None:
+    costs: list[dict[str, int]] = []
+    for first, end in ((0, 300), (300, 6_000)):
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(WORKFLOW, queued("p", BEGIN))
+            await store.pause_execution("p", by="kim")
+            child = {"parent_execution_id": "p", "on_parent_end": OnParentEnd.CANCEL}
+            await store.save(*(queued(f"c{one}", BEGIN, **child) for one in range(first, end)))
+            await store.save(queued("free", BEGIN, workflow_id="order:1"))
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute(
+                "update workflow_executions set paused_with = null"
+                " where workflow_execution_id in ('c1', 'c200', 'c299')"
+            )
+            changed = {"parent_execution_id": "p", "holder": "p", "workflow_execution_id": "p"}
+            queries = ("load_to_hold", "load_holder", "load_spreading")
+            found = {name: cost(connection, name, changed) for name in queries}
+            changed = {"workflow_id": "order:1", "workflow_execution_id": "free"}
+            queries = ("load_queue_heads", "load_available", "insert_claim", "load_unqueued")
+            found |= {name: cost(connection, name, changed) for name in queries}
+            costs.append(found)
     for name, before in costs[0].items():
         assert costs[1][name] < before + 50
 

@@ -338,7 +338,7 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
         yield ["execution", name, getattr(details, name)]
     for name in ("priority", "available_at"):
         yield ["execution", name, getattr(details, name)]
-    for name in ("queue", "paused_at", "paused_by", "paused_reason", "paused_scope"):
+    for name in ("queue", "paused_at", "paused_by", "paused_reason", "paused_scope", "paused_with"):
         yield ["execution", name, getattr(summary, name)]
     for name in ("parent_execution_id", "root_execution_id", "on_parent_end", "run_number"):
         yield ["execution", name, getattr(summary, name)]
