@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sqlite3
 import sys
 import types
 from collections.abc import Callable, Iterator

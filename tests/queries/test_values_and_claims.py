@@ -8,8 +8,7 @@ from shutil import copytree
 
 import pytest
 
-from durable_workflow_sqlite import ExecutionStatus
-from durable_workflow_sqlite.records import CANCEL_SIGNAL, CHILD_SIGNAL
+from durable_workflow_sqlite import ExecutionStatus, records
 from generate import MIGRATIONS, QUERIES, ROOT
 from generate_queries import QueriesError, generate
 from list_file import read_lists
@@ -180,7 +179,7 @@ def test_a_value_that_a_column_never_has_is_refused(
         ),
         (
             "select status\nfrom workflow_signals\nwhere signal_name = '$cancle';",
-            "'$cancle' is no signal of the library; these are $cancel, $child:",
+            "'$cancle' is no signal of the library; these are $cancel, $child:, $mended",
         ),
     ],
 )
@@ -244,7 +243,9 @@ def test_a_mistake_in_a_new_migration_is_refused(sql: Path, statement: str, why:
 
 
 def test_the_signals_are_those_of_the_library() -> None:
-    assert SIGNALS == (CANCEL_SIGNAL, CHILD_SIGNAL)
+    assert set(SIGNALS) == {
+        value for name, value in vars(records).items() if name.endswith("_SIGNAL")
+    }
 
 
 def test_the_lists_are_those_of_the_library() -> None:
