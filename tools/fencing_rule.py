@@ -15,12 +15,16 @@ FENCED = frozenset(
 )
 """The tables that workers write under a claim."""
 
+HOLDS_TOKEN = frozenset({"workflow_step_slots"})
+"""The tables whose rows have the token of a claim, and the id of what is claimed."""
+
 _CLAIMED = (
     "exists ( select 1 from workflow_claims where fencing_token = :fencing_token"
     " and workflow_execution_id = :workflow_execution_id )"
 )
 _OPTIONAL = f":fencing_token is null or {_CLAIMED}"
 _TOKEN = "fencing_token = :fencing_token"
+_OF_CLAIM = f"{_TOKEN} and workflow_execution_id = :workflow_execution_id"
 
 
 def problems(words: Sequence[Word], *, is_optional: bool, why_not: str | None) -> Iterator[Problem]:
@@ -33,18 +37,20 @@ def problems(words: Sequence[Word], *, is_optional: bool, why_not: str | None) -
     table = _written(texts)
     line = words[0].line if words else 1
     if ":fencing_token" not in texts:
-        if table in FENCED and why_not is None:
+        if table in FENCED | HOLDS_TOKEN and why_not is None:
             yield Problem(
                 line,
                 f"it writes {table} and checks no claim; add the condition on :fencing_token as in"
                 " complete_step, or say in its comment why it needs none: `-- @unfenced: WHY`",
             )
-        if table not in FENCED and why_not is not None:
+        if table not in FENCED | HOLDS_TOKEN and why_not is not None:
             yield Problem(line, "no write here is under a claim; delete `-- @unfenced: ...`")
         return
     if why_not is not None:
         yield Problem(line, "it takes a :fencing_token; delete `-- @unfenced: ...`")
     wanted = _OPTIONAL if is_optional else _CLAIMED if table in FENCED else _TOKEN
+    if table in HOLDS_TOKEN:
+        wanted = _OF_CLAIM
     if not _is_condition(texts, wanted.split()):
         yield Problem(
             line,
