@@ -20,14 +20,17 @@ create table notes (
     author     text,
     weight     real    not null,
     picture    blob,
-    created_at text    not null
-);
+    created_at text    not null,
+    constraint created_at_is_a_time check (created_at glob '????-*')
+) strict;
 
 create table replies (
     reply_id integer primary key,
     note_id  integer not null references notes (note_id),
     weight   real
-);
+) strict;
+
+create index idx_reply_note on replies (note_id);
 """
 
 VIEW = """\
