@@ -98,6 +98,7 @@ where
 
 -- name: delete_void_step_slots!
 -- Deletes the slots whose claims are gone.
+-- @unfenced: nobody has them
 delete from durable_workflow.workflow_step_slots
 where
     not exists (
