@@ -433,9 +433,9 @@ class Changes(Protocol):
     def change_counter(self) -> int:
         """A number that changes when there may be something new.
 
-        It changes when another worker has written. It also changes when a signal or a new
-        execution for the queue came through this store, which several engines may use. So it does
-        when a pause began or ended through it. It is fast.
+        It changes within milliseconds when another worker has written. It also changes when a
+        signal or a new execution for the queue came through this store, which several engines may
+        use. So it does when a pause began or ended through it. It is fast.
         """
         ...
 
