@@ -89,6 +89,12 @@ class Tables(msgspec.Struct):
         steps = self.steps_of(one, kind="STEP")
         return {(step.branch, step.step_index, step.attempt > 0): step for step in steps}.values()
 
+    def has_paused(self, one):
+        """Whether no step runs, and one is in a back-off."""
+        last = [step for step in self.last_attempts(one) if step.attempt > 0]
+        is_running = any(step.status == "INTENT" for step in last)
+        return not is_running and any(step.status == "FAILED" and step.due_at for step in last)
+
     def waits_for(self, one, name):
         return self.steps_of(one, kind="SIGNAL", status="INTENT", step_name=name)
 
@@ -576,7 +582,8 @@ class DictStore(d.CheckpointStore):
             return None
         if slot and not (t.has_slot(*slot, self.worker_id) and t.may_begin(*slot, now)):
             return None
-        if slot and execution.status not in ("SUSPENDED", "COMPENSATING"):
+        goes_on = execution.status in ("SUSPENDED", "COMPENSATING") or t.has_paused(one)
+        if slot and not goes_on:
             t.uses[next(numbers)] = (d.Queue, *slot, now)
         t.claims[one] = Claim(
             workflow_execution_id=one,
@@ -643,7 +650,7 @@ class DictStore(d.CheckpointStore):
         return min(times, default=None)
 
     @writes
-    def give_up_slot(self, t, claim):
+    def leave_slot(self, t, claim):
         if holds(t, claim):
             one = claim.workflow_execution_id
             t.claims[one] = change(t.claims[one], slot=None)
@@ -753,15 +760,6 @@ class DictStore(d.CheckpointStore):
     def load_signals_after(self, t, signal_id):
         found = [t.signals[number] for number in sorted(t.signals) if number > signal_id]
         return [msgspec.convert(one, d.ArrivedSignal, from_attributes=True) for one in found]
-
-    @reads
-    def load_statuses(self, t, ids):
-        return {str(one): t.executions[one].status for one in ids if one in t.executions}
-
-    @reads
-    def load_stopped(self, t, ids):
-        found = [t.executions[one] for one in ids if one in t.executions]
-        return {one.workflow_execution_id for one in found if one.blocked_reason or one.trouble}
 
     # Membership
 
@@ -959,24 +957,8 @@ class DictStore(d.CheckpointStore):
         return t.schedules.pop(name, None) is not None
 
     @reads
-    def load_schedule(self, t, name):
-        r.check_identifier("schedule_name", name)
-        return t.schedules.get(name)
-
-    @reads
     def load_schedules(self, t):
         return [t.schedules[name] for name in sorted(t.schedules)]
-
-    @reads
-    def load_due_schedules(self, t, now):
-        awake = [x for x in t.schedules.values() if not x.paused_at and not x.trouble]
-        going = [one for one in awake if not one.ended_at]
-        later = [x.next_fire_at for x in going if x.next_fire_at and x.next_fire_at > now]
-        return d.DueSchedules(
-            due=[x for x in going if not x.next_fire_at or x.next_fire_at <= now],
-            buffered=[one for one in awake if one.buffered_at],
-            next_fire_at=min(later, default=None),
-        )
 
     @reads
     def load_unfinished_of_schedule(self, t, name):

@@ -111,6 +111,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_to_let_go": [{"parent_execution_id": "asleep", "row_limit": 99}],
     "load_unclaimed": [{"workflow_execution_ids": '["RUNNING, full", "queued"]'}],
     "load_queue_of": [{"workflow_execution_id": one} for one in ("queued", "PENDING, empty")],
+    "load_open_steps": [{"workflow_execution_id": one} for one in ("queued", "PENDING, empty")],
     "load_limit": [{"kind": "QUEUE", "name": name} for name in ("mail", "unlimited")],
     "load_limits": [{}],
     "load_named_queues": [{}],

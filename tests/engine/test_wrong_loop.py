@@ -129,8 +129,8 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
     async def slot() -> None:
         await store.take_slot(await created(store, new_execution("slot")), "mail", None)
 
-    async def given_up() -> None:
-        await store.give_up_slot(await created(store, new_execution("given up")))
+    async def leave_slot() -> None:
+        await store.leave_slot(await created(store, new_execution("left")))
 
     async def step(write: Callable[..., Awaitable[None]], status: StepStatus) -> None:
         claim = await store.create_execution(WORKFLOW, new_execution(f"step {status}"))
@@ -181,7 +181,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "load_served": lambda: store.load_served(),
         "hasten_attempts": lambda: store.hasten_attempts("waits"),
         "take_slot": slot,
-        "give_up_slot": given_up,
+        "leave_slot": leave_slot,
         "declare_limits": lambda: store.declare_limits([Queue("mail")]),
         "save_limit": lambda: store.save_limit(Limit("api")),
         "load_limit_room": lambda: store.load_limit_room("api", None),

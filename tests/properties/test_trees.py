@@ -43,10 +43,7 @@ def test_trees_hold_whatever_happens(part: int) -> None:
 
 
 def hold_the_slot(patch: pytest.MonkeyPatch) -> None:
-    async def keep(_: QueueSlot) -> None:
-        pass
-
-    patch.setattr(QueueSlot, "give_up", keep)
+    patch.setattr(QueueSlot, "leave_until", lambda *_: None)
 
 
 def hand_nothing_down(patch: pytest.MonkeyPatch) -> None:

@@ -239,10 +239,13 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_limit_room("api", None)
             await store.save(msgspec.structs.replace(slot, limit="slow"), claim=sending)
             await store.save(suspended, claim=sending)
-            assert await store.take_slot(sending, mail, "kim")
-            await store.give_up_slot(sending)
+            await store.leave_slot(sending)
             assert await store.take_slot(sending, mail, "kim")
             assert await store.claim_available([("order", 1)], 9, queues=[mail]) == []
+            await store.release_claims([sending])
+            running = msgspec.structs.replace(suspended, status=ExecutionStatus.RUNNING)
+            await store.save_execution(running)
+            assert await store.claim_execution(sending.workflow_execution_id) is not None
             await store.put_into_queue(["f"])
             await store.release_claims_of_the_dead(9)
             await store.load_unqueued_executions()

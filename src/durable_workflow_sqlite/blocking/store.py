@@ -72,7 +72,7 @@ class CheckpointStore:
     claim_available = blocking(Behind.claim_available)
     load_next_available_at = blocking(Behind.load_next_available_at)
     release_claims = blocking(Behind.release_claims)
-    give_up_slot = blocking(Behind.give_up_slot)
+    leave_slot = blocking(Behind.leave_slot)
     take_slot = blocking(Behind.take_slot)
     declare_limits = blocking(Behind.declare_limits)
     save_limit = blocking(Behind.save_limit)
@@ -160,5 +160,5 @@ class SqliteCheckpointStore(CheckpointStore):
 def open_store(
     url: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
 ) -> SqliteCheckpointStore:
-    """`durable_workflow_sqlite.open_store`, for `with`."""
-    return SqliteCheckpointStore.over(stores.open_store(url, synchronous=synchronous))
+    """`durable_workflow_sqlite.open_store`, for `with`; of a file of SQLite."""
+    return SqliteCheckpointStore.over(stores.open_sqlite(url, synchronous=synchronous))

@@ -160,21 +160,11 @@ async def not_over(run: Run, children: Iterable[ChildCall]) -> list[str]:
 
 
 async def until_over(run: Run, children: Collection[ChildCall]) -> None:
-    """Wait until some children have ended; they have been asked to cancel.
-
-    It holds no slot of its queue meanwhile: they may be in that queue, too. If none is free after
-    that, the execution leaves memory, and undoes when it is claimed again.
-    """
-    pause, slot = FIRST_PAUSE_S, run.queue_slot
+    """Wait until some children have ended; they have been asked to cancel."""
+    pause = FIRST_PAUSE_S
     while await not_over(run, children):
-        if slot is not None and slot.is_held:
-            await slot.give_up()
-            if run.slots is not None:
-                run.slots.freed_in_queue()
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_S)
-    if slot is not None and not await slot.take():
-        run.leave_until_slot()
 
 
 async def end_of(run: Run, call: ChildCall, history: RecordedHistory) -> ChildEnd | None:

@@ -116,8 +116,7 @@ class Driver(Run):
         task = asyncio.current_task()
         assert task is not None
         try:
-            if self.queue_slot is not None and not await self.queue_slot.take():
-                self.leave_until_slot()
+            if not await self.take_queue_slot():
                 return
             while True:
                 if call is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -76,7 +75,6 @@ class Run(HeldSlot):
         "interruption",
         "is_finishing",
         "pauses",
-        "queue_slot",
         "record",
         "step_slots",
         "steps_begun",
@@ -96,7 +94,7 @@ class Run(HeldSlot):
         self.record = record
         self.claim = claim
         self.history = history
-        self.queue_slot = slot_of(record, claim, environment.store)
+        self.queue_slot = slot_of(environment, record, claim)
         self.step_slots = HeldSlots(environment.step_limits)
         self.steps_begun = 0
         self.interruption: Interruption | None = None
@@ -126,10 +124,6 @@ class Run(HeldSlot):
 
     def tell_whoever_waits(self, error: StoreError) -> None:
         """Tell the callers that wait for the outcome why it does not come."""
-        raise NotImplementedError
-
-    def leave_until_slot(self) -> None:
-        """Take it out of memory: no slot of its queue is free, so it waits in the queue."""
         raise NotImplementedError
 
     def stop_after_steps(self, trouble: BaseException) -> None:
@@ -345,10 +339,13 @@ class Run(HeldSlot):
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not for longer than it takes until this is to stop."""
-        self._is_stopping = self._is_stopping or asyncio.Event()
-        with suppress(TimeoutError):
+        if self._is_stopping is None:
+            self._is_stopping = asyncio.Event()
+        try:
             async with asyncio.timeout(seconds):
                 await self._is_stopping.wait()
+        except TimeoutError:
+            pass
 
     def wake_what_is_kept(self) -> None:
         """What waits to be saved later looks whether it still may."""
@@ -366,7 +363,9 @@ class Run(HeldSlot):
             self._progressed = True
             if self.slots is not None:
                 self.slots.clear(self.id)
-            status = self.record.status if self.record.status in _AT_WORK else _AT_WORK[0]
+            status = ExecutionStatus.RUNNING
+            if self.record.status is ExecutionStatus.COMPENSATING:
+                status = ExecutionStatus.COMPENSATING
             return (self.changed(status=status, recovery_count=0),)
         if self.record.status in _AT_WORK:
             return ()

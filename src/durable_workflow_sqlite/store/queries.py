@@ -565,6 +565,12 @@ class StepCheckpointRow(Struct, frozen=True, gc=False):
     event: int | None
 
 
+class LoadOpenStepsRow(Struct, frozen=True, gc=False):
+    """What load_open_steps gives."""
+
+    status: str
+
+
 class WorkflowAuditLogRow(Struct, frozen=True, gc=False):
     """A row of workflow_audit_log."""
 
@@ -1584,6 +1590,14 @@ class Queries(Protocol):
     ) -> int:
         """A person has found out what became of the steps that were cut off or timed out, of an
         execution that is over: of those that workflow_in_doubt shows.
+        """
+        ...
+
+    def load_open_steps(
+        self, connection: object, *, workflow_execution_id: str
+    ) -> list[LoadOpenStepsRow]:
+        """The steps of an execution that have no outcome: those that run, or were cut off, and
+        those that are in a back-off.
         """
         ...
 
@@ -2742,6 +2756,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_named_queues": LoadNamedQueuesRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
+    "load_open_steps": LoadOpenStepsRow,
     "load_audit_log": WorkflowAuditLogRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,

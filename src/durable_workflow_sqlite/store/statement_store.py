@@ -10,7 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -135,6 +136,17 @@ class StatementStore(CheckpointStore, Maintenance):
             AuditEntry: self._insert_audit_entry,
             StepSlot: self._queues.save_slot,
         }
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
 
     @property
     def worker_id(self) -> str:
@@ -840,12 +852,8 @@ class StatementStore(CheckpointStore, Maintenance):
     ) -> datetime | None:
         return await self._queue.load_next_available_at(workflows, queues, now)
 
-    async def give_up_slot(self, claim: WorkflowClaim) -> None:
-        def give_up() -> None:
-            self._queues.give_up(claim)
-            self._transactions.count_change()
-
-        await self._transactions.write(give_up)
+    async def leave_slot(self, claim: WorkflowClaim) -> None:
+        await self._queues.leave_slot(claim)
 
     async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
         return await self._queues.take_slot(claim, queue, key)
