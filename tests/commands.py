@@ -1,14 +1,15 @@
 """Commands of this library, run as a shell runs them, without a new interpreter for each.
 
 A command has its own arguments, environment, streams and folder, and its exit status. Most of them
-are called in the process of the tests. What goes on until a signal, imports an application, or has
-something done to its process first is a fork, which finds every module imported. One that would
-have a database open that this process has open, too, gets an interpreter of its own: SQLite's locks
-do not live through a fork. So does all that is not run through here.
+are called in the process of the tests. What goes on until a signal, imports an application, has
+something done to its process first, or is called from an event loop is a fork, which finds every
+module imported. If the tests have its database open, it gets an interpreter of its own: SQLite's
+locks do not live through a fork. So does all that is not run through here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import importlib
@@ -23,7 +24,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,7 +76,7 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command as in a pipe; `before` is called in its process, before it begins."""
     words = [*map(str, arguments)]
-    if before is None and _is_short(words) and may_fork(words, cwd):
+    if before is None and _is_short(words):
         return _call(words, env, cwd)
     if may_fork(words, cwd):
         return Running(words, env, cwd, before).end()
@@ -92,7 +93,9 @@ def run_command(
 
 
 def _is_short(words: Sequence[str]) -> bool:
-    """Whether it leaves this process as it was, once it has ended."""
+    """Whether it leaves this process as it was, once it has ended, and may run an event loop."""
+    with suppress(RuntimeError):
+        return not asyncio.get_running_loop()
     return "--app" not in words and words[:1] not in (["worker"], ["dashboard"])
 
 

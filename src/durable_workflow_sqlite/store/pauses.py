@@ -94,6 +94,7 @@ class Pauses:
         """Tell some children of an execution what holds them; how many. A trigger has it handed
         down from them to their own children."""
         queries, connection = self._queries, self._connection
+        self._commit.hold_execution(parent)
         holder = queries.load_holder(connection, workflow_execution_id=parent)
         if holder is None:
             rows = queries.load_to_let_go(connection, parent_execution_id=parent, row_limit=at_most)

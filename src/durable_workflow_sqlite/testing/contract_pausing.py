@@ -38,6 +38,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     claimed,
     claimed_ids,
     created,
+    has_news,
     loaded,
     new_audit_entry,
     new_checkpoint,
@@ -551,5 +552,5 @@ class PausingContract(StoreContract):
         for act in acts:
             before = store.change_counter(), other.change_counter()
             await act()
-            assert store.change_counter() != before[0]
-            assert other.change_counter() != before[1]
+            assert await has_news(store, before[0])
+            assert await has_news(other, before[1])
