@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from durable_workflow_sqlite import (
     ChildFailedError,
     DurableEngine,
@@ -98,7 +100,7 @@ def family(
     *,
     fails: bool = False,
     waits: bool = False,
-    queue: str | None = None,
+    queue: str | UnsetType = UNSET,
     limit: str | None = None,
 ) -> list[AnyWorkflow]:
     """A root with two children, each with two leaves by a map."""
