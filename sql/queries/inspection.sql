@@ -816,6 +816,7 @@ where present.status is not null;
 
 -- name: load_execution_data^
 -- Of one execution, what a summary leaves out.
+-- :workflow_execution_id text
 select
     input_data,
     output_data,
@@ -836,6 +837,7 @@ where workflow_execution_id = :workflow_execution_id;
 -- name: load_signals
 -- Every signal of one execution, delivered or not, in order of arrival.
 -- @sort: the signals of one execution
+-- :workflow_execution_id text
 select
     workflow_signal_id,
     workflow_execution_id,
@@ -952,6 +954,7 @@ where
 -- name: count_cut_off_of$
 -- How many steps of an execution were cut off or timed out, and nobody has dealt with
 -- that.
+-- :workflow_execution_id text
 -- =total integer
 select count(*) as total
 from workflow_in_doubt
@@ -1519,6 +1522,16 @@ from workflow_worker_workflows
 where worker_number in (select value from json_each(:worker_numbers))
 order by worker_number, workflow_type, version;
 
+-- name: load_served_queues
+-- Which named queues some workers serve (a JSON array of numbers).
+-- :worker_numbers text
+select
+    worker_number,
+    queue
+from workflow_worker_queues
+where worker_number in (select value from json_each(:worker_numbers))
+order by worker_number, queue;
+
 -- name: count_claims_by_worker
 -- How many executions each worker has claimed. Reads all claims, by their index.
 -- @scan workflow_claims: an index alone, a row for each claim
@@ -1704,6 +1717,7 @@ limit :row_limit;
 -- missing, and which rows.
 -- @scan workflow_audit_log: a row for each thing that people did
 -- :row_limit integer
+-- =workflow_execution_id text
 -- =missing text
 select
     entry.workflow_execution_id,
@@ -1711,6 +1725,7 @@ select
 from workflow_audit_log as entry
 where
     entry.act = 'unblock'
+    and entry.workflow_execution_id is not null
     and json_extract(entry.details, '$.missing') is not null
     and exists (
         select 1
@@ -1753,6 +1768,7 @@ select
 
 -- name: load_attempt_workers
 -- Which worker began each attempt of an execution, as far as it is known.
+-- :workflow_execution_id text
 -- =worker_number integer
 -- =worker text
 select
