@@ -224,7 +224,7 @@ _BY_FILE: Final = (
     ("/engine/", "engine"),
     ("durable_workflow_sqlite/records.py", "records and JSON"),
     ("/store/rows.py", "records and JSON"),
-    ("/store/sqlite.py", "store"),
+    ("/store/statement_store.py", "store"),
     ("/store/group_commit.py", "group commit"),
     ("/store/checkpointer.py", "group commit"),
     ("/store/adapter.py", "typed queries"),

@@ -18,7 +18,6 @@ _HEADER = '''\
 `load_queries()` in `sql.py` gives an object that has these methods.
 """
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Final, Protocol
 
@@ -147,7 +146,7 @@ def _protocol_lines(queries: Iterable[TypedQuery]) -> Iterator[str]:
 
 
 def _method_text(typed: TypedQuery) -> str:
-    parameters = ["self", "connection: sqlite3.Connection"]
+    parameters = ["self", "connection: object"]
     if typed.types.parameters:
         parameters.append("*")
     for name, type_ in typed.types.parameters.items():

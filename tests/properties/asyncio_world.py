@@ -352,10 +352,11 @@ class World(worlds.World):
 
     def _has_stopped(self) -> bool:
         """Whether the mistake that the program came to has stopped it, and has done no more."""
-        if any(line.startswith("undo ") for line in self.lines[self.before_mistake :]):
-            self.problems.append("something was undone after a mistake")
-        if self.status() in FINAL and not self.was_interrupted:
-            self.problems.append(f"a mistake has ended it: {self._where_it_stands()}")
+        if not self.was_interrupted:
+            if any(line.startswith("undo ") for line in self.lines[self.before_mistake :]):
+                self.problems.append("something was undone after a mistake")
+            if self.status() in FINAL:
+                self.problems.append(f"a mistake has ended it: {self._where_it_stands()}")
         _, trouble, *_ = self._where_it_stands() or (None, None)
         return trouble is not None
 

@@ -7,7 +7,6 @@ has waited longest goes first whatever its priority, so that each is reached in 
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -63,7 +62,7 @@ class Wanted(msgspec.Struct, frozen=True):
 class Available:
     """Called from within a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, queries: q.Queries, queues: Queues) -> None:
+    def __init__(self, connection: object, queries: q.Queries, queues: Queues) -> None:
         self._connection = connection
         self._queries = queries
         self._queues = queues

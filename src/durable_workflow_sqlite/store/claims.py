@@ -7,7 +7,6 @@ what was saved under it since: a fencing token does not tell.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
@@ -19,11 +18,10 @@ from durable_workflow_sqlite.records import (
     WorkflowClaim,
     WorkflowExecution,
 )
-from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.membership import Membership
 from durable_workflow_sqlite.store.queries import LoadClaimRow, Queries
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
-from durable_workflow_sqlite.store.worker_lock import WorkerLock
+from durable_workflow_sqlite.store.transactions import Liveness, Transactions
 
 
 class Claims:
@@ -31,10 +29,10 @@ class Claims:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         queries: Queries,
-        commit: GroupCommit,
-        lock: WorkerLock,
+        commit: Transactions,
+        lock: Liveness,
     ) -> None:
         self._connection = connection
         self._queries = queries

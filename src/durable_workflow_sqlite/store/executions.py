@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 
 from durable_workflow_sqlite.errors import ExecutionFinishedError, ExecutionNotFoundError
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution
@@ -14,14 +13,14 @@ _log = logging.getLogger("durable_workflow_sqlite.store")
 
 
 def load_execution(
-    connection: sqlite3.Connection, queries: Queries, workflow_execution_id: str
+    connection: object, queries: Queries, workflow_execution_id: str
 ) -> WorkflowExecution | None:
     row = queries.load_execution(connection, workflow_execution_id=workflow_execution_id)
     return None if row is None else execution_from(row)
 
 
 def load_statuses(
-    connection: sqlite3.Connection, queries: Queries, workflow_execution_ids: list[str]
+    connection: object, queries: Queries, workflow_execution_ids: list[str]
 ) -> dict[str, ExecutionStatus]:
     """Those that are unknown, or that have no status one knows, are left out."""
     found = queries.load_statuses(
@@ -41,7 +40,7 @@ def load_statuses(
 
 
 def load_stopped(
-    connection: sqlite3.Connection, queries: Queries, workflow_execution_ids: list[str]
+    connection: object, queries: Queries, workflow_execution_ids: list[str]
 ) -> set[str]:
     found = queries.load_stopped(
         connection, workflow_execution_ids=json_array(workflow_execution_ids)

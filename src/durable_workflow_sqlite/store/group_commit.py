@@ -28,10 +28,9 @@ from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.open_files import OpenFiles
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
+from durable_workflow_sqlite.store.transactions import Shortcut, Transactions
 
 T = TypeVar("T")
-Shortcut = tuple[str, tuple[Any, ...]]
-"""A statement and its values, instead of an operation: see `GroupCommit.write`."""
 
 _Queued = tuple[Callable[[], Any], Shortcut | None, "asyncio.Future[Any]"]
 _Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
@@ -98,13 +97,8 @@ class _Refusals:
         self.group_size = 0
 
 
-class GroupCommit:
-    """The one way to a connection: writes in groups, reads between them.
-
-    `operation`s run on the connection, in the loop's thread or in another, never two at a time.
-    One that writes may run again, when another of its group failed the first time. So it may only
-    send statements and return what they gave.
-    """
+class GroupCommit(Transactions):
+    """The one way to a connection: see `Transactions`."""
 
     def __init__(
         self,
@@ -155,11 +149,6 @@ class GroupCommit:
         return self._forks != _forks
 
     async def write(self, operation: Callable[[], T], shortcut: Shortcut | None = None) -> T:
-        """Run an operation in the next transaction; return its result once that is committed.
-
-        shortcut: does the same in one statement, if that changes a row; the result is None then.
-            Those of a group are sent together. If one changes nothing, its operation is run.
-        """
         if (
             self._alone >= ALONE_AFTER
             and not self._queue
@@ -179,7 +168,6 @@ class GroupCommit:
         return await future
 
     async def read(self, operation: Callable[[], T]) -> T:
-        """Run an operation that only reads, outside of any transaction."""
         self._enter()
         while self._in_thread is not None:
             await asyncio.wait([self._in_thread])
@@ -193,7 +181,6 @@ class GroupCommit:
         return await self.write(operation)  # the rare lock that readers must wait for, too
 
     def change_counter(self) -> int:
-        """A number that grows when another connection has committed, and with `count_change`."""
         if self._in_thread is not None or self._closed or self._forks != _forks:
             return self._change_counter  # the answer can wait until nobody else uses the connection
         try:
@@ -209,8 +196,19 @@ class GroupCommit:
         return self._change_counter
 
     def count_change(self) -> None:
-        """This connection has committed something that its other users must notice."""
         self._change_counter += 1
+
+    def execute(self, statement: Shortcut) -> int:
+        return self._connection.execute(*statement).rowcount
+
+    def total_changes(self) -> int:
+        return self._connection.total_changes
+
+    def hold_execution(self, workflow_execution_id: str) -> None:
+        """Nothing is to be done: a transaction that writes has the database to itself."""
+
+    def hold(self, kind: str, name: str) -> None:
+        """As `hold_execution`."""
 
     async def close(self) -> None:
         """Flush what is queued, then refuse everything."""
@@ -266,7 +264,6 @@ class GroupCommit:
         return loop
 
     def check_usable(self) -> None:
-        """Raise for one that is closed, or that nobody can use here."""
         self._enter()
 
     def _is_of_another_loop(self) -> RuntimeError:

@@ -7,7 +7,6 @@ signals writes nothing. Whether a worker lives is known from its lock alone: see
 from __future__ import annotations
 
 import os
-import sqlite3
 import sys
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -16,10 +15,10 @@ from pathlib import Path
 import msgspec
 
 from durable_workflow_sqlite.records import utc_now
-from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.processes import host_name, safe
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
+from durable_workflow_sqlite.store.transactions import Transactions
 
 
 class Membership:
@@ -30,9 +29,9 @@ class Membership:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         queries: Queries,
-        commit: GroupCommit,
+        commit: Transactions,
         worker_id: str,
         is_alive: Callable[[str], bool],
     ) -> None:
@@ -104,10 +103,13 @@ class Membership:
 
     async def load_served(self) -> set[tuple[str, int]]:
         """What living workers run."""
-        load = self._queries.load_workflows_of_workers
-        found = await self._commit.read(lambda: load(self._connection))
-        living = {one for one in {row.worker_id for row in found} if self._is_alive(one)}
-        return {(row.workflow_type, row.version) for row in found if row.worker_id in living}
+
+        def load() -> set[tuple[str, int]]:
+            found = self._queries.load_workflows_of_workers(self._connection)
+            living = {one for one in {row.worker_id for row in found} if self._is_alive(one)}
+            return {(row.workflow_type, row.version) for row in found if row.worker_id in living}
+
+        return await self._commit.read(load)
 
     def look_again(self) -> None:
         """The file may be another one: a backup that was restored."""
@@ -143,10 +145,12 @@ class Membership:
         if await self._commit.read(is_any_forgettable):
             while await self._commit.write(forget):
                 pass
-        unmarked = await self._commit.read(
-            lambda: self._queries.load_unmarked_workers(self._connection)
-        )
-        dead = [row.worker_number for row in unmarked if not self._is_alive(row.worker_id)]
+
+        def load_dead() -> list[int]:
+            unmarked = self._queries.load_unmarked_workers(self._connection)
+            return [row.worker_number for row in unmarked if not self._is_alive(row.worker_id)]
+
+        dead = await self._commit.read(load_dead)
         at = time_to_text(utc_now())
         if dead:
             await self._commit.write(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection
 from datetime import datetime
 
@@ -14,9 +13,9 @@ from durable_workflow_sqlite.records import (
     utc_now,
 )
 from durable_workflow_sqlite.store.claims import Claims
-from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.rows import json_array, optional_time_to_text, time_to_text
+from durable_workflow_sqlite.store.transactions import Transactions
 
 
 class Mending:
@@ -24,9 +23,9 @@ class Mending:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         queries: Queries,
-        commit: GroupCommit,
+        commit: Transactions,
         claims: Claims,
         *,
         take: Callable[[str], TakenExecution | None],
@@ -56,6 +55,7 @@ class Mending:
         at = now or utc_now()
 
         def mend() -> bool:
+            self._commit.hold_execution(execution_id)
             claim = self._claims.load(execution_id)
             if claim is not None and self._claims.is_alive(claim.worker_id):
                 raise self._is_claimed(execution_id, claim.worker_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 
@@ -17,9 +16,9 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store import executions, rows
 from durable_workflow_sqlite.store.claims import Claims
-from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.rows import readable, time_to_text
+from durable_workflow_sqlite.store.transactions import Transactions
 
 
 class Pauses:
@@ -27,9 +26,9 @@ class Pauses:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         queries: Queries,
-        commit: GroupCommit,
+        commit: Transactions,
         claims: Claims,
         *,
         put_into_queue: Callable[[list[str], datetime], None],

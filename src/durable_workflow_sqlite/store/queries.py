@@ -3,7 +3,6 @@
 `load_queries()` in `sql.py` gives an object that has these methods.
 """
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Final, Protocol
 
@@ -1049,7 +1048,7 @@ class WorkflowRow(Struct, frozen=True, gc=False):
 class Queries(Protocol):
     # inspection.sql
 
-    def count_executions(self, connection: sqlite3.Connection) -> list[CountExecutionsRow]:
+    def count_executions(self, connection: object) -> list[CountExecutionsRow]:
         """How many executions there are of each workflow in each status. Reads an index of
         the table from end to end.
         """
@@ -1057,7 +1056,7 @@ class Queries(Protocol):
 
     def pick_newest(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         statuses: str | None,
         workflow_type: str | None,
@@ -1076,14 +1075,14 @@ class Queries(Protocol):
         ...
 
     def count_ids(
-        self, connection: sqlite3.Connection, *, id_from: str, id_before: str, at_most: int
+        self, connection: object, *, id_from: str, id_before: str, at_most: int
     ) -> int | None:
         """How many executions have an id in a range, counted no further than to a limit."""
         ...
 
     def pick_in_trouble(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         statuses: str | None,
         workflow_type: str | None,
@@ -1102,7 +1101,7 @@ class Queries(Protocol):
 
     def pick_paused(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         statuses: str | None,
         workflow_type: str | None,
@@ -1121,7 +1120,7 @@ class Queries(Protocol):
 
     def pick_among(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         relative: str | None,
         among: str,
@@ -1147,7 +1146,7 @@ class Queries(Protocol):
 
     def pick_with_error(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         error_text: str,
         statuses: str | None,
@@ -1169,7 +1168,7 @@ class Queries(Protocol):
 
     def match_rows(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         root: str | None,
         workflow_execution_ids: str,
@@ -1191,20 +1190,18 @@ class Queries(Protocol):
         """
         ...
 
-    def pick_oldest_unfinished(
-        self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[PickNewestRow]:
+    def pick_oldest_unfinished(self, connection: object, *, row_limit: int) -> list[PickNewestRow]:
         """The unfinished executions that were started first."""
         ...
 
     def load_summaries(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
+        self, connection: object, *, workflow_execution_ids: str
     ) -> list[LoadSummariesRow]:
         """Where each of some executions is (a JSON array of ids), and what it waits for."""
         ...
 
     def load_children(
-        self, connection: sqlite3.Connection, *, parent_execution_id: str, row_limit: int
+        self, connection: object, *, parent_execution_id: str, row_limit: int
     ) -> list[LoadChildrenRow]:
         """Some children of an execution: those that are not over, then FAILED, CANCELLED and
         COMPLETED ones, of each the first that were started. It goes through the statuses of
@@ -1213,7 +1210,7 @@ class Queries(Protocol):
         ...
 
     def count_children(
-        self, connection: sqlite3.Connection, *, parent_execution_id: str, at_most: int
+        self, connection: object, *, parent_execution_id: str, at_most: int
     ) -> list[CountChildrenRow]:
         """How many children of an execution have each status, counted no further than to a
         limit.
@@ -1221,29 +1218,27 @@ class Queries(Protocol):
         ...
 
     def load_execution_data(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+        self, connection: object, *, workflow_execution_id: str
     ) -> LoadExecutionDataRow | None:
         """Of one execution, what a summary leaves out."""
         ...
 
     def load_signals(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+        self, connection: object, *, workflow_execution_id: str
     ) -> list[LoadSignalsRow]:
         """Every signal of one execution, delivered or not, in order of arrival."""
         ...
 
-    def load_next_timers(
-        self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadNextTimersRow]:
+    def load_next_timers(self, connection: object, *, row_limit: int) -> list[LoadNextTimersRow]:
         """The deadlines that are due next, of what nobody has paused."""
         ...
 
-    def count_pending_timers(self, connection: sqlite3.Connection) -> int | None:
+    def count_pending_timers(self, connection: object) -> int | None:
         """How many deadlines are still to come, or to be noticed."""
         ...
 
     def load_steps_in_doubt(
-        self, connection: sqlite3.Connection, *, living: str, row_limit: int
+        self, connection: object, *, living: str, row_limit: int
     ) -> list[LoadStepsInDoubtRow]:
         """Steps that began and did not end, and that no living worker runs (:living is a JSON
         array of the ids of living workers). Steps that were cut off or timed out are not
@@ -1251,54 +1246,48 @@ class Queries(Protocol):
         """
         ...
 
-    def count_steps_in_doubt(self, connection: sqlite3.Connection, *, living: str) -> int | None:
+    def count_steps_in_doubt(self, connection: object, *, living: str) -> int | None:
         """How many rows load_steps_in_doubt has to give."""
         ...
 
-    def load_steps_cut_off(
-        self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadStepsCutOffRow]:
+    def load_steps_cut_off(self, connection: object, *, row_limit: int) -> list[LoadStepsCutOffRow]:
         """Steps that were cancelled while they ran, or timed out, that may have taken effect,
         and that nothing has undone; except those that a COMPLETED execution has cancelled,
         and went on without. People find out what became of them.
         """
         ...
 
-    def count_steps_cut_off(self, connection: sqlite3.Connection) -> int | None:
+    def count_steps_cut_off(self, connection: object) -> int | None:
         """How many rows load_steps_cut_off has to give."""
         ...
 
-    def count_cut_off_of(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> int | None:
+    def count_cut_off_of(self, connection: object, *, workflow_execution_id: str) -> int | None:
         """How many steps of an execution were cut off or timed out, and nobody has dealt with
         that.
         """
         ...
 
-    def load_blocked(
-        self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadBlockedRow]:
+    def load_blocked(self, connection: object, *, row_limit: int) -> list[LoadBlockedRow]:
         """Blocked executions, and why they are, the oldest first: all of them, if the limit is
         -1. As the view workflow_blocked, which an engine does without. The + keeps SQLite
         from looking through all that are unfinished for those few.
         """
         ...
 
-    def count_blocked(self, connection: sqlite3.Connection) -> int | None:
+    def count_blocked(self, connection: object) -> int | None:
         """How many executions are blocked."""
         ...
 
-    def load_paused(self, connection: sqlite3.Connection, *, row_limit: int) -> list[LoadPausedRow]:
+    def load_paused(self, connection: object, *, row_limit: int) -> list[LoadPausedRow]:
         """Executions that are paused themselves, those that were started first."""
         ...
 
-    def count_paused(self, connection: sqlite3.Connection) -> int | None:
+    def count_paused(self, connection: object) -> int | None:
         """How many executions are paused themselves."""
         ...
 
     def load_taken_over(
-        self, connection: sqlite3.Connection, *, least: int, row_limit: int
+        self, connection: object, *, least: int, row_limit: int
     ) -> list[LoadTakenOverRow]:
         """Executions that dead workers may have died of at least :least times, with no progress
         in between, the most often first. Blocked ones are left out, and so are those that
@@ -1306,50 +1295,44 @@ class Queries(Protocol):
         """
         ...
 
-    def count_taken_over(self, connection: sqlite3.Connection, *, least: int) -> int | None:
+    def count_taken_over(self, connection: object, *, least: int) -> int | None:
         """How many rows load_taken_over has to give."""
         ...
 
-    def load_in_trouble(
-        self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadInTroubleRow]:
+    def load_in_trouble(self, connection: object, *, row_limit: int) -> list[LoadInTroubleRow]:
         """Executions in trouble, the oldest first."""
         ...
 
-    def count_in_trouble(self, connection: sqlite3.Connection) -> int | None:
+    def count_in_trouble(self, connection: object) -> int | None:
         """How many executions are in trouble."""
         ...
 
-    def load_undoing(
-        self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadUndoingRow]:
+    def load_undoing(self, connection: object, *, row_limit: int) -> list[LoadUndoingRow]:
         """Compensations that have failed and are tried again. Looks at the steps of all that is
         COMPENSATING.
         """
         ...
 
-    def count_undoing(self, connection: sqlite3.Connection) -> int | None:
+    def count_undoing(self, connection: object) -> int | None:
         """How many rows load_undoing has to give."""
         ...
 
-    def load_not_undone(
-        self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadNotUndoneRow]:
+    def load_not_undone(self, connection: object, *, row_limit: int) -> list[LoadNotUndoneRow]:
         """What should be undone and is not, since a compensation failed for good: what failed
         last comes first.
         """
         ...
 
-    def count_not_undone(self, connection: sqlite3.Connection) -> int | None:
+    def count_not_undone(self, connection: object) -> int | None:
         """How many rows load_not_undone has to give."""
         ...
 
-    def load_schema_objects(self, connection: sqlite3.Connection) -> list[LoadSchemaObjectsRow]:
+    def load_schema_objects(self, connection: object) -> list[LoadSchemaObjectsRow]:
         """The tables, indexes, views and triggers of a database, as SQLite keeps them."""
         ...
 
     def count_prunable(
-        self, connection: sqlite3.Connection, *, statuses: str, before: str
+        self, connection: object, *, statuses: str, before: str
     ) -> list[CountPrunableRow]:
         """How many finished executions were begun and last changed before a time, by workflow
         and status: what retention would delete now. Reads all of those statuses.
@@ -1357,7 +1340,7 @@ class Queries(Protocol):
         ...
 
     def load_suspect_executions(
-        self, connection: sqlite3.Connection, *, row_limit: int
+        self, connection: object, *, row_limit: int
     ) -> list[LoadSuspectExecutionsRow]:
         """Executions that the engine perhaps cannot read. Somebody wrote a status, a time, a
         number or JSON into them that is not valid, or a workflow that does not exist. A time
@@ -1367,28 +1350,24 @@ class Queries(Protocol):
         ...
 
     def load_suspect_checkpoints(
-        self, connection: sqlite3.Connection, *, row_limit: int
+        self, connection: object, *, row_limit: int
     ) -> list[LoadSuspectCheckpointsRow]:
         """As load_suspect_executions: checkpoints of the executions that are not over."""
         ...
 
     def load_suspect_timers(
-        self, connection: sqlite3.Connection, *, row_limit: int
+        self, connection: object, *, row_limit: int
     ) -> list[LoadSuspectTimersRow]:
         """As load_suspect_executions: timers of the executions that are not over."""
         ...
 
-    def load_suspect_signals(
-        self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadSignalsRow]:
+    def load_suspect_signals(self, connection: object, *, row_limit: int) -> list[LoadSignalsRow]:
         """As load_suspect_executions: signals that the executions which are not over may still
         take.
         """
         ...
 
-    def load_gaps(
-        self, connection: sqlite3.Connection, *, statuses: str, row_limit: int
-    ) -> list[LoadGapsRow]:
+    def load_gaps(self, connection: object, *, statuses: str, row_limit: int) -> list[LoadGapsRow]:
         """Executions of some statuses (a JSON array) whose steps have a gap: the number of an
         event is left out or there twice, an attempt is missing, or a compensation has no
         step. Somebody deleted or edited rows by hand; but a number is also left out where
@@ -1397,18 +1376,13 @@ class Queries(Protocol):
         ...
 
     def load_refused_signals(
-        self, connection: sqlite3.Connection, *, row_limit: int
+        self, connection: object, *, row_limit: int
     ) -> list[LoadRefusedSignalsRow]:
         """Executions that wait for a signal while the last one of that name was refused."""
         ...
 
     def load_stray_signals(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        cancel_signal: str,
-        resolved_signal: str,
-        row_limit: int,
+        self, connection: object, *, cancel_signal: str, resolved_signal: str, row_limit: int
     ) -> list[LoadStraySignalsRow]:
         """Signals that are pending, and that nothing will take: their execution is final, or
         their name begins with $ and is not one of the library's.
@@ -1416,66 +1390,60 @@ class Queries(Protocol):
         ...
 
     def load_untaken_signals(
-        self, connection: sqlite3.Connection, *, before: str, row_limit: int
+        self, connection: object, *, before: str, row_limit: int
     ) -> list[LoadUntakenSignalsRow]:
         """Signals that came before a time, and that no open wait of that name has taken.
         A worker has the execution, or none may claim it; then worker_id is null.
         """
         ...
 
-    def load_workers(
-        self, connection: sqlite3.Connection, *, worker_ids: str
-    ) -> list[LoadWorkersRow]:
+    def load_workers(self, connection: object, *, worker_ids: str) -> list[LoadWorkersRow]:
         """Who some workers are (a JSON array of ids). The ids of living ones are known from
         their lock files.
         """
         ...
 
-    def load_served(
-        self, connection: sqlite3.Connection, *, worker_numbers: str
-    ) -> list[LoadServedRow]:
+    def load_served(self, connection: object, *, worker_numbers: str) -> list[LoadServedRow]:
         """What some workers run (a JSON array of numbers)."""
         ...
 
     def load_served_queues(
-        self, connection: sqlite3.Connection, *, worker_numbers: str
+        self, connection: object, *, worker_numbers: str
     ) -> list[LoadServedQueuesRow]:
         """Which named queues some workers serve (a JSON array of numbers)."""
         ...
 
-    def count_claims_by_worker(
-        self, connection: sqlite3.Connection
-    ) -> list[CountClaimsByWorkerRow]:
+    def count_claims_by_worker(self, connection: object) -> list[CountClaimsByWorkerRow]:
         """How many executions each worker has claimed. Reads all claims, by their index."""
         ...
 
     def load_claimed_by(
-        self, connection: sqlite3.Connection, *, worker_id: str, row_limit: int
+        self, connection: object, *, worker_id: str, row_limit: int
     ) -> list[LoadClaimedByRow]:
         """Some of the executions that a worker has claimed, the last changed first."""
         ...
 
-    def load_work_under_way(self, connection: sqlite3.Connection) -> list[LoadWorkUnderWayRow]:
+    def load_work_under_way(self, connection: object) -> list[LoadWorkUnderWayRow]:
         """What workers do now: the claimed executions that run, each with its steps that have
         begun and not ended, and with those that wait (waiting_for is not null). One between
         two steps has neither.
         """
         ...
 
-    def load_queues(self, connection: sqlite3.Connection) -> list[LoadQueuesRow]:
+    def load_queues(self, connection: object) -> list[LoadQueuesRow]:
         """The workflows that have unfinished executions: how many of these are due, run, are in
         trouble, or are blocked. count_unfinished tells how many there are in all.
         """
         ...
 
-    def count_unfinished(self, connection: sqlite3.Connection) -> list[CountUnfinishedRow]:
+    def count_unfinished(self, connection: object) -> list[CountUnfinishedRow]:
         """How many executions of each workflow are not over, as count_executions tells, too.
         Reads an index.
         """
         ...
 
     def load_open_of_completed(
-        self, connection: sqlite3.Connection, *, row_limit: int
+        self, connection: object, *, row_limit: int
     ) -> list[LoadOpenOfCompletedRow]:
         """Steps, sleeps and waits that have begun and not ended, of executions that are
         COMPLETED: the last attempt of each. An execution that the engine ended has none.
@@ -1484,7 +1452,7 @@ class Queries(Protocol):
         ...
 
     def load_edited(
-        self, connection: sqlite3.Connection, *, statuses: str, row_limit: int
+        self, connection: object, *, statuses: str, row_limit: int
     ) -> list[LoadEditedRow]:
         """Executions that no engine leaves as they are, of some statuses (a JSON array).
         what says what is wrong: a wait or a sleep is open; a step with a compensation is not
@@ -1494,7 +1462,7 @@ class Queries(Protocol):
         ...
 
     def load_numbered_intents(
-        self, connection: sqlite3.Connection, *, row_limit: int
+        self, connection: object, *, row_limit: int
     ) -> list[LoadOpenOfCompletedRow]:
         """Attempts and waits that have not ended, and have the number of an outcome.
         Of unfinished executions.
@@ -1502,14 +1470,14 @@ class Queries(Protocol):
         ...
 
     def load_unblocked_without_rows(
-        self, connection: sqlite3.Connection, *, row_limit: int
+        self, connection: object, *, row_limit: int
     ) -> list[LoadUnblockedWithoutRowsRow]:
         """Unfinished executions that somebody unblocked although rows of their steps were
         missing, and which rows.
         """
         ...
 
-    def load_token_sequence(self, connection: sqlite3.Connection) -> list[LoadTokenSequenceRow]:
+    def load_token_sequence(self, connection: object) -> list[LoadTokenSequenceRow]:
         """The highest fencing token that was ever given, as SQLite keeps it; the highest that
         is in use, each 0 if there is none; and whether a worker has begun a step, and so had
         one.
@@ -1517,7 +1485,7 @@ class Queries(Protocol):
         ...
 
     def load_attempt_workers(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+        self, connection: object, *, workflow_execution_id: str
     ) -> list[LoadAttemptWorkersRow]:
         """Which worker began each attempt of an execution, as far as it is known."""
         ...
@@ -1525,7 +1493,7 @@ class Queries(Protocol):
     # overview.sql
 
     def load_problems(
-        self, connection: sqlite3.Connection, *, failed_since: str, now: str, row_limit: int
+        self, connection: object, *, failed_since: str, now: str, row_limit: int
     ) -> list[LoadProblemsRow]:
         """As the view workflow_problems, but of the failures only those since a time: what
         happened last comes first.
@@ -1533,7 +1501,7 @@ class Queries(Protocol):
         ...
 
     def load_fresh_failures(
-        self, connection: sqlite3.Connection, *, since: str, at_most: int, least: int
+        self, connection: object, *, since: str, at_most: int, least: int
     ) -> list[LoadFreshFailuresRow]:
         """What failed since a time, in groups of the same error of a workflow.
         Those of at least so many. What somebody has acknowledged or rerun is not counted.
@@ -1541,59 +1509,53 @@ class Queries(Protocol):
         """
         ...
 
-    def count_by_hour(self, connection: sqlite3.Connection, *, hours: str) -> list[CountByHourRow]:
+    def count_by_hour(self, connection: object, *, hours: str) -> list[CountByHourRow]:
         """How many executions began and ended in each of some hours (a JSON array of the
         beginnings of times, as 2030-01-01T00). Counts their entries in two indexes, three
         times in that for what ended, and sorts none of them.
         """
         ...
 
-    def count_failed_since(self, connection: sqlite3.Connection, *, since: str) -> int | None:
+    def count_failed_since(self, connection: object, *, since: str) -> int | None:
         """How many executions failed since a time. Reads what ended since then in an index."""
         ...
 
-    def count_overdue_timers(
-        self, connection: sqlite3.Connection, *, before: str, at_most: int
-    ) -> int | None:
+    def count_overdue_timers(self, connection: object, *, before: str, at_most: int) -> int | None:
         """How many deadlines before a time no worker has noticed, counted no further than to a
         limit. Those of what is paused wait for a person.
         """
         ...
 
-    def load_schedule_states(self, connection: sqlite3.Connection) -> list[LoadScheduleStatesRow]:
+    def load_schedule_states(self, connection: object) -> list[LoadScheduleStatesRow]:
         """The schedules as people see them, by name."""
         ...
 
-    def load_named_queues(self, connection: sqlite3.Connection) -> list[LoadNamedQueuesRow]:
+    def load_named_queues(self, connection: object) -> list[LoadNamedQueuesRow]:
         """The named queues, with their limits and what is in them, by name."""
         ...
 
-    def load_step_limits(self, connection: sqlite3.Connection) -> list[LoadStepLimitsRow]:
+    def load_step_limits(self, connection: object) -> list[LoadStepLimitsRow]:
         """The limits for steps, with what runs under them, by name."""
         ...
 
     def load_held_slots(
-        self, connection: sqlite3.Connection, *, kind: str, name: str, row_limit: int
+        self, connection: object, *, kind: str, name: str, row_limit: int
     ) -> list[LoadHeldSlotsRow]:
         """Who holds the slots of one queue, or of one limit for steps; the longest first."""
         ...
 
-    def load_due_by_queue(
-        self, connection: sqlite3.Connection, *, now: str
-    ) -> list[LoadDueByQueueRow]:
+    def load_due_by_queue(self, connection: object, *, now: str) -> list[LoadDueByQueueRow]:
         """What waits for a worker, by named queue and workflow; what is in no queue, too. It
         hops from one queue to the next, and counts the due entries of each in an index.
         """
         ...
 
-    def load_latest_acts(
-        self, connection: sqlite3.Connection, *, row_limit: int
-    ) -> list[LoadLatestActsRow]:
+    def load_latest_acts(self, connection: object, *, row_limit: int) -> list[LoadLatestActsRow]:
         """What people did last to anything, the newest first."""
         ...
 
     def load_acts_on(
-        self, connection: sqlite3.Connection, *, scopes: str, name: str | None, row_limit: int
+        self, connection: object, *, scopes: str, name: str | None, row_limit: int
     ) -> list[LoadActsOnRow]:
         """What people did last to what is no execution: of some scopes (a JSON array), and of
         one name, if it is given; the newest first.
@@ -1604,7 +1566,7 @@ class Queries(Protocol):
 
     def upsert_checkpoint(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         workflow_execution_id: str,
         branch: str,
@@ -1633,7 +1595,7 @@ class Queries(Protocol):
 
     def begin_step(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         workflow_execution_id: str,
         branch: str,
@@ -1653,7 +1615,7 @@ class Queries(Protocol):
 
     def complete_step(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         status: str,
         output_data: str | None,
@@ -1671,27 +1633,25 @@ class Queries(Protocol):
         ...
 
     def load_checkpoints(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+        self, connection: object, *, workflow_execution_id: str
     ) -> list[StepCheckpointRow]:
         """Every attempt of every step of an execution: branch by branch, in step order."""
         ...
 
     def load_open_waits(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, signal_name: str
+        self, connection: object, *, workflow_execution_id: str, signal_name: str
     ) -> list[StepCheckpointRow]:
         """The waits for a signal of some name that an execution has begun and not ended, in no
         order: SQLite would read all steps of the execution to sort them.
         """
         ...
 
-    def delete_checkpoints(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
-    ) -> int:
+    def delete_checkpoints(self, connection: object, *, workflow_execution_ids: str) -> int:
         """Deletes the checkpoints of a batch of executions (a JSON array of ids)."""
         ...
 
     def forget_attempts(
-        self, connection: sqlite3.Connection, *, checkpoint_ids: str, workflow_execution_id: str
+        self, connection: object, *, checkpoint_ids: str, workflow_execution_id: str
     ) -> int:
         """Deletes some attempts of an execution (a JSON array of their ids), which is to run
         again from a step before them.
@@ -1699,12 +1659,7 @@ class Queries(Protocol):
         ...
 
     def hasten_attempts(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        now: str,
-        workflow_execution_id: str,
-        checkpoint_id: int | None,
+        self, connection: object, *, now: str, workflow_execution_id: str, checkpoint_id: int | None
     ) -> int:
         """A step or a compensation that waits for its next attempt is due now: all of an
         execution or, where an id is given, that one alone. A worker that has the execution
@@ -1713,16 +1668,14 @@ class Queries(Protocol):
         """
         ...
 
-    def acknowledge_not_undone(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> int:
+    def acknowledge_not_undone(self, connection: object, *, workflow_execution_id: str) -> int:
         """A person has undone by hand what the failed compensations of an execution that is
         over should have undone. Their errors stay.
         """
         ...
 
     def acknowledge_cut_off(
-        self, connection: sqlite3.Connection, *, acknowledged_at: str, workflow_execution_id: str
+        self, connection: object, *, acknowledged_at: str, workflow_execution_id: str
     ) -> int:
         """A person has found out what became of the steps that were cut off or timed out, of an
         execution that is over: of those that workflow_in_doubt shows.
@@ -1733,7 +1686,7 @@ class Queries(Protocol):
 
     def insert_audit_entry(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         workflow_execution_id: str | None,
         act: str,
@@ -1745,20 +1698,18 @@ class Queries(Protocol):
         ...
 
     def load_audit_log(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str | None
+        self, connection: object, *, workflow_execution_id: str | None
     ) -> list[LoadAuditLogRow]:
         """What people did to one execution, in order."""
         ...
 
-    def delete_audit_log(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
-    ) -> int:
+    def delete_audit_log(self, connection: object, *, workflow_execution_ids: str) -> int:
         """Deletes the entries of a batch of executions (a JSON array of ids)."""
         ...
 
     def insert_change_entry(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         scope: str,
         name: str | None,
@@ -1771,26 +1722,19 @@ class Queries(Protocol):
         ...
 
     def load_changes(
-        self, connection: sqlite3.Connection, *, scope: str, name: str | None
+        self, connection: object, *, scope: str, name: str | None
     ) -> list[LoadAuditLogRow]:
         """What people did to one schedule, workflow, queue or limit, or to everything."""
         ...
 
-    def delete_old_changes(
-        self, connection: sqlite3.Connection, *, before: str, batch_size: int
-    ) -> int:
+    def delete_old_changes(self, connection: object, *, before: str, batch_size: int) -> int:
         """Deletes a batch of the entries about what is no execution, from before a time."""
         ...
 
     # workflow_claims.sql
 
     def insert_claim(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        worker_id: str,
-        claimed_at: str,
-        workflow_execution_id: str,
+        self, connection: object, *, worker_id: str, claimed_at: str, workflow_execution_id: str
     ) -> int | None:
         """Claims an execution for a worker, and gives the token. One that is in a named queue
         takes a slot of it. No row means that it is unknown, final, blocked or paused, or
@@ -1798,65 +1742,59 @@ class Queries(Protocol):
         """
         ...
 
-    def load_claim(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> LoadClaimRow | None:
+    def load_claim(self, connection: object, *, workflow_execution_id: str) -> LoadClaimRow | None:
         """Who works on an execution, and since when."""
         ...
 
-    def mark_claims(self, connection: sqlite3.Connection, *, fencing_tokens: str) -> int:
+    def mark_claims(self, connection: object, *, fencing_tokens: str) -> int:
         """Says that the worker of these claims (a JSON array of tokens) was told to stop."""
         ...
 
-    def load_claiming_workers(self, connection: sqlite3.Connection) -> list[LoadClaimingWorkersRow]:
+    def load_claiming_workers(self, connection: object) -> list[LoadClaimingWorkersRow]:
         """Every worker that has claims. It hops from one to the next, so it costs the same
         however many claims each has.
         """
         ...
 
-    def load_claims_of(
-        self, connection: sqlite3.Connection, *, worker_id: str
-    ) -> list[LoadClaimsOfRow]:
+    def load_claims_of(self, connection: object, *, worker_id: str) -> list[LoadClaimsOfRow]:
         """What one worker works on, the oldest claim first."""
         ...
 
     def delete_claim(
-        self, connection: sqlite3.Connection, *, fencing_token: int, workflow_execution_id: str
+        self, connection: object, *, fencing_token: int, workflow_execution_id: str
     ) -> int:
         """Releases a claim; changing no row means that it is lost already."""
         ...
 
-    def delete_claim_of(self, connection: sqlite3.Connection, *, workflow_execution_id: str) -> int:
+    def delete_claim_of(self, connection: object, *, workflow_execution_id: str) -> int:
         """Deletes the claim of an execution that is final, of any worker."""
         ...
 
-    def delete_claims(self, connection: sqlite3.Connection, *, workflow_execution_ids: str) -> int:
+    def delete_claims(self, connection: object, *, workflow_execution_ids: str) -> int:
         """Deletes the claims of a batch of executions (a JSON array of ids)."""
         ...
 
     def count_slots(
-        self, connection: sqlite3.Connection, *, worker_id: str, queue: str
+        self, connection: object, *, worker_id: str, queue: str
     ) -> CountSlotsRow | None:
         """How many slots of a queue are held, and how many of them by one worker; no row if
         none is.
         """
         ...
 
-    def count_slots_of_keys(
-        self, connection: sqlite3.Connection, *, queue: str
-    ) -> list[CountSlotsOfKeysRow]:
+    def count_slots_of_keys(self, connection: object, *, queue: str) -> list[CountSlotsOfKeysRow]:
         """How many slots of a queue each of its keys holds."""
         ...
 
     def give_up_slot(
-        self, connection: sqlite3.Connection, *, fencing_token: int, workflow_execution_id: str
+        self, connection: object, *, fencing_token: int, workflow_execution_id: str
     ) -> int:
         """The execution of a claim only waits from now on: it holds no slot of its queue."""
         ...
 
     def take_slot(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         queue: str | None,
         queue_key: str | None,
@@ -1872,7 +1810,7 @@ class Queries(Protocol):
 
     def upsert_execution(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         workflow_execution_id: str,
         workflow_id: str,
@@ -1913,7 +1851,7 @@ class Queries(Protocol):
 
     def insert_execution_if_absent(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         workflow_execution_id: str,
         workflow_id: str,
@@ -1946,13 +1884,13 @@ class Queries(Protocol):
         ...
 
     def load_execution(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+        self, connection: object, *, workflow_execution_id: str
     ) -> LoadExecutionRow | None:
         """One execution by its id."""
         ...
 
     def take_execution(
-        self, connection: sqlite3.Connection, *, cancel_signal: str, workflow_execution_id: str
+        self, connection: object, *, cancel_signal: str, workflow_execution_id: str
     ) -> TakeExecutionRow | None:
         """One execution by its id, for the worker that has claimed it: also whether timers
         of it are pending, and whether a signal asks it to cancel.
@@ -1960,7 +1898,7 @@ class Queries(Protocol):
         ...
 
     def load_pending(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+        self, connection: object, *, workflow_execution_id: str
     ) -> LoadPendingRow | None:
         """Whether timers of an execution are pending, whether signals are, and whether it is
         paused.
@@ -1968,14 +1906,14 @@ class Queries(Protocol):
         ...
 
     def load_executions_by_status(
-        self, connection: sqlite3.Connection, *, statuses: str
+        self, connection: object, *, statuses: str
     ) -> list[LoadExecutionRow]:
         """The executions in any of the given statuses (a JSON array), oldest first."""
         ...
 
     def update_execution(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         status: str,
         current_step: int,
@@ -1999,7 +1937,7 @@ class Queries(Protocol):
 
     def begin_again(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         input_data: str | None,
         updated_at: str,
@@ -2014,16 +1952,14 @@ class Queries(Protocol):
         ...
 
     def take_from_queue(
-        self, connection: sqlite3.Connection, *, updated_at: str, workflow_execution_id: str
+        self, connection: object, *, updated_at: str, workflow_execution_id: str
     ) -> int:
         """A worker has claimed an execution: it runs now, and is not in the queue or in trouble
         any more.
         """
         ...
 
-    def put_into_queue(
-        self, connection: sqlite3.Connection, *, now: str, workflow_execution_ids: str
-    ) -> int:
+    def put_into_queue(self, connection: object, *, now: str, workflow_execution_ids: str) -> int:
         """No worker has these executions any more (a JSON array of ids): says from when on each
         may be claimed, unless it is paused. One that only waits has nothing to do before its
         earliest timer, the end of its time to live, or a signal: one that it waits for, or
@@ -2037,7 +1973,7 @@ class Queries(Protocol):
 
     def note_trouble(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         trouble: str,
         former_trouble: str | None,
@@ -2050,7 +1986,7 @@ class Queries(Protocol):
         """
         ...
 
-    def load_queue_heads(self, connection: sqlite3.Connection) -> list[LoadQueueHeadsRow]:
+    def load_queue_heads(self, connection: object) -> list[LoadQueueHeadsRow]:
         """Of what is in no named queue: for each workflow and priority, the time at which its
         first execution may be claimed, the highest priority first. It hops from one to the
         next, so it costs the same however many executions are in them. Those of a
@@ -2060,7 +1996,7 @@ class Queries(Protocol):
 
     def load_available(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         suspect_at: int,
         workflow_id: str,
@@ -2077,7 +2013,7 @@ class Queries(Protocol):
         """
         ...
 
-    def load_waiting_queues(self, connection: sqlite3.Connection) -> list[LoadWaitingQueuesRow]:
+    def load_waiting_queues(self, connection: object) -> list[LoadWaitingQueuesRow]:
         """The named queues in which an execution waits for a worker, each with its limits. It
         hops from one queue to the next, so it costs the same however many executions are in
         them. A queue that is paused is left out.
@@ -2085,14 +2021,14 @@ class Queries(Protocol):
         ...
 
     def load_heads_of_queue(
-        self, connection: sqlite3.Connection, *, queue: str | None
+        self, connection: object, *, queue: str | None
     ) -> list[LoadQueueHeadsRow]:
         """As load_queue_heads, of the executions in one named queue."""
         ...
 
     def load_available_in_queue(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         suspect_at: int,
         queue: str | None,
@@ -2106,15 +2042,13 @@ class Queries(Protocol):
         """As load_available, of the executions in one named queue."""
         ...
 
-    def load_next_key(
-        self, connection: sqlite3.Connection, *, queue: str | None, after: str
-    ) -> str | None:
+    def load_next_key(self, connection: object, *, queue: str | None, after: str) -> str | None:
         """The next key after a key, of the executions in one queue that wait for a worker."""
         ...
 
     def load_available_of_key(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         suspect_at: int,
         queue: str | None,
@@ -2130,7 +2064,7 @@ class Queries(Protocol):
         ...
 
     def load_duplicate(
-        self, connection: sqlite3.Connection, *, queue: str | None, dedup_id: str | None
+        self, connection: object, *, queue: str | None, dedup_id: str | None
     ) -> LoadDuplicateRow | None:
         """The unfinished execution that has an id against duplicates, in a queue or in none.
         One that is debounced has it only until it begins.
@@ -2139,7 +2073,7 @@ class Queries(Protocol):
 
     def postpone_execution(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         input_data: str | None,
         available_at: str | None,
@@ -2152,12 +2086,12 @@ class Queries(Protocol):
         ...
 
     def load_queue_of(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+        self, connection: object, *, workflow_execution_id: str
     ) -> LoadQueueOfRow | None:
         """The queue that an execution names, and its key there."""
         ...
 
-    def load_unqueued(self, connection: sqlite3.Connection) -> list[LoadUnqueuedRow]:
+    def load_unqueued(self, connection: object) -> list[LoadUnqueuedRow]:
         """What only an engine that starts up takes over: first FOREGROUND_ONLY executions that
         no worker has, with the time at which there is something to do for them; then those
         that were written by hand without a time at which they may be claimed. Of these, an
@@ -2168,7 +2102,7 @@ class Queries(Protocol):
         ...
 
     def load_unregistered(
-        self, connection: sqlite3.Connection, *, workflow_ids: str, row_limit: int
+        self, connection: object, *, workflow_ids: str, row_limit: int
     ) -> list[LoadUnregisteredRow]:
         """The oldest unfinished executions of some workflows (a JSON array of ids), which an
         engine does not have. It takes the oldest of each workflow and status, so it costs
@@ -2177,7 +2111,7 @@ class Queries(Protocol):
         ...
 
     def load_at_work(
-        self, connection: sqlite3.Connection, *, suspect_at: int, workflow_execution_ids: str
+        self, connection: object, *, suspect_at: int, workflow_execution_ids: str
     ) -> list[LoadAtWorkRow]:
         """Of the executions that a dead worker had (a JSON array of ids): those that it may
         have died of, since their code may have run then; and whether they are suspects. Two
@@ -2189,7 +2123,7 @@ class Queries(Protocol):
         ...
 
     def count_recoveries(
-        self, connection: sqlite3.Connection, *, max_recoveries: int, workflow_execution_ids: str
+        self, connection: object, *, max_recoveries: int, workflow_execution_ids: str
     ) -> list[CountRecoveriesRow]:
         """The worker that had claimed these executions (a JSON array of ids) has died, maybe of
         them. An execution to which this happened too often in a row is blocked, with the
@@ -2197,15 +2131,13 @@ class Queries(Protocol):
         """
         ...
 
-    def unblock_execution(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> int:
+    def unblock_execution(self, connection: object, *, workflow_execution_id: str) -> int:
         """Lets workers claim an execution again; changing no row means that it was not blocked."""
         ...
 
     def mend_execution(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         status: str,
         current_step: int,
@@ -2226,7 +2158,7 @@ class Queries(Protocol):
 
     def pause_execution(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         paused_by: str,
         paused_reason: str | None,
@@ -2239,39 +2171,35 @@ class Queries(Protocol):
         """
         ...
 
-    def resume_execution(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> int:
+    def resume_execution(self, connection: object, *, workflow_execution_id: str) -> int:
         """Ends the pause of an execution; changing no row means that it is not paused."""
         ...
 
-    def hold_new_execution(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> int:
+    def hold_new_execution(self, connection: object, *, workflow_execution_id: str) -> int:
         """An execution that was about to run here has not begun: its workflow is paused."""
         ...
 
     def load_statuses(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
+        self, connection: object, *, workflow_execution_ids: str
     ) -> list[LoadStatusesRow]:
         """The statuses of some executions (a JSON array of ids)."""
         ...
 
     def load_troubles(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
+        self, connection: object, *, workflow_execution_ids: str
     ) -> list[LoadTroublesRow]:
         """Why their workers left some executions (a JSON array of ids), of those in trouble."""
         ...
 
     def load_stopped(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
+        self, connection: object, *, workflow_execution_ids: str
     ) -> list[LoadUnregisteredRow]:
         """Which of some executions (a JSON array of ids) are blocked or in trouble."""
         ...
 
     def load_ids_to_prune(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         status: str,
         workflow_id: str,
@@ -2286,31 +2214,25 @@ class Queries(Protocol):
         ...
 
     def load_finished(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str, before: str
+        self, connection: object, *, workflow_execution_ids: str, before: str
     ) -> list[LoadUnregisteredRow]:
         """Which of some executions (a JSON array of ids) are finished, and last changed before
         a time. The + keeps SQLite from looking for them among all that are finished.
         """
         ...
 
-    def delete_executions(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
-    ) -> int:
+    def delete_executions(self, connection: object, *, workflow_execution_ids: str) -> int:
         """Deletes a batch of executions (a JSON array of ids), after all that refers to them."""
         ...
 
     def name_schedule_of(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        schedule_name: str | None,
-        workflow_execution_id: str,
+        self, connection: object, *, schedule_name: str | None, workflow_execution_id: str
     ) -> int:
         """Notes which schedule has started an execution, in the transaction of its start."""
         ...
 
     def load_unfinished_of_schedule(
-        self, connection: sqlite3.Connection, *, schedule_name: str | None
+        self, connection: object, *, schedule_name: str | None
     ) -> list[LoadUnregisteredRow]:
         """The unfinished executions that a schedule has started, in the order of their ids."""
         ...
@@ -2318,19 +2240,13 @@ class Queries(Protocol):
     # workflow_limit_uses.sql
 
     def insert_limit_use(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        kind: str,
-        name: str,
-        limit_key: str | None,
-        used_at: str,
+        self, connection: object, *, kind: str, name: str, limit_key: str | None, used_at: str
     ) -> int:
         """Something begins under a limit. No row has an earlier time than those before it."""
         ...
 
     def delete_old_limit_uses(
-        self, connection: sqlite3.Connection, *, kind: str, name: str, before: str, after: str
+        self, connection: object, *, kind: str, name: str, before: str, after: str
     ) -> int:
         """Deletes a batch of what is too old to count, and what a clock that was set back has
         left.
@@ -2338,21 +2254,14 @@ class Queries(Protocol):
         ...
 
     def load_limit_uses(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        kind: str,
-        name: str,
-        since: str,
-        until: str,
-        row_limit: int,
+        self, connection: object, *, kind: str, name: str, since: str, until: str, row_limit: int
     ) -> list[LoadLimitUsesRow]:
         """When the last things began under a limit since a time, the latest first."""
         ...
 
     def load_limit_uses_of_key(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         kind: str,
         name: str,
@@ -2366,19 +2275,17 @@ class Queries(Protocol):
 
     # workflow_limits.sql
 
-    def load_limit(
-        self, connection: sqlite3.Connection, *, kind: str, name: str
-    ) -> LoadLimitRow | None:
+    def load_limit(self, connection: object, *, kind: str, name: str) -> LoadLimitRow | None:
         """The limits of one queue, or those of a limit for steps."""
         ...
 
-    def load_limits(self, connection: sqlite3.Connection) -> list[LoadLimitRow]:
+    def load_limits(self, connection: object) -> list[LoadLimitRow]:
         """All limits, by kind and name."""
         ...
 
     def upsert_limit(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         kind: str,
         name: str,
@@ -2399,7 +2306,7 @@ class Queries(Protocol):
 
     def insert_pause(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         scope: str,
         name: str,
@@ -2413,16 +2320,16 @@ class Queries(Protocol):
         ...
 
     def change_pause_reason(
-        self, connection: sqlite3.Connection, *, paused_reason: str | None, scope: str, name: str
+        self, connection: object, *, paused_reason: str | None, scope: str, name: str
     ) -> int:
         """Gives another reason for a pause; who began it, and when, stays."""
         ...
 
-    def delete_pause(self, connection: sqlite3.Connection, *, scope: str, name: str) -> int:
+    def delete_pause(self, connection: object, *, scope: str, name: str) -> int:
         """Ends a pause; changing no row means that there is none."""
         ...
 
-    def load_pauses(self, connection: sqlite3.Connection) -> list[WorkflowPauseRow]:
+    def load_pauses(self, connection: object) -> list[WorkflowPauseRow]:
         """Everything that is paused as a whole."""
         ...
 
@@ -2430,7 +2337,7 @@ class Queries(Protocol):
 
     def upsert_schedule(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         schedule_name: str,
         workflow_type: str,
@@ -2466,33 +2373,29 @@ class Queries(Protocol):
         """Saves a schedule. The caller has compared the row in the same transaction."""
         ...
 
-    def delete_schedule(self, connection: sqlite3.Connection, *, schedule_name: str) -> int:
+    def delete_schedule(self, connection: object, *, schedule_name: str) -> int:
         """Deletes a schedule. Its executions keep its name."""
         ...
 
     def load_schedule(
-        self, connection: sqlite3.Connection, *, schedule_name: str
+        self, connection: object, *, schedule_name: str
     ) -> WorkflowScheduleRow | None:
         """One schedule by its name."""
         ...
 
-    def load_schedules(self, connection: sqlite3.Connection) -> list[WorkflowScheduleRow]:
+    def load_schedules(self, connection: object) -> list[WorkflowScheduleRow]:
         """Every schedule, by name."""
         ...
 
-    def load_due_schedules(
-        self, connection: sqlite3.Connection, *, now: str
-    ) -> list[WorkflowScheduleRow]:
+    def load_due_schedules(self, connection: object, *, now: str) -> list[WorkflowScheduleRow]:
         """The schedules with a time that has come, and those whose next time is to be computed."""
         ...
 
-    def load_buffered_schedules(
-        self, connection: sqlite3.Connection
-    ) -> list[LoadBufferedSchedulesRow]:
+    def load_buffered_schedules(self, connection: object) -> list[LoadBufferedSchedulesRow]:
         """The schedules with a time to fire when the execution before it is finished."""
         ...
 
-    def load_next_fire_at(self, connection: sqlite3.Connection, *, now: str) -> str | None:
+    def load_next_fire_at(self, connection: object, *, now: str) -> str | None:
         """When the next of the schedules fires that are not due."""
         ...
 
@@ -2500,7 +2403,7 @@ class Queries(Protocol):
 
     def insert_signal(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         workflow_execution_id: str,
         signal_name: str,
@@ -2515,7 +2418,7 @@ class Queries(Protocol):
 
     def send_signal(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         signal_name: str,
         payload: str | None,
@@ -2529,18 +2432,13 @@ class Queries(Protocol):
         ...
 
     def load_keyed_signal(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, signal_key: str | None
+        self, connection: object, *, workflow_execution_id: str, signal_key: str | None
     ) -> LoadKeyedSignalRow | None:
         """The signal of an execution with a key, whatever has become of it."""
         ...
 
     def request_cancel(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        cancel_signal: str,
-        created_at: str,
-        workflow_execution_id: str,
+        self, connection: object, *, cancel_signal: str, created_at: str, workflow_execution_id: str
     ) -> int | None:
         """Keeps a request to cancel, and gives its id. No row means that the execution is
         unknown or final, that it is being undone, or that somebody has asked already.
@@ -2549,7 +2447,7 @@ class Queries(Protocol):
 
     def upsert_signal(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         workflow_signal_id: int,
         workflow_execution_id: str,
@@ -2568,7 +2466,7 @@ class Queries(Protocol):
 
     def refuse_signal(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         refused_reason: str | None,
         workflow_signal_id: int,
@@ -2582,7 +2480,7 @@ class Queries(Protocol):
         ...
 
     def load_pending_signals(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, signal_name: str | None
+        self, connection: object, *, workflow_execution_id: str, signal_name: str | None
     ) -> list[WorkflowSignalRow]:
         """The signals that wait for an execution, in order of arrival: those of one name,
         or all of them where the name is null.
@@ -2590,58 +2488,50 @@ class Queries(Protocol):
         ...
 
     def load_next_signals(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, signal_names: str
+        self, connection: object, *, workflow_execution_id: str, signal_names: str
     ) -> list[WorkflowSignalRow]:
         """Of each of some names (a JSON array) the first signal that waits for an execution, in
         order of arrival. It costs the same however many wait.
         """
         ...
 
-    def load_last_signal_id(self, connection: sqlite3.Connection) -> int | None:
+    def load_last_signal_id(self, connection: object) -> int | None:
         """The signal that came last, whatever became of it; null where there is none."""
         ...
 
     def load_signals_after(
-        self, connection: sqlite3.Connection, *, workflow_signal_id: int
+        self, connection: object, *, workflow_signal_id: int
     ) -> list[LoadSignalsAfterRow]:
         """The signals that came after one, in order of arrival."""
         ...
 
     def cancel_children(
-        self, connection: sqlite3.Connection, *, created_at: str, parent_execution_id: str | None
+        self, connection: object, *, created_at: str, parent_execution_id: str | None
     ) -> int:
         """Asks the children of an execution to cancel that are to end with it, if they have not
         been asked yet; trg_wf_exec_ends_children does the same for one that ends.
         """
         ...
 
-    def expire_ends_of_children(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> int:
+    def expire_ends_of_children(self, connection: object, *, workflow_execution_id: str) -> int:
         """Nobody waits any more for the children of an earlier run of an execution."""
         ...
 
-    def expire_pending_signals(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> int:
+    def expire_pending_signals(self, connection: object, *, workflow_execution_id: str) -> int:
         """Nobody will wait any more for the signals of an execution that is final."""
         ...
 
-    def expect_signals_again(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> int:
+    def expect_signals_again(self, connection: object, *, workflow_execution_id: str) -> int:
         """An execution that was final runs again, and may wait for the signals that it had not
         taken; except those of the library, of which only the ends of children count.
         """
         ...
 
-    def delete_signals(self, connection: sqlite3.Connection, *, workflow_execution_ids: str) -> int:
+    def delete_signals(self, connection: object, *, workflow_execution_ids: str) -> int:
         """Deletes the signals of a batch of executions (a JSON array of ids)."""
         ...
 
-    def delete_old_signals(
-        self, connection: sqlite3.Connection, *, before: str, batch_size: int
-    ) -> int:
+    def delete_old_signals(self, connection: object, *, before: str, batch_size: int) -> int:
         """Deletes a batch of signals that were delivered, expired or refused, and came before a
         time.
         """
@@ -2651,7 +2541,7 @@ class Queries(Protocol):
 
     def insert_step_slot(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         name: str,
         limit_key: str | None,
@@ -2668,7 +2558,7 @@ class Queries(Protocol):
 
     def take_step_slot(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         name: str,
         limit_key: str | None,
@@ -2685,7 +2575,7 @@ class Queries(Protocol):
 
     def delete_step_slot(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         name: str,
         fencing_token: int,
@@ -2696,12 +2586,12 @@ class Queries(Protocol):
         """A step gives its slot back. Changing no row means that it holds none."""
         ...
 
-    def delete_void_step_slots(self, connection: sqlite3.Connection) -> int:
+    def delete_void_step_slots(self, connection: object) -> int:
         """Deletes the slots whose claims are gone."""
         ...
 
     def count_step_slots(
-        self, connection: sqlite3.Connection, *, limit_key: str | None, name: str
+        self, connection: object, *, limit_key: str | None, name: str
     ) -> CountStepSlotsRow | None:
         """How many slots of a limit are held, and how many of them with one key; no row if none
         is.
@@ -2710,19 +2600,15 @@ class Queries(Protocol):
 
     # workflow_tags.sql
 
-    def insert_tags(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str, tags: str
-    ) -> int:
+    def insert_tags(self, connection: object, *, workflow_execution_id: str, tags: str) -> int:
         """Gives an execution its tags (a JSON object)."""
         ...
 
-    def load_tags(
-        self, connection: sqlite3.Connection, *, workflow_execution_ids: str
-    ) -> list[WorkflowTagRow]:
+    def load_tags(self, connection: object, *, workflow_execution_ids: str) -> list[WorkflowTagRow]:
         """The tags of some executions (a JSON array of ids)."""
         ...
 
-    def delete_tags(self, connection: sqlite3.Connection, *, workflow_execution_ids: str) -> int:
+    def delete_tags(self, connection: object, *, workflow_execution_ids: str) -> int:
         """Deletes the tags of a batch of executions (a JSON array of ids)."""
         ...
 
@@ -2730,7 +2616,7 @@ class Queries(Protocol):
 
     def upsert_timer(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         workflow_timer_id: str,
         workflow_execution_id: str,
@@ -2745,65 +2631,55 @@ class Queries(Protocol):
         """
         ...
 
-    def load_pending_timers(self, connection: sqlite3.Connection) -> list[WorkflowTimerRow]:
+    def load_pending_timers(self, connection: object) -> list[WorkflowTimerRow]:
         """Every deadline still to come or to be noticed, the earliest first."""
         ...
 
     def load_timers(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+        self, connection: object, *, workflow_execution_id: str
     ) -> list[WorkflowTimerRow]:
         """The timers of one execution, the earliest first."""
         ...
 
-    def cancel_pending_timers(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
-    ) -> int:
+    def cancel_pending_timers(self, connection: object, *, workflow_execution_id: str) -> int:
         """Nothing is due any more for an execution that is final."""
         ...
 
-    def delete_timers(self, connection: sqlite3.Connection, *, workflow_execution_ids: str) -> int:
+    def delete_timers(self, connection: object, *, workflow_execution_ids: str) -> int:
         """Deletes the timers of a batch of executions (a JSON array of ids)."""
         ...
 
-    def delete_old_timers(
-        self, connection: sqlite3.Connection, *, before: str, batch_size: int
-    ) -> int:
+    def delete_old_timers(self, connection: object, *, before: str, batch_size: int) -> int:
         """Deletes a batch of timers that fired or were cancelled, and were due before a time."""
         ...
 
     # workflow_worker_queues.sql
 
-    def insert_served_queues(
-        self, connection: sqlite3.Connection, *, worker_number: int, queues: str
-    ) -> int:
+    def insert_served_queues(self, connection: object, *, worker_number: int, queues: str) -> int:
         """A worker serves these queues from now on: a JSON array of names."""
         ...
 
-    def delete_served_queues(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
+    def delete_served_queues(self, connection: object, *, worker_numbers: str) -> int:
         """Deletes what these workers (a JSON array of numbers) served: they serve all queues."""
         ...
 
     # workflow_worker_workflows.sql
 
-    def insert_served(
-        self, connection: sqlite3.Connection, *, worker_number: int, workflows: str
-    ) -> int:
+    def insert_served(self, connection: object, *, worker_number: int, workflows: str) -> int:
         """A worker runs these workflows from now on: a JSON array of [type, version]."""
         ...
 
-    def load_workflows_of_workers(
-        self, connection: sqlite3.Connection
-    ) -> list[LoadWorkflowsOfWorkersRow]:
+    def load_workflows_of_workers(self, connection: object) -> list[LoadWorkflowsOfWorkersRow]:
         """What each worker runs, also of those that are dead: whether one lives, no row says."""
         ...
 
     def load_workers_of(
-        self, connection: sqlite3.Connection, *, workflow_execution_id: str
+        self, connection: object, *, workflow_execution_id: str
     ) -> list[LoadWorkersOfRow]:
         """Who has the workflow of an execution registered, also those that are dead."""
         ...
 
-    def delete_served(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
+    def delete_served(self, connection: object, *, worker_numbers: str) -> int:
         """Deletes what these workers (a JSON array of numbers) ran."""
         ...
 
@@ -2811,7 +2687,7 @@ class Queries(Protocol):
 
     def insert_worker(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         worker_id: str,
         host: str,
@@ -2824,34 +2700,34 @@ class Queries(Protocol):
         ...
 
     def update_slots(
-        self, connection: sqlite3.Connection, *, max_concurrent: int | None, worker_number: int
+        self, connection: object, *, max_concurrent: int | None, worker_number: int
     ) -> int:
         """How many executions a worker runs at once, which was not known when it began."""
         ...
 
-    def load_worker_number(self, connection: sqlite3.Connection, *, worker_id: str) -> int | None:
+    def load_worker_number(self, connection: object, *, worker_id: str) -> int | None:
         """The number of a worker; no row if it has none."""
         ...
 
-    def load_unmarked_workers(self, connection: sqlite3.Connection) -> list[LoadUnmarkedWorkersRow]:
+    def load_unmarked_workers(self, connection: object) -> list[LoadUnmarkedWorkersRow]:
         """The workers that retention has not found dead yet."""
         ...
 
     def mark_dead_workers(
-        self, connection: sqlite3.Connection, *, seen_dead_at: str, worker_numbers: str
+        self, connection: object, *, seen_dead_at: str, worker_numbers: str
     ) -> int:
         """Notes when these workers (a JSON array of numbers) were first found dead."""
         ...
 
     def load_forgettable_workers(
-        self, connection: sqlite3.Connection, *, before: str, batch_size: int
+        self, connection: object, *, before: str, batch_size: int
     ) -> list[LoadForgettableWorkersRow]:
         """Workers that were found dead before a time, and from which nothing is to be taken
         over any more.
         """
         ...
 
-    def delete_workers(self, connection: sqlite3.Connection, *, worker_numbers: str) -> int:
+    def delete_workers(self, connection: object, *, worker_numbers: str) -> int:
         """Deletes the rows of workers (a JSON array of numbers)."""
         ...
 
@@ -2859,7 +2735,7 @@ class Queries(Protocol):
 
     def upsert_workflow(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         workflow_id: str,
         workflow_type: str,
@@ -2871,7 +2747,7 @@ class Queries(Protocol):
 
     def insert_workflow_if_absent(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         *,
         workflow_id: str,
         workflow_type: str,
@@ -2881,13 +2757,11 @@ class Queries(Protocol):
         """Makes sure that a definition is there, and leaves one that is as it was."""
         ...
 
-    def load_workflow(
-        self, connection: sqlite3.Connection, *, workflow_id: str
-    ) -> WorkflowRow | None:
+    def load_workflow(self, connection: object, *, workflow_id: str) -> WorkflowRow | None:
         """One definition by its id."""
         ...
 
-    def load_workflows(self, connection: sqlite3.Connection) -> list[WorkflowRow]:
+    def load_workflows(self, connection: object) -> list[WorkflowRow]:
         """Every definition that executions in this file were started from."""
         ...
 

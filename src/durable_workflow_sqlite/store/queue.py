@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -28,9 +27,9 @@ from durable_workflow_sqlite.store import executions, rows
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.available import Available, Wanted, key_of
 from durable_workflow_sqlite.store.claims import Claims
-from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.queues import QUEUE, Queues, Room
 from durable_workflow_sqlite.store.rows import json_array, readable, time_to_text
+from durable_workflow_sqlite.store.transactions import Transactions
 
 _GOES_ON: Final = (ExecutionStatus.SUSPENDED, ExecutionStatus.COMPENSATING)
 
@@ -40,9 +39,9 @@ class Queue:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         queries: q.Queries,
-        commit: GroupCommit,
+        commit: Transactions,
         claims: Claims,
         queues: Queues,
     ) -> None:
@@ -65,6 +64,7 @@ class Queue:
         at = now or utc_now()
 
         def claim() -> list[WorkflowClaim]:
+            self._commit.hold_execution(workflow_execution_id)
             may_be, room, key = self._queues.room_for(workflow_execution_id, at)
             claims = self._claim([workflow_execution_id], at) if may_be else []
             for one in claims:
@@ -127,9 +127,9 @@ class Queue:
         if not await self._commit.read(lambda: self._available.is_any(wanted)):
             return []
         self._claims.be_alive()
-        workers = self._claims.count_workers()
 
         def claim() -> list[WorkflowClaim]:
+            workers = self._claims.count_workers()
             found = self._available.find(wanted, limit * workers, takes_suspect=takes_suspect)
             share = min(limit, -(-len(found) // workers))
             wanted_rows = {row.workflow_execution_id: (row, room) for row, room in found[:share]}
@@ -236,10 +236,12 @@ class Queue:
                 *(self._release([one], at) for one in self._to_release.values()),
                 return_exceptions=True,
             )
-        workers = await self._commit.read(
-            lambda: self._queries.load_claiming_workers(self._connection)
-        )
-        dead = [row.worker_id for row in workers if not self._claims.is_alive(row.worker_id)]
+
+        def load_dead() -> list[str]:
+            workers = self._queries.load_claiming_workers(self._connection)
+            return [row.worker_id for row in workers if not self._claims.is_alive(row.worker_id)]
+
+        dead = await self._commit.read(load_dead)
 
         def release() -> list[AbandonedExecution]:
             return [
@@ -286,6 +288,8 @@ class Queue:
         at = now or utc_now()
 
         def put() -> None:
+            for one in ids:
+                self._commit.hold_execution(one)
             self.put_now([one for one in ids if self._claims.load(one) is None], at)
 
         if ids:
@@ -359,6 +363,7 @@ class Queue:
         at = now or utc_now()
 
         def hasten() -> int:
+            self._commit.hold_execution(workflow_execution_id)
             hastened = self._queries.hasten_attempts(
                 self._connection,
                 workflow_execution_id=workflow_execution_id,

@@ -7,7 +7,6 @@ counted in the transaction that takes a slot, by the limits as they are then.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
@@ -33,10 +32,9 @@ from durable_workflow_sqlite.records import (
     utc_now,
 )
 from durable_workflow_sqlite.store import queries as q
-from durable_workflow_sqlite.store.adapter import as_statement
 from durable_workflow_sqlite.store.claims import Claims
-from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.rows import readable, text_to_time, time_to_text
+from durable_workflow_sqlite.store.transactions import AsStatement, Transactions
 
 QUEUE, STEP = "QUEUE", "STEP"
 """The kinds of a limit."""
@@ -104,10 +102,11 @@ class Queues:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         queries: q.Queries,
-        commit: GroupCommit,
+        commit: Transactions,
         claims: Claims,
+        as_statement: AsStatement,
     ) -> None:
         self._connection = connection
         self._queries = queries
@@ -234,6 +233,8 @@ class Queues:
     def _room(self, limits: Limits, now: datetime, *, begins: bool = True) -> Room:
         """begins: whether what is to be claimed counts for the rates."""
         free, again_at = MAX_INTEGER, None
+        if _is_limited(limits):
+            self._commit.hold(QUEUE, limits.name)
         if limits.concurrency is not None or limits.per_worker is not None:
             slots = self._queries.count_slots(
                 self._connection, queue=limits.name, worker_id=self._claims.worker_id
@@ -402,18 +403,19 @@ class Queues:
         )
         if not slot.is_held:
             statement, in_order = self._delete_step_slot
-            freed = self._connection.execute(statement, in_order(place)).rowcount
+            freed = self._commit.execute((statement, in_order(place)))
             return int(bool(freed) or self._claims.holds(claim))
         values = (*place, slot.key, time_to_text(slot.at))
+        self._commit.hold(STEP, slot.limit)
         statement, in_order = self._take_step_slot
-        if self._connection.execute(statement, in_order(values)).rowcount:
+        if self._commit.execute((statement, in_order(values))):
             return 1
         room, limits = self._limit_room(slot.limit, slot.key, slot.at)
         if not room.is_free:
             raise LimitFullError(f"no slot of limit {slot.limit!r} is free")
         self.begins(limits, STEP, slot.key, slot.at)
         statement, in_order = self._insert_step_slot
-        taken = self._connection.execute(statement, in_order(values)).rowcount
+        taken = self._commit.execute((statement, in_order(values)))
         return int(bool(taken) or self._claims.holds(claim))
 
 
@@ -423,6 +425,19 @@ def _is_duplicate(execution: WorkflowExecution, existing: str) -> DuplicateExecu
         f"execution {existing!r}{where} has the dedup_id {execution.dedup_id!r}, and is not over;"
         " nothing was started",
         workflow_execution_id=existing,
+    )
+
+
+def _is_limited(limits: Limits) -> bool:
+    return any(
+        one is not None
+        for one in (
+            limits.concurrency,
+            limits.per_worker,
+            limits.per_key,
+            limits.rate,
+            limits.key_rate,
+        )
     )
 
 

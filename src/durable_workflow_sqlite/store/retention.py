@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -16,17 +15,15 @@ from durable_workflow_sqlite.records import (
     check_integer,
     check_time,
 )
-from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
+from durable_workflow_sqlite.store.transactions import Transactions
 
 
 class Retention:
     """What is kept no longer. Each batch is a transaction of its own."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, queries: Queries, commit: GroupCommit
-    ) -> None:
+    def __init__(self, connection: object, queries: Queries, commit: Transactions) -> None:
         self._connection = connection
         self._queries = queries
         self._commit = commit
@@ -157,9 +154,9 @@ class Retention:
             self._queries.delete_audit_log,
         ):
             delete(self._connection, workflow_execution_ids=ids)
-        before = self._connection.total_changes
+        before = self._commit.total_changes()
         deleted = self._queries.delete_executions(self._connection, workflow_execution_ids=ids)
-        if self._connection.total_changes - before > deleted:
+        if self._commit.total_changes() - before > deleted:
             self._commit.count_change()  # a trigger has told a parent, or children
         return deleted
 

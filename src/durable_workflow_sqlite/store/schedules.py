@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection
 from datetime import datetime
 
@@ -14,7 +13,6 @@ from durable_workflow_sqlite.records import (
     check_identifier,
 )
 from durable_workflow_sqlite.store import rows
-from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.queries import Queries, WorkflowScheduleRow
 from durable_workflow_sqlite.store.rows import (
     optional_time_to_text,
@@ -22,6 +20,7 @@ from durable_workflow_sqlite.store.rows import (
     readable_time,
     time_to_text,
 )
+from durable_workflow_sqlite.store.transactions import Transactions
 
 
 class Schedules:
@@ -29,9 +28,9 @@ class Schedules:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         queries: Queries,
-        commit: GroupCommit,
+        commit: Transactions,
         insert: Callable[[NewExecution], bool],
         check_queue: Callable[[str], None],
     ) -> None:
@@ -53,6 +52,7 @@ class Schedules:
             raise ValueError(f"{name!r} is not {seen.schedule_name!r}")
 
         def save() -> bool:
+            self._commit.hold("SCHEDULE", name)
             if self._load(name) != seen:
                 return False
             if schedule.queue is not None and schedule.trouble is None:
@@ -118,6 +118,7 @@ class Schedules:
         check_identifier("schedule_name", schedule_name)
 
         def delete() -> bool:
+            self._commit.hold("SCHEDULE", schedule_name)
             self._commit.count_change()
             return bool(
                 self._queries.delete_schedule(self._connection, schedule_name=schedule_name)

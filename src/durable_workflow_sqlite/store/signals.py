@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection
 from datetime import datetime
 
@@ -21,10 +20,10 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store import executions, rows
 from durable_workflow_sqlite.store.claims import Claims
-from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.pauses import Pauses
 from durable_workflow_sqlite.store.queries import LoadKeyedSignalRow, Queries
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
+from durable_workflow_sqlite.store.transactions import Transactions
 
 
 class Signals:
@@ -32,9 +31,9 @@ class Signals:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: object,
         queries: Queries,
-        commit: GroupCommit,
+        commit: Transactions,
         claims: Claims,
         pauses: Pauses,
     ) -> None:
@@ -72,6 +71,7 @@ class Signals:
         at = now or utc_now()
 
         def request() -> int | None:
+            self._commit.hold_execution(workflow_execution_id)
             signal_id = self._queries.request_cancel(
                 self._connection,
                 workflow_execution_id=workflow_execution_id,
