@@ -184,6 +184,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
             "error_text": None,
             "parent": None,
             "root": None,
+            "queue": None,
             "inputs": "[]",
             "tags": "{}",
         }
@@ -612,7 +613,11 @@ def _add_workers(connection: sqlite3.Connection) -> None:
     connection.executemany(
         "insert into workflow_audit_log (scope, name, act, actor, details)"
         " values (?, ?, ?, 'kim', ?)",
-        (("QUEUE", "mail", "pause", None), ("QUEUE", "mail", "set", "{}"), ("ALL", "", "pause", None)),
+        (
+            ("QUEUE", "mail", "pause", None),
+            ("QUEUE", "mail", "set", "{}"),
+            ("ALL", "", "pause", None),
+        ),
     )
     for execution, queue, key in (
         ("queued", "mail", "kim"),
@@ -647,8 +652,7 @@ def _add_workers(connection: sqlite3.Connection) -> None:
         " where workflow_execution_id = 'between steps'"
     )
     connection.execute(
-        "update workflow_claims set queue = 'mail'"
-        " where workflow_execution_id = 'undoing 8'"
+        "update workflow_claims set queue = 'mail' where workflow_execution_id = 'undoing 8'"
     )
     connection.execute(
         "insert into workflow_step_slots (name, fencing_token, workflow_execution_id, branch,"

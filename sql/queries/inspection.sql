@@ -505,11 +505,11 @@ limit :row_limit;
 -- name: match_rows
 -- Which of some executions (a JSON array of ids) fit all that is asked for: they last
 -- changed in a span of time; they are at a step, or failed there; they have a text in
--- their error; they are children of one execution, or in the tree of one; they have
--- some tags (a JSON object), and some values in their input. An input is a JSON array
--- of arguments. :inputs asks for each value by the position of an argument, or by a
--- path in an argument that is an object. A text is compared as it is; a number, true,
--- false and null as they stand in JSON.
+-- their error; they are children of one execution, or in the tree of one; they are in
+-- a named queue; they have some tags (a JSON object), and some values in their input.
+-- An input is a JSON array of arguments. :inputs asks for each value by the position of
+-- an argument, or by a path in an argument that is an object. A text is compared as it
+-- is; a number, true, false and null as they stand in JSON.
 -- @sort: the steps of one execution
 -- :workflow_execution_ids text
 -- :changed_from text
@@ -518,6 +518,7 @@ limit :row_limit;
 -- :error_text text null
 -- :parent text null
 -- :root text null
+-- :queue text null
 -- :inputs text
 -- =workflow_execution_id text
 with recursive tree (workflow_execution_id) as (
@@ -537,6 +538,7 @@ where
         select value from json_each(:workflow_execution_ids)
     )
     and (:parent is null or execution.parent_execution_id = :parent)
+    and (:queue is null or execution.queue = :queue)
     and (
         :root is null
         or execution.workflow_execution_id in (

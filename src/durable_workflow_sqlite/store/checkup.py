@@ -25,6 +25,7 @@ from durable_workflow_sqlite.reading.findings import (
 )
 from durable_workflow_sqlite.reading.overview import ExecutionInTrouble, Overview, short_place
 from durable_workflow_sqlite.reading.pauses import name_of, option_of, says
+from durable_workflow_sqlite.reading.queues import queue_findings
 from durable_workflow_sqlite.reading.schedules import schedule_findings
 from durable_workflow_sqlite.reading.worker_findings import START, worker_findings
 from durable_workflow_sqlite.reading.workers import Workers
@@ -36,6 +37,7 @@ from durable_workflow_sqlite.store.overview import overview, paused
 from durable_workflow_sqlite.store.problems import problems
 from durable_workflow_sqlite.store.processes import writers
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.reading_queues import read_queues
 from durable_workflow_sqlite.store.reading_schedules import read_schedules
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import time_to_text
@@ -90,6 +92,7 @@ def _content(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Find
     workers = read_workers(file, None, limit=SHOWN)
     yield from worker_findings(workers, now)
     yield from schedule_findings(read_schedules(file), workers, now)
+    yield from queue_findings(read_queues(file, now), workers, now)
     yield from _lock_files(file, workers)
     yield from _executions(file, workers, signals, now)
     yield from _paused(file)

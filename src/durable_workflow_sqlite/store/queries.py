@@ -1173,6 +1173,7 @@ class Queries(Protocol):
         root: str | None,
         workflow_execution_ids: str,
         parent: str | None,
+        queue: str | None,
         changed_from: str,
         changed_before: str,
         step_name: str | None,
@@ -1182,11 +1183,11 @@ class Queries(Protocol):
     ) -> list[MatchRowsRow]:
         """Which of some executions (a JSON array of ids) fit all that is asked for: they last
         changed in a span of time; they are at a step, or failed there; they have a text in
-        their error; they are children of one execution, or in the tree of one; they have
-        some tags (a JSON object), and some values in their input. An input is a JSON array
-        of arguments. :inputs asks for each value by the position of an argument, or by a
-        path in an argument that is an object. A text is compared as it is; a number, true,
-        false and null as they stand in JSON.
+        their error; they are children of one execution, or in the tree of one; they are in
+        a named queue; they have some tags (a JSON object), and some values in their input.
+        An input is a JSON array of arguments. :inputs asks for each value by the position of
+        an argument, or by a path in an argument that is an object. A text is compared as it
+        is; a number, true, false and null as they stand in JSON.
         """
         ...
 

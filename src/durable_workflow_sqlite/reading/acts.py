@@ -1,0 +1,49 @@
+"""What is read of the audit log: who did what, to what, and when."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class NamedAct(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person did. scope: EXECUTION, SCHEDULE, WORKFLOW, QUEUE, STEP (a limit) or ALL.
+
+    name: of that; of an execution, its id; "" for ALL. details: as they are stored, JSON.
+    """
+
+    scope: str
+    name: str
+    act: str
+    actor: str
+    details: str | None
+    created_at: datetime | None
+
+    @property
+    def to_what(self) -> str:
+        """What it was done to, in words."""
+        if self.scope == "ALL":
+            return "everything"
+        kind = {"STEP": "limit"}.get(self.scope, self.scope.lower())
+        return f"{kind} {self.name}"
+
+    @property
+    def in_words(self) -> str:
+        """The details for people, in one line."""
+        try:
+            details = msgspec.json.decode(self.details or "{}", type=dict[str, Any])
+        except msgspec.MsgspecError:
+            return self.details or ""
+        return ", ".join(_detail(name, value) for name, value in details.items())
+
+
+def _detail(name: str, value: Any) -> str:
+    if isinstance(value, dict) and value.keys() == {"was", "is"}:
+        return f"{name}: {_or_none(value['was'])} → {_or_none(value['is'])}"
+    return f"{name}: {_or_none(value)}"
+
+
+def _or_none(value: object) -> str:
+    return "none" if value is None else str(value)
