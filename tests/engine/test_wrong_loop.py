@@ -81,6 +81,8 @@ def uses_of_engine(engine: DurableEngine) -> dict[str, Use]:
         "retry": lambda: engine.retry("waits"),
         "acknowledge": lambda: engine.acknowledge("waits"),
         "declare": lambda: engine.declare(Queue("mail")),
+        "limits": engine.limits,
+        "change_limits": lambda: engine.change_limits(Queue("mail"), add=True),
         "enqueue_named": lambda: engine.enqueue_named("job"),
         "resolve": lambda: engine.resolve("waits", "go"),
         "rerun": lambda: engine.rerun("waits"),

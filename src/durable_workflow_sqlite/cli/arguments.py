@@ -252,7 +252,7 @@ def _chosen(
     tags: Tags = None,
     parent: Parent = None,
     root: Root = None,
-    queue: InQueue = None,
+    in_queue: InQueue = None,
     ended_before: Annotated[
         str | None,
         typer.Option("--ended-before", metavar="AGE", help="finished longer ago: 12h, 30d"),
@@ -289,7 +289,7 @@ def _finished(
     tags: Tags = None,
     parent: Parent = None,
     root: Root = None,
-    queue: InQueue = None,
+    in_queue: InQueue = None,
     is_all: Annotated[bool, typer.Option("--all", help="of any age")] = False,
 ) -> Chosen:
     return _as_chosen(**locals())

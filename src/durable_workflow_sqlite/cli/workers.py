@@ -61,8 +61,8 @@ def lines(workers: Workers, *, is_wide: bool) -> Iterator[list[tables.Cell]]:
             None if first is None else first.execution_id,
             None if first is None else first.step_name,
             None if first is None else first.since,
-            *([one.program, one.worker_id] if is_wide else ()),
             None if one.queues is None else ", ".join(one.queues),
+            *([one.program, one.worker_id] if is_wide else ()),
         ]
 
 

@@ -133,7 +133,7 @@ class Filters(NamedTuple):
             tags=self.tags,
             parent=self.parent or None,
             root=self.root or None,
-            queue=self.queue or None,
+            in_queue=self.queue or None,
             is_blocked=self.state == "blocked",
             in_trouble=self.state == "trouble",
             is_not_undone=self.state == "not-undone",
