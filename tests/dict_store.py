@@ -330,6 +330,8 @@ class Tables(msgspec.Struct):
                     if before.status.is_terminal and before != record:
                         raise finished(before)
                     self.put(record)
+                case d.ChangeEntry():
+                    self.changes[next(numbers)] = record
                 case _ if one not in self.executions:
                     raise d.StoreError(f"{record} belongs to nothing known")
                 case d.StepCheckpoint():
@@ -348,8 +350,6 @@ class Tables(msgspec.Struct):
                     self.timers[record.workflow_timer_id] = record
                 case d.AuditEntry():
                     self.audit_log[next(numbers)] = record
-                case d.ChangeEntry():
-                    self.changes[next(numbers)] = record
                 case d.WorkflowSignal(workflow_signal_id=None):
                     self.receive(record)
                 case d.WorkflowSignal():

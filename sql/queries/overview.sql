@@ -487,8 +487,8 @@ order by workflow_audit_id desc
 limit :row_limit;
 
 -- name: load_acts_on
--- What people did last to what is no execution: of some scopes (a JSON array), and of
--- one name, if it is given; the newest first.
+-- What people did last to what is not an execution, the newest first.
+-- Of some scopes (a JSON array), and of one name, if it is given.
 -- @sort: what people did to these, which is not much
 -- :scopes text
 -- :name text null

@@ -39,7 +39,7 @@ where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
 
 -- name: insert_change_entry!
--- Notes what somebody did to what is no execution.
+-- Notes what somebody did to what is not an execution.
 insert into workflow_audit_log (scope, name, act, actor, details, created_at)
 values (:scope, :name, :act, :actor, :details, :created_at);
 
@@ -58,8 +58,8 @@ where
 order by workflow_audit_id;
 
 -- name: delete_old_changes!
--- Deletes a batch of the entries about what is no execution, from before a time.
--- @scan workflow_audit_log: an index of what people did to no execution
+-- Deletes a batch of the entries about what is not an execution, from before a time.
+-- @scan workflow_audit_log: an index of what people did to something else
 -- :before text
 -- :batch_size integer
 delete from workflow_audit_log

@@ -727,7 +727,7 @@ class Maintenance(Protocol):
 
         Each batch is a transaction, so that no writer waits for long. The rows of workers that were
         found dead before that time are deleted, too, if these workers have no claim left. So are
-        older entries of the audit log about what is no execution.
+        older entries of the audit log about what is not an execution.
         """
         ...
 

@@ -445,7 +445,7 @@ class ChangeScope(StrEnum):
 
 
 class ChangeEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a person did to something that is no execution, as `AuditEntry` for executions.
+    """What a person did to something that is not an execution, as `AuditEntry` for executions.
 
     `name` is the name of the schedule, the workflow, the queue or the limit; "" for
     ChangeScope.ALL.

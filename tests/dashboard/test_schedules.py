@@ -79,7 +79,7 @@ def test_pause_and_resume(file: Path, visit: Open) -> None:
     shown = client.get("/schedules?done=paused").text
     assert "The schedule is paused." in shown
     assert "stock&lt;i&gt;taking" in shown
-    assert "pause schedule nightly reason: stock<i>taking" in words(shown)
+    assert "pause schedule nightly reason: stock&lt;i&gt;taking" in words(shown)
     again = do(client, act="pause", name="nightly")
     assert again.headers["location"] == "/schedules?done=was_paused"
     answer = do(client, act="resume", name="nightly")

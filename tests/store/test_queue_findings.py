@@ -23,7 +23,8 @@ from durable_workflow_sqlite.reading.findings import Finding, Level
 from durable_workflow_sqlite.stores import open_reader
 from tests.processes import an_engine, until
 
-running = asyncio.Event()
+began: list[str] = []
+"""Has something once a step hangs."""
 
 
 @workflow
@@ -39,7 +40,7 @@ async def asks(ctx: WorkflowContext) -> str:
 
 
 async def hang() -> None:
-    running.set()
+    began.append("hangs")
     await asyncio.Event().wait()
 
 
@@ -69,7 +70,7 @@ def alarm(file: Path, name: str, later: timedelta = timedelta(0)) -> int:
 async def test_a_worker_says_which_queues_it_serves(file: Path) -> None:
     async with an_engine(file, workflows=[order], queues=["gpu", "mail"]) as (store, _):
         with open_reader(file) as reader:
-            await until(lambda: reader.workers().workers)
+            await until(lambda: [one for one in reader.workers().workers if one.serves])
             (worker,) = reader.workers().workers
             assert worker.queues == ("gpu", "mail")
             assert worker.serves_queue("gpu")
@@ -108,11 +109,11 @@ async def test_a_queue_that_no_living_worker_serves_is_named(file: Path) -> None
 async def test_a_queue_that_is_full_for_long_names_who_holds_its_slot(
     file: Path, shell: sqlite3.Connection
 ) -> None:
-    running.clear()
+    began.clear()
     async with an_engine(file, workflows=[order]) as (_, engine):
         await engine.declare(Queue("gpu", concurrency=1))
         await engine.enqueue(order, "hang", queue="gpu", execution_id="holder")
-        await running.wait()
+        await until(lambda: began)
         await engine.enqueue(order, "a", queue="gpu")
         late = timedelta(minutes=30)
         assert findings(file, "slot", late) == []  # work may take that long
@@ -152,6 +153,7 @@ async def test_a_limit_that_steps_name_and_nobody_declares_is_named(file: Path) 
     async with an_engine(file, workflows=[asks]) as (_, engine):
         with pytest.raises(LimitNotFoundError):
             await engine.run(asks, execution_id="one")
+        await until(lambda: findings(file, "trouble"))
         (found,) = findings(file, "limit")
         assert "no limit 'openai' for steps is declared, and 1 execution" in found.message
         assert found.message.endswith(": one")
@@ -165,7 +167,7 @@ async def test_a_limit_that_steps_name_and_nobody_declares_is_named(file: Path) 
 async def test_a_step_that_holds_a_slot_is_seen_with_its_worker(
     file: Path, shell: sqlite3.Connection
 ) -> None:
-    running.clear()
+    began.clear()
 
     @workflow
     async def limited(ctx: WorkflowContext) -> None:
@@ -174,7 +176,7 @@ async def test_a_step_that_holds_a_slot_is_seen_with_its_worker(
     async with an_engine(file, workflows=[limited]) as (store, engine):
         await Client(store).declare(Limit("api", concurrency=3))
         await engine.start(limited, execution_id="one")
-        await running.wait()
+        await until(lambda: began)
         with open_reader(file) as reader:
             (limit,) = reader.queues(datetime.now(UTC)).limits
             (slot,) = reader.held_slots("STEP", "api")

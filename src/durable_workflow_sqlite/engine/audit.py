@@ -41,7 +41,7 @@ def change(
     now: datetime,
     details: dict[str, object] | None = None,
 ) -> ChangeEntry:
-    """An entry about what is no execution; by: as for `entry`."""
+    """An entry about what is not an execution; by: as for `entry`."""
     return ChangeEntry(
         scope=scope,
         name=name,

@@ -1558,8 +1558,8 @@ class Queries(Protocol):
     def load_acts_on(
         self, connection: object, *, scopes: str, name: str | None, row_limit: int
     ) -> list[LoadActsOnRow]:
-        """What people did last to what is no execution: of some scopes (a JSON array), and of
-        one name, if it is given; the newest first.
+        """What people did last to what is not an execution, the newest first.
+        Of some scopes (a JSON array), and of one name, if it is given.
         """
         ...
 
@@ -1719,7 +1719,7 @@ class Queries(Protocol):
         details: str | None,
         created_at: str,
     ) -> int:
-        """Notes what somebody did to what is no execution."""
+        """Notes what somebody did to what is not an execution."""
         ...
 
     def load_changes(
@@ -1729,7 +1729,7 @@ class Queries(Protocol):
         ...
 
     def delete_old_changes(self, connection: object, *, before: str, batch_size: int) -> int:
-        """Deletes a batch of the entries about what is no execution, from before a time."""
+        """Deletes a batch of the entries about what is not an execution, from before a time."""
         ...
 
     # workflow_claims.sql

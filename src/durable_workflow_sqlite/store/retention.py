@@ -101,7 +101,7 @@ class Retention:
         return await self._in_batches(delete_batch, batch_size, on_deleted)
 
     async def delete_old_changes(self, before: datetime, batch_size: int) -> None:
-        """Delete the entries of the audit log about what is no execution."""
+        """Delete the entries of the audit log about what is not an execution."""
         text = _limit(before)
 
         def delete() -> bool:
