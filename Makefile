@@ -92,6 +92,7 @@ check-sql: $(READY)
 
 check-generated: $(READY)
 	@$(BIN)/python tools/generate.py --check
+	@$(BIN)/python tools/postgres_queries.py --check
 
 check-plans: $(READY)
 	@PYTHONPATH=. $(BIN)/python tools/query_plans.py --check
@@ -117,6 +118,7 @@ docs: $(READY) ## Build the site of the docs into .site/, with every link checke
 .PHONY: generate
 generate: $(READY) ## Write the files that are made from sql/: queries.py, schema.sql, checksums, docs/sql.md
 	@$(BIN)/python tools/generate.py
+	@$(BIN)/python tools/postgres_queries.py
 
 .PHONY: plans
 plans: $(READY) ## Write sql/plans.txt: how SQLite finds the rows of each query
@@ -134,7 +136,7 @@ screenshots: $(READY) ## Make docs/images from a real file (needs chromium and c
 format: $(READY) ## Format the Python and the SQL
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format --quiet
-	@$(BIN)/sqlfluff fix --quiet --disable-progress-bar sql/queries sql/views
+	@$(BIN)/sqlfluff fix --quiet --disable-progress-bar sql/queries sql/views sql/postgres
 
 .PHONY: build
 build: $(READY) ## Build the wheel and the sdist into dist/

@@ -27,9 +27,10 @@
 --    after too many deaths in a row, blocked_reason says so, and no worker claims the
 --    execution. A worker that cannot run it says so in `trouble`, and releases the claim.
 -- 7. A person may pause it: paused_at says since when. Its worker records the step that
---    runs, and deletes the claim; available_at stays null until somebody resumes it. A
---    row of workflow_pauses holds all executions of a workflow, of a named queue, or of
---    every workflow.
+--    runs, and deletes the claim; available_at stays null until somebody resumes it. Its
+--    descendants are held with it: their paused_with says by which execution. A row of
+--    workflow_pauses holds all executions of a workflow, of a named queue, or of every
+--    workflow.
 -- 8. What a person does to it is in workflow_audit_log. `durable-workflow prune` deletes
 --    finished executions, and all rows that refer to them.
 --
@@ -94,6 +95,8 @@
 --                        its status; null when it is not paused, and when it is final
 -- paused_by              who paused it: USER@MACHINE, or the name that the caller gave
 -- paused_reason          why, as that person said; null if they did not say
+-- paused_with            the nearest execution above it that a person has paused: that
+--                        holds it, too; null if none does, and when it is final
 
 -- step_checkpoints: one attempt of one step, written before and after it runs. Attempt
 -- 0 is the compensation of the step, so the step's own row stays as it was.
@@ -221,6 +224,11 @@
 -- paused_at         since when
 -- paused_by         who paused it: USER@MACHINE, or the name that the caller gave
 -- paused_reason     why, as that person said; null if they did not say
+
+-- workflow_spreading: executions that somebody has paused or resumed, and whose children
+-- do not all know it yet: their paused_with is to be set.
+--
+-- workflow_execution_id  the parent of those children
 
 -- workflow_limit_uses: what has begun under a limit with a rate, within its time.
 --

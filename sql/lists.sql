@@ -10,6 +10,7 @@
 -- to be run    PENDING, RUNNING, COMPENSATING: all that is not over and does not only wait
 -- to be ended  PENDING, RUNNING, SUSPENDED: what can be asked to cancel
 -- waiting      PENDING, SUSPENDED: what has not begun, or only waits
+-- ends others  COMPENSATING, COMPLETED, FAILED, CANCELLED: its children end with it
 -- undone       FAILED, CANCELLED: what COMPENSATING ends in
 
 -- workflow_signals.status

@@ -1,13 +1,15 @@
 """Commands of this library, run as a shell runs them, without a new interpreter for each.
 
-A command is a fork of the process of the tests: it has its own arguments, environment, streams and
-folder, and its exit status, but finds every module imported, which is most of what it takes. One
-that would have a database open that this process has open, too, gets an interpreter of its own:
-SQLite's locks do not live through a fork. So does all that is not run through here.
+A command has its own arguments, environment, streams and folder, and its exit status. Most of them
+are called in the process of the tests. What goes on until a signal, imports an application, has
+something done to its process first, or is called from an event loop is a fork, which finds every
+module imported. If the tests have its database open, it gets an interpreter of its own: SQLite's
+locks do not live through a fork. So does all that is not run through here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import importlib
@@ -22,9 +24,11 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import IO, Any
+
+import pytest
 
 from durable_workflow_sqlite import __main__
 from durable_workflow_sqlite.__main__ import main
@@ -72,6 +76,8 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command as in a pipe; `before` is called in its process, before it begins."""
     words = [*map(str, arguments)]
+    if before is None and _is_short(words):
+        return _call(words, env, cwd)
     if may_fork(words, cwd):
         return Running(words, env, cwd, before).end()
     return subprocess.run(
@@ -84,6 +90,33 @@ def run_command(
         timeout=MAY_TAKE_S,
         check=False,
     )
+
+
+def _is_short(words: Sequence[str]) -> bool:
+    """Whether it leaves this process as it was, once it has ended, and may run an event loop."""
+    with suppress(RuntimeError):
+        return not asyncio.get_running_loop()
+    return "--app" not in words and words[:1] not in (["worker"], ["dashboard"])
+
+
+def _call(
+    words: Sequence[str], env: Mapping[str, str], cwd: Path | None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process."""
+    prepare()
+    binary = [io.BytesIO() for _ in range(3)]
+    streams = [io.TextIOWrapper(one, encoding="utf-8", write_through=True) for one in binary]
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
+            patch.setattr(sys, name, stream)
+        patch.setattr(sys, "argv", [__main__.__file__, *words])
+        patch.setattr(os, "environ", dict(env))
+        if cwd is not None:
+            patch.chdir(cwd)
+        _warn_as_a_program()
+        code = main()
+    out, err = (one.getvalue().decode() for one in binary[1:])
+    return subprocess.CompletedProcess([*COMMAND, *words], code, out, err)
 
 
 def may_fork(words: Sequence[str], cwd: Path | None = None) -> bool:
@@ -192,11 +225,15 @@ def _be_new(words: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> N
     sys.stderr = _text(2, "w", encoding, "backslashreplace")
     sys.excepthook = sys.__excepthook__
     sys.unraisablehook = sys.__unraisablehook__
+    _warn_as_a_program()
+    logging.root.handlers.clear()
+    logging.root.setLevel(logging.WARNING)
+
+
+def _warn_as_a_program() -> None:
     warnings.resetwarnings()
     for ignored in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", ignored)
-    logging.root.handlers.clear()
-    logging.root.setLevel(logging.WARNING)
 
 
 def _text(number: int, mode: str, encoding: str, errors: str | None) -> IO[Any]:

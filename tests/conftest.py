@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests import postgres_server
 from tests.databases import new_database
 from tests.faults.reliability import FULL, campaign_of, publish, words_of
 from tests.loops import use_the_named_loop
@@ -46,6 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("DURABLE_WORKFLOW_DB", None)  # a developer's own
     use_the_named_loop()
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**9)))
+    postgres_server.give_a_folder()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # not in a process of xdist
+        postgres_server.stop()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -54,6 +54,7 @@ class Tables(msgspec.Struct):
     schedules: dict = {}
     of_schedule: dict = {}
     pauses: dict = {}
+    spreading: dict = {}
 
     def copy(self):
         return Tables(*(table.copy() for table in msgspec.structs.astuple(self)))
@@ -88,6 +89,12 @@ class Tables(msgspec.Struct):
         """Of each step and of each compensation."""
         steps = self.steps_of(one, kind="STEP")
         return {(step.branch, step.step_index, step.attempt > 0): step for step in steps}.values()
+
+    def has_paused(self, one):
+        """Whether no step runs, and one is in a back-off."""
+        last = [step for step in self.last_attempts(one) if step.attempt > 0]
+        is_running = any(step.status == "INTENT" for step in last)
+        return not is_running and any(step.status == "FAILED" and step.due_at for step in last)
 
     def waits_for(self, one, name):
         return self.steps_of(one, kind="SIGNAL", status="INTENT", step_name=name)
@@ -126,11 +133,11 @@ class Tables(msgspec.Struct):
         return any(pause.holds(of, execution.queue) for pause in self.pauses.values())
 
     def may_be_claimed(self, execution):
-        is_paused = execution.paused_at is not None or self.is_held(execution)
+        is_paused = execution.is_paused or self.is_held(execution)
         return self.is_free(execution) and not is_paused
 
     def may_be_queued(self, execution):
-        may_be = execution.guarantee == BACKGROUND and execution.paused_at is None
+        may_be = execution.guarantee == BACKGROUND and not execution.is_paused
         return may_be and self.is_free(execution)
 
     def queued(self, workflows, queues, worker):
@@ -210,6 +217,10 @@ class Tables(msgspec.Struct):
         """Store an execution; if it ends by that, its parent and its children hear of it."""
         one = execution.workflow_execution_id
         before, self.executions[one] = self.executions.get(one), execution
+        if before is not None and holder_of(before) != holder_of(execution):
+            self.spreading[one] = None
+        if before is None or (before.status.is_terminal and not execution.status.is_terminal):
+            self.begins(execution)
         if before is None or before.status == execution.status:
             return
         if execution.status.is_terminal:
@@ -218,6 +229,13 @@ class Tables(msgspec.Struct):
             self.tell_parent(execution, {"status": execution.status, "output": output, **end})
         if execution.status.is_terminal or execution.status == "COMPENSATING":
             self.cancel_children(one, execution.updated_at)
+
+    def begins(self, child):
+        """What holds its parent holds it, too."""
+        holder = holder_of(self.executions.get(child.parent_execution_id))
+        if child.on_parent_end == "cancel" and (holder or child.paused_with):
+            one = child.workflow_execution_id
+            self.set(one, paused_with=holder, available_at=None)
 
     def tell_parent(self, child, end):
         parent = self.executions.get(child.parent_execution_id)
@@ -241,7 +259,7 @@ class Tables(msgspec.Struct):
                 self.receive(d.WorkflowSignal(**ids, created_at=at))
 
     def let_rest(self, one):
-        self.set(one, **NOT_PAUSED)
+        self.set(one, **NOT_PAUSED, paused_with=None)
         self.claims.pop(one, None)
         for timer in self.timers_of(one):
             cancelled = change(timer, status=d.TimerStatus.CANCELLED)
@@ -264,7 +282,8 @@ class Tables(msgspec.Struct):
         if other := self.duplicate(new.execution):
             raise d.DuplicateExecutionError("it is there already", workflow_execution_id=other)
         self.workflows.setdefault(new.workflow.workflow_id, as_stored(new.workflow))
-        self.executions[one], self.tags[one] = as_stored(new.execution), new.tags
+        self.put(as_stored(new.execution))
+        self.tags[one] = new.tags
         return True
 
     def keyed(self, one, key):
@@ -326,7 +345,7 @@ class Tables(msgspec.Struct):
                         self.claims[one] = change(self.claims[one], slot=None)
                     self.set(one, **{name: getattr(record, name) for name in UNDER_A_CLAIM})
                 case d.WorkflowExecution() if record.workflow_id in self.workflows:
-                    before = self.executions.setdefault(one, record)
+                    before = self.executions.get(one, record)
                     if before.status.is_terminal and before != record:
                         raise finished(before)
                     self.put(record)
@@ -376,6 +395,14 @@ def as_stored(record):
             raise d.SerializationError(f"{name} is not valid json: {error}") from None
     times = {name: t.astimezone(UTC) for name, t in values.items() if isinstance(t, datetime)}
     return change(record, **times)
+
+
+def holder_of(execution):
+    """Whose pause holds the children of an execution."""
+    if execution is None or execution.status.is_terminal:
+        return None
+    one = execution.workflow_execution_id
+    return execution.paused_with if execution.paused_at is None else one
 
 
 def waits_for_attempt(step):
@@ -558,7 +585,8 @@ class DictStore(d.CheckpointStore):
             return None
         if slot and not (t.has_slot(*slot, self.worker_id) and t.may_begin(*slot, now)):
             return None
-        if slot and execution.status not in ("SUSPENDED", "COMPENSATING"):
+        goes_on = execution.status in ("SUSPENDED", "COMPENSATING") or t.has_paused(one)
+        if slot and not goes_on:
             t.uses[next(numbers)] = (d.Queue, *slot, now)
         t.claims[one] = Claim(
             workflow_execution_id=one,
@@ -623,6 +651,12 @@ class DictStore(d.CheckpointStore):
             allowed_at = t.allowed_at(rate, t.uses_of(d.Queue, one.queue), now)
             times.append(max(one.available_at, allowed_at or one.available_at))
         return min(times, default=None)
+
+    @writes
+    def leave_slot(self, t, claim):
+        if holds(t, claim):
+            one = claim.workflow_execution_id
+            t.claims[one] = change(t.claims[one], slot=None)
 
     @writes
     def take_slot(self, t, claim, queue, key):
@@ -870,6 +904,26 @@ class DictStore(d.CheckpointStore):
         t.set(one, **NOT_PAUSED)
         t.save(records)
         t.put_into_queue(one, now or r.utc_now())
+        self.dicts.pauses += 1
+        return True
+
+    @writes
+    def spread_pauses(self, t, now=None):
+        if not t.spreading:
+            return False
+        parent, _ = t.spreading.popitem()
+        holder, at = holder_of(t.executions.get(parent)), now or r.utc_now()
+        for child in t.unfinished():
+            one, is_its = child.workflow_execution_id, child.parent_execution_id == parent
+            if not is_its or child.on_parent_end != "cancel" or child.paused_with == holder:
+                continue
+            t.set(one, paused_with=holder)
+            if holder:
+                t.set(one, available_at=None)
+                ids = {"workflow_execution_id": one, "signal_name": r.PAUSED_SIGNAL}
+                t.receive(d.WorkflowSignal(**ids, status=d.SignalStatus.DELIVERED, created_at=at))
+            else:
+                t.put_into_queue(one, at)
         self.dicts.pauses += 1
         return True
 

@@ -29,6 +29,7 @@ def modules(*folders: str) -> list[str]:
 def test_every_module_is_named_once() -> None:
     assert sorted(named_under("The engine")) == modules("engine")
     assert sorted(named_under("The store")) == modules("store")
+    assert sorted(named_under("The store on PostgreSQL")) == modules("postgres")
     assert sorted(named_under("What people read")) == modules("reading")
     front_ends = ["cli", "dashboard", "blocking", "telemetry", "testing"]
     both = named_under("What both sides know") + named_under("The front ends")

@@ -13,7 +13,6 @@ Real processes are in `tests.processes`.
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
 import logging
 import random
@@ -29,6 +28,7 @@ import pytest
 
 from durable_workflow_sqlite import DurableEngine, DurableWorkflowError, SqliteCheckpointStore
 from durable_workflow_sqlite.store import group_commit
+from durable_workflow_sqlite.store.in_memory import fill
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
 from durable_workflow_sqlite.testing import ManualClock
 from tests.oracle import FINAL, ProcessRun, Snapshot, look_through
@@ -162,14 +162,6 @@ def in_virtual_time(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         runner.run(main())
 
 
-@functools.cache
-def _migrated() -> sqlite3.Connection:
-    """An empty database of the newest version."""
-    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    SqliteCheckpointStore(connection)
-    return connection
-
-
 class World:
     """What outlives the workers.
 
@@ -195,7 +187,7 @@ class World:
         connection = sqlite3.connect(
             ":memory:", isolation_level=None, factory=KillableConnection, check_same_thread=False
         )
-        _migrated().backup(connection)  # the migrations are killed elsewhere
+        fill(connection)  # the migrations are killed elsewhere
         return connection
 
     def open_store(self) -> Any:

@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROSE = (
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "src/**/*.py"),
     *("sql/lists.sql", "sql/columns.sql", "sql/views/*.sql", "sql/queries/*.sql"),
+    "sql/postgres/**/*.sql",
 )
 GENERATED = {"queries.py"}
 SPELLED = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "src", "sql")

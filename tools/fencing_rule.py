@@ -15,36 +15,48 @@ FENCED = frozenset(
 )
 """The tables that workers write under a claim."""
 
+HOLDS_TOKEN = frozenset({"workflow_step_slots"})
+"""The tables whose rows have the token of a claim, and the id of what is claimed."""
+
 _CLAIMED = (
     "exists ( select 1 from workflow_claims where fencing_token = :fencing_token"
     " and workflow_execution_id = :workflow_execution_id )"
 )
 _OPTIONAL = f":fencing_token is null or {_CLAIMED}"
+_LOCKED = f"{_CLAIMED.removesuffix(')')}for key share )"
+"""As on PostgreSQL, where a takeover might be committed between the look and the write."""
+_OPTIONAL_LOCKED = f"cast ( :fencing_token as bigint ) is null or {_LOCKED}"
 _TOKEN = "fencing_token = :fencing_token"
+_OF_CLAIM = f"{_TOKEN} and workflow_execution_id = :workflow_execution_id"
 
 
-def problems(words: Sequence[Word], *, is_optional: bool, why_not: str | None) -> Iterator[Problem]:
+def problems(
+    words: Sequence[Word], *, is_optional: bool, why_not: str | None, is_locked: bool = False
+) -> Iterator[Problem]:
     """What is wrong with the check of a claim in a statement, given in lower case.
 
     is_optional: whether :fencing_token may be null, for a write under no claim. why_not: what the
-    statement says in `@unfenced`.
+    statement says in `@unfenced`. is_locked: whether the claim must be locked, too.
     """
     texts = [word.text for word in words]
     table = _written(texts)
     line = words[0].line if words else 1
     if ":fencing_token" not in texts:
-        if table in FENCED and why_not is None:
+        if table in FENCED | HOLDS_TOKEN and why_not is None:
             yield Problem(
                 line,
                 f"it writes {table} and checks no claim; add the condition on :fencing_token as in"
                 " complete_step, or say in its comment why it needs none: `-- @unfenced: WHY`",
             )
-        if table not in FENCED and why_not is not None:
+        if table not in FENCED | HOLDS_TOKEN and why_not is not None:
             yield Problem(line, "no write here is under a claim; delete `-- @unfenced: ...`")
         return
     if why_not is not None:
         yield Problem(line, "it takes a :fencing_token; delete `-- @unfenced: ...`")
-    wanted = _OPTIONAL if is_optional else _CLAIMED if table in FENCED else _TOKEN
+    claimed, optional = (_LOCKED, _OPTIONAL_LOCKED) if is_locked else (_CLAIMED, _OPTIONAL)
+    wanted = optional if is_optional else claimed if table in FENCED else _TOKEN
+    if table in HOLDS_TOKEN:
+        wanted = _OF_CLAIM
     if not _is_condition(texts, wanted.split()):
         yield Problem(
             line,
@@ -88,7 +100,7 @@ def _is_condition(texts: Sequence[str], wanted: Sequence[str]) -> bool:
     return False
 
 
-_ENDS = (";", "on", "returning")
+_ENDS = (";", "on", "returning", "for")
 """What ends a `where`."""
 
 

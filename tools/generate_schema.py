@@ -7,7 +7,6 @@ landed: a file whose text is another one is refused, and never given a new check
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -59,9 +58,7 @@ def schema(migrations: Path, columns: Path) -> str:
 
 def _objects(migrations: Path) -> list[tuple[str, str, str]]:
     """The tables, indexes and triggers that migrations add up to: kind, table, statement."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        for statement in migration_folder.statements(migrations):
-            connection.execute(statement)
+    with closing(migration_folder.connect(migrations)) as connection:
         return connection.execute(
             """
             select type, tbl_name, sql

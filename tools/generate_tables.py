@@ -7,7 +7,6 @@ there, or is none, is refused.
 from __future__ import annotations
 
 import re
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -69,9 +68,7 @@ def generate(migrations: Path, meanings: Path, document: Path) -> str:
 def read_schema(migrations: Path) -> dict[str, list[Column]]:
     """The tables that all migrations add up to."""
     tables: dict[str, list[Column]] = {}
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        for statement in migration_folder.statements(migrations):
-            connection.execute(statement)
+    with closing(migration_folder.connect(migrations)) as connection:
         for (name,) in connection.execute(
             "select name from sqlite_schema where type = 'table'"
             " and substr(name, 1, 7) != 'sqlite_' order by rowid"

@@ -11,6 +11,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from durable_workflow_sqlite.store.migration_files import (
         MigrationFileError as MigrationFileError,
     )
+    from durable_workflow_sqlite.store.migration_files import Statement as Statement
     from durable_workflow_sqlite.store.migration_files import read_migrations as read_migrations
     from durable_workflow_sqlite.store.migration_files import read_views as read_views
 else:
@@ -27,10 +29,19 @@ else:
     _MODULE = sys.modules[_SPEC.name] = importlib.util.module_from_spec(_SPEC)
     _SPEC.loader.exec_module(_MODULE)
     FIRST, MigrationFileError = _MODULE.FIRST, _MODULE.MigrationFileError
+    Statement = _MODULE.Statement
     read_migrations, read_views = _MODULE.read_migrations, _MODULE.read_views
 
 
 _VIEWS = "select name from sqlite_schema where type = 'view'"
+
+
+class StatementError(Exception):
+    """SQLite does not accept the statement that begins at a line."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class MigrationsError(Exception):
@@ -44,26 +55,17 @@ def check(folder: Path) -> None:
     except MigrationFileError as error:
         raise MigrationsError(f"{folder}: {error}") from None
     problems: list[str] = []
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        for pragma in _first():
-            connection.execute(pragma)
-        for migration in migrations:
-            if not migration.sql().startswith("-- "):
-                problems.append(
-                    f"{migration.path}:1: open it with a comment: what changes, and why"
-                )
-            try:
-                parts = migration.statements()
-            except MigrationFileError as error:
-                problems.append(f"{folder}: {error}")
-                continue
-            for statement in parts:
-                try:
-                    connection.execute(statement.text)
-                except sqlite3.Error as error:
-                    problems.append(f"{migration.path}:{statement.line}: {error}")
-                    break
-        problems += _view_problems(connection, views_of(folder))
+    database = b""
+    for migration in migrations:
+        if not migration.sql().startswith("-- "):
+            problems.append(f"{migration.path}:1: open it with a comment: what changes, and why")
+        try:
+            database = _after(database, tuple(migration.statements()))
+        except MigrationFileError as error:
+            problems.append(f"{folder}: {error}")
+        except StatementError as error:
+            problems.append(f"{migration.path}:{error.line}: {error}")
+    problems += _view_problems(database, views_of(folder))
     if problems:
         raise MigrationsError("\n".join(problems))
 
@@ -73,39 +75,66 @@ def views_of(folder: Path) -> Path:
     return folder.parent / "views"
 
 
-def statements(folder: Path, *, with_views: bool = True) -> Iterator[str]:
-    """Every statement of migrations and views that are well, and the pragmas before them."""
-    yield from _first()
+def database(folder: Path, *, with_views: bool = True) -> bytes:
+    """The empty database that migrations and views add up to, which are well."""
+    made = b""
     for migration in read_migrations(folder):
-        for statement in migration.statements():
-            yield statement.text
-    for view in read_views(views_of(folder)):
-        yield view.drop
-        if with_views:
-            yield view.create
+        made = _after(made, tuple(migration.statements()))
+    views = read_views(views_of(folder))
+    return _after(
+        made,
+        tuple(
+            Statement(1, text)
+            for view in views
+            for text in ((view.drop, view.create) if with_views else (view.drop,))
+        ),
+    )
 
 
-def _view_problems(connection: sqlite3.Connection, folder: Path) -> Iterator[str]:
+def connect(folder: Path) -> sqlite3.Connection:
+    """A connection to `database(folder)`, of its own."""
+    return _connect(database(folder))
+
+
+@lru_cache(maxsize=64)
+def _after(before: bytes, statements: tuple[Statement, ...]) -> bytes:
+    """A database after statements; each of many that begin alike is made once."""
+    with closing(_connect(before)) as connection:
+        for statement in statements:
+            try:
+                connection.execute(statement.text)
+            except sqlite3.Error as error:
+                raise StatementError(str(error), statement.line) from None
+        return connection.serialize()
+
+
+def _connect(database: bytes) -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    if database:
+        connection.deserialize(database)
+    for name, value in FIRST.items():
+        connection.execute(f"pragma {name} = {value}")
+    return connection
+
+
+def _view_problems(database: bytes, folder: Path) -> Iterator[str]:
     """Of the views, after the migrations."""
     try:
         views = read_views(folder)
     except MigrationFileError as error:
         yield f"{folder}: {error}"
         return
-    for view in views:
-        try:
-            connection.execute(view.drop)
-            connection.execute(view.create)
-            connection.execute(f"explain select * from {view.name}")
-        except sqlite3.Error as error:
-            yield f"{view.path}: {error}"
-    made = {name for (name,) in connection.execute(_VIEWS)}
+    with closing(_connect(database)) as connection:
+        for view in views:
+            try:
+                connection.execute(view.drop)
+                connection.execute(view.create)
+                connection.execute(f"explain select * from {view.name}")
+            except sqlite3.Error as error:
+                yield f"{view.path}: {error}"
+        made = {name for (name,) in connection.execute(_VIEWS)}
     for name in sorted(made - {view.name for view in views}):
         yield (
             f"{folder}: the migrations make the view {name}, and it has no file; add one, or"
             f" `drop view if exists {name};` to a new migration"
         )
-
-
-def _first() -> list[str]:
-    return [f"pragma {name} = {value}" for name, value in FIRST.items()]

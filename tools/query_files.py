@@ -44,6 +44,10 @@ class QueryError(Exception):
     """A query, or a file of them, that must be changed; the message says where and how."""
 
 
+class DialectError(Exception):
+    """All that must be changed in the files of another dialect than SQLite's."""
+
+
 class SqlType(NamedTuple):
     name: str
     nullable: bool
@@ -81,8 +85,11 @@ class Query:
         refuse(self.path, line or self.line, f"{self.name}: {message}")
 
 
-def read_queries(path: Path) -> list[Query]:
-    """The queries of one file, in its order; raises `QueryError`."""
+def read_queries(path: Path, schema: str | None = None) -> list[Query]:
+    """The queries of one file, in its order; raises `QueryError`.
+
+    schema: the name that stands before each table, on PostgreSQL; None on SQLite.
+    """
     queries: list[Query] = []
     has_paragraph = False
     complete = True
@@ -112,7 +119,7 @@ def read_queries(path: Path) -> list[Query]:
     if queries and not complete:
         queries[-1].refuse("the statement does not end with a semicolon")
     for query in queries:
-        _check(query)
+        _check(query, schema)
     _take_statements_as_aiosql_sends_them(path, queries)
     return queries
 
@@ -196,7 +203,7 @@ def _read_allowance(query: Query, number: int, line: str, text: str) -> None:
     query.allowances[cost] = why
 
 
-def _check(query: Query) -> None:
+def _check(query: Query, schema: str | None) -> None:
     if not "".join(query.purpose):
         query.refuse("say in a comment below the `-- name:` line what the query is for")
 
@@ -213,6 +220,11 @@ def _check(query: Query) -> None:
     query.parameters = tuple(used)
     query.words = words_of(query.statement, query.statement_line)
     lower = [word.lower() for word in query.words]
+    if schema is not None:
+        named = {
+            at + more for at, word in enumerate(lower) if word.text == schema for more in (0, 1)
+        }
+        lower = [word for at, word in enumerate(lower) if at not in named]
     for problem in query_rules.problems(lower):
         query.refuse(problem.message, problem.line)
     hint = query.parameter_hints.get("fencing_token")
@@ -220,6 +232,7 @@ def _check(query: Query) -> None:
         lower,
         is_optional=hint is not None and hint.nullable,
         why_not=query.allowances.get("unfenced"),
+        is_locked=schema is not None,
     ):
         query.refuse(problem.message, problem.line)
 

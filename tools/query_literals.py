@@ -1,14 +1,16 @@
 """Refuses a value that its column never has, and a list of values that sql/lists.sql does not have.
 
-Which values a column may have is what its check `COLUMN_is_known` says.
+Which values a column may have is what its check `COLUMN_is_known` says. A text that begins as the
+library's own signals do must be one of them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from list_file import Lists
 from query_rules import Problem, Word
@@ -16,6 +18,11 @@ from query_rules import Problem, Word
 _KNOWN = re.compile(r"constraint (\w+)_is_known check \(([^()]*)\)")
 _VALUE = re.compile(r"'(\w+)'")
 _SCOPE = frozenset({"select", "with", "values"})
+
+SIGNALS = ("$cancel", "$child:", "$mended", "$paused", "$resolved")
+"""The names of the library's own signals, or how they begin."""
+
+_OWN_SIGNAL = re.compile(r"'(\$\w.*?)\*?'")
 
 Column = tuple[str, str]
 """A table and a column of it."""
@@ -72,12 +79,32 @@ class Values:
                 if others := sorted(set(values) - set(self._known.get((table, name), ()))):
                     yield f"{table}.{name}, `{of_list}`: {others[0]} is no {name} of {table}"
 
-    def problems(self, words: Sequence[Word]) -> Iterator[Problem]:
-        """What is wrong with the values in a statement, given without its comments."""
-        scopes = list(_scopes(words))
+    def of_table(self, table: str, words: Sequence[Word]) -> Iterator[Problem]:
+        """What is wrong with the values in an index or a trigger of a table."""
+        names = {name: {table} for name in (table, "new", "old")}
+        yield from self.problems(words, names)
+
+    def problems(
+        self, words: Sequence[Word], tables: Mapping[str, set[str]] | None = None
+    ) -> Iterator[Problem]:
+        """What is wrong with the values in a statement, given without its comments.
+
+        tables: what names stand for that the statement does not say.
+        """
+        scopes = list(_scopes(words, tables or {}))
+        for table, column, value in _inserted(words):
+            known = self._known.get((table, column))
+            if known is not None and value.text.strip("'") not in known:
+                yield _unknown(value, (table, column), known)
         for position, word in enumerate(words):
             if word.text.startswith("'["):
                 yield from self._of_json(word)
+            own = _OWN_SIGNAL.fullmatch(word.text)
+            if own is not None and own[1] not in SIGNALS:
+                yield Problem(
+                    word.line,
+                    f"{word.text} is no signal of the library; these are {', '.join(SIGNALS)}",
+                )
             if word.text not in self._names:
                 continue
             is_qualified = position > 1 and words[position - 1].text == "."
@@ -92,12 +119,8 @@ class Values:
         for value in values:
             if any(value.text.strip("'") in self._known[column] for column in columns):
                 continue
-            (table, name), *_ = sorted(columns)
-            yield Problem(
-                value.line,
-                f"{value.text} is no {name} of {table}; it is one of"
-                f" {', '.join(self._known[table, name])}",
-            )
+            column, *_ = sorted(columns)
+            yield _unknown(value, column, self._known[column])
             return
         texts = tuple(value.text.strip("'") for value in values)
         if is_list and len(texts) > 1:
@@ -114,6 +137,13 @@ class Values:
             yield _unlisted(word.line, texts, "any column", lists)
 
 
+def _unknown(value: Word, column: Column, known: Iterable[str]) -> Problem:
+    return Problem(
+        value.line,
+        f"{value.text} is no {column[1]} of {column[0]}; it is one of {', '.join(known)}",
+    )
+
+
 def _unlisted(
     line: int, texts: tuple[str, ...], of: str, lists: Sequence[tuple[str, ...]]
 ) -> Problem:
@@ -124,9 +154,9 @@ def _unlisted(
     return Problem(line, f"{', '.join(texts)} is no list of {of} in sql/lists.sql; {hint}")
 
 
-def _scopes(words: Sequence[Word]) -> Iterator[_Scope]:
+def _scopes(words: Sequence[Word], tables: Mapping[str, set[str]]) -> Iterator[_Scope]:
     """For each word, the select or write that it stands in."""
-    top = here = _Scope(None)
+    top = here = _Scope(None, dict(tables))
     enclosing: list[_Scope] = []
     for position, word in enumerate(words):
         if word.text == "(":
@@ -146,6 +176,71 @@ def _scopes(words: Sequence[Word]) -> Iterator[_Scope]:
         yield here
 
 
+def _inserted(words: Sequence[Word]) -> Iterator[tuple[str, str, Word]]:
+    """Each text that an insert writes: the table, the column, and the text."""
+    for position, word in enumerate(words):
+        if word.text != "into" or [one.text for one in words[position + 2 : position + 3]] != ["("]:
+            continue
+        table = words[position + 1].text
+        columns, end = _parts(words, position + 3, (")",))
+        end += 1
+        if end < len(words) and words[end].text == "values":
+            rows: list[list[Sequence[Word]]] = []
+            while end + 1 < len(words) and words[end].text in ("values", ","):
+                row, end = _parts(words, end + 2, (")",))
+                rows.append(row)
+                end += 1
+        else:  # a select
+            row, _ = _parts(words, end + 1, ("from", "where", ";"))
+            rows = [row]
+        for row in rows:
+            for column, value in zip(columns, row, strict=False):
+                for text in _results(value):
+                    yield table, column[0].text, text
+
+
+def _parts(
+    words: Sequence[Word], begin: int, ends: Sequence[str]
+) -> tuple[list[Sequence[Word]], int]:
+    """What stands between commas from a word on, and where that ends."""
+    parts: list[Sequence[Word]] = []
+    depth, start = 0, begin
+    for position in range(begin, len(words)):
+        text = words[position].text
+        if depth == 0 and (text == "," or text in ends):
+            parts.append(words[start:position])
+            start = position + 1
+            if text != ",":
+                return parts, position
+        depth += {"(": 1, ")": -1}.get(text, 0)
+    return parts, len(words)
+
+
+def _case(words: Sequence[Word]) -> Sequence[Word]:
+    """A case expression, given what begins with it."""
+    depth = 0
+    for position, word in enumerate(words):
+        depth += {"case": 1, "end": -1}.get(word.text, 0)
+        if depth == 0:
+            return words[: position + 1]
+    return words
+
+
+def _results(value: Sequence[Word]) -> Iterator[Word]:
+    """The texts that an expression may give, as far as its form shows."""
+    first = value[0].text if value else ""
+    if len(value) == 1 and first.startswith("'"):
+        yield value[0]
+    elif first in ("iif", "coalesce") and len(value) > 1:
+        arguments, _ = _parts(value, 2, (")",))
+        for one in arguments[first == "iif" :]:
+            yield from _results(one)
+    elif first == "case":
+        for before, after in pairwise(value):
+            if before.text in ("then", "else") and after.text.startswith("'"):
+                yield after
+
+
 def _compared(after: Sequence[Word]) -> tuple[list[Word], bool]:
     """The texts that a column, given what follows it, is compared with; whether as a list."""
     texts = [word.text for word in after[:4]]
@@ -159,6 +254,8 @@ def _compared(after: Sequence[Word]) -> tuple[list[Word], bool]:
     position += texts[:1] == ["when"]
     if texts[position : position + 1] == ["iif"]:
         return _texts_in(after[position + 1 :]), False
+    if texts[position : position + 1] == ["case"]:
+        return list(_results(_case(after[position:]))), False
     return [word for word in after[position : position + 1] if word.text.startswith("'")], False
 
 

@@ -28,6 +28,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -181,8 +182,9 @@ def add_unfinished(connection: sqlite3.Connection) -> None:
 def plans(queries: Path, migrations: Path, statistics: Iterable[Statistic]) -> str:
     """The text of plans.txt; raises `PlansError`."""
     rows = list(statistics)
-    bare, analyzed = (_Planner(_ours(), migrations, some) for some in ([], rows))
-    newer = [_Planner(_newer(), migrations, some) for some in ([], rows)]
+    database = migration_folder.database(migrations)
+    bare, analyzed = (_Planner(_ours(database), some) for some in ([], rows))
+    newer = [_Planner(_newer(database), some) for some in ([], rows)]
     problems: list[str] = []
     parts = [_HEADER.format(version=sqlite3.sqlite_version)]
     users: dict[str, list[str]] = {index: [] for index in bare.indexes}
@@ -280,16 +282,15 @@ _READ = re.compile(
 class _Names:
     """What the names in a plan stand for: tables, by whatever name, and what is made of them."""
 
-    def __init__(self, tables: set[str], text: str) -> None:
+    def __init__(self, tables: set[str], statement: str, views: str) -> None:
+        """views: those that the statement may read."""
         self._tables = tables
-        self._text = text
-        """The statement, and the views that it may read."""
+        self._text = f"{statement}\n{views}"
+        self._aliases = _aliases(statement) | _aliases(views)
 
     def table_that_grows(self, name: str) -> str | None:
         if name not in self._tables:
-            others = {
-                table for table in self._tables if re.search(rf"\b{table} as {name}\b", self._text)
-            }
+            others = {table for table in self._tables if (table, name) in self._aliases}
             if not others and self._is_made(name):
                 return None
             name = min(others - STAYS_SMALL or others, default=name)
@@ -302,23 +303,30 @@ class _Names:
         )
 
 
-def _ours() -> Execute:
-    return sqlite3.connect(":memory:", isolation_level=None).execute
+@cache
+def _aliases(text: str) -> set[tuple[str, str]]:
+    """Each `table as alias` of a text."""
+    return {(match[1], match[2]) for match in re.finditer(r"\b(\w+) as (?=(\w+))", text)}
 
 
-def _newer() -> Execute:
+def _ours(database: bytes) -> Execute:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.deserialize(database)
+    return connection.execute
+
+
+def _newer(database: bytes) -> Execute:
     connection: Any = apsw.Connection(":memory:")
+    connection.deserialize("main", database)
     execute: Execute = connection.execute
     return execute
 
 
 class _Planner:
-    """An empty database with the schema of the migrations, and perhaps with statistics."""
+    """An empty database, and perhaps statistics."""
 
-    def __init__(self, execute: Execute, migrations: Path, statistics: list[Statistic]) -> None:
+    def __init__(self, execute: Execute, statistics: list[Statistic]) -> None:
         self._execute = execute
-        for statement in migration_folder.statements(migrations):
-            execute(statement)
         if statistics:
             execute("analyze")  # makes the table of the statistics
             for row in statistics:
@@ -343,7 +351,7 @@ class _Planner:
 
     def plan(self, query: Query) -> _Plan:
         nulls = dict.fromkeys(query.parameters)
-        names = _Names(self._tables, f"{query.statement}\n{self._views}")
+        names = _Names(self._tables, query.statement, self._views)
         return _Plan(self._execute(f"explain query plan {query.statement}", nulls), names)
 
 

@@ -88,8 +88,8 @@ def _all_rows(words: Sequence[Word]) -> Iterator[Problem]:
         depth += {"(": 1, ")": -1}.get(word.text, 0)
         if depth == 0:
             if (word.text == "delete" and after == "from") or (
-                # Not that of `on conflict ... do update`.
-                word.text == "update" and before != "do"
+                # Not that of `on conflict ... do update`, nor of `for update`.
+                word.text == "update" and before not in ("do", "for", "key")
             ):
                 verb = word
             elif word.text == "where":

@@ -17,6 +17,7 @@ import apsw
 import apsw.ext
 
 import migration_folder
+import table_rules
 from list_file import read_lists
 from query_files import SQL_TYPES, Query, SqlType, tokens, words_of
 from query_literals import Column, Values, known_values
@@ -51,6 +52,7 @@ class Schema:
     """What all migrations and views add up to."""
 
     def __init__(self, migrations: Path) -> None:
+        self._migrations = migrations
         self._database = _database(migrations)
         self.views = read_view_files(migration_folder.views_of(migrations))
         # Where SQLite says which column of a view a column comes from, each view is a table.
@@ -88,6 +90,18 @@ class Schema:
     def problems(self) -> list[str]:
         """What is wrong with the lists of values, and with the columns and values of the views."""
         problems = [f"{self._lists}: {problem}" for problem in self._values.unknown()]
+        for kind, name, table, sql in self._database.execute(
+            "select type, name, tbl_name, sql from sqlite_schema"
+            " where type in ('index', 'trigger') and sql is not null order by rowid"
+        ):
+            problems += [
+                f"{self._where(f'{kind} {name}')}: {kind} {name}: {problem.message}"
+                for problem in self._values.of_table(str(table), words_of(str(sql), 1))
+            ]
+        problems += [
+            f"{self._where(f'table {table}')}: table {table}: {problem}"
+            for table, problem in table_rules.problems(self._database)
+        ]
         for view in self.views.values():
             words = words_of(view.statement, view.statement_line)
             problems += [
@@ -105,6 +119,15 @@ class Schema:
                 ):
                     problems.append(f"{view.path}:{column.line}: {name}: {why}")
         return problems
+
+    def _where(self, made: str) -> str:
+        """The file and the line of the last statement that creates or changes a table, or so."""
+        for path in sorted(self._migrations.glob("*.sql"), reverse=True):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            for number, line in enumerate(lines, 1):
+                if f" {made} " in f"{line} ":
+                    return f"{path}:{number}"
+        return str(self._migrations)
 
     def types_of(self, query: Query) -> Types:
         """The types of a query; raises `QueryError` for one that needs other hints, or fewer."""
@@ -162,8 +185,7 @@ class Schema:
 
 def _database(migrations: Path, *, with_views: bool = True) -> apsw.Connection:
     database = apsw.Connection(":memory:")
-    for statement in migration_folder.statements(migrations, with_views=with_views):
-        database.execute(statement)
+    database.deserialize("main", migration_folder.database(migrations, with_views=with_views))
     return database
 
 

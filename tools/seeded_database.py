@@ -105,7 +105,13 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         {**ABOUT_QUEUED, "queue": "mail", "queue_key": key} for key in ("kim", None)
     ],
     "load_next_key": [{"queue": "mail", "after": after} for after in ("", "kim")],
+    "load_spreading": [{}],
+    "load_holder": [{"workflow_execution_id": one} for one in ("asleep", "queued")],
+    "load_to_hold": [{"parent_execution_id": "asleep", "holder": "asleep", "row_limit": 99}],
+    "load_to_let_go": [{"parent_execution_id": "asleep", "row_limit": 99}],
+    "load_unclaimed": [{"workflow_execution_ids": '["RUNNING, full", "queued"]'}],
     "load_queue_of": [{"workflow_execution_id": one} for one in ("queued", "PENDING, empty")],
+    "load_open_steps": [{"workflow_execution_id": one} for one in ("queued", "PENDING, empty")],
     "load_limit": [{"kind": "QUEUE", "name": name} for name in ("mail", "unlimited")],
     "load_limits": [{}],
     "load_named_queues": [{}],
@@ -235,6 +241,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_workers_of": [{"workflow_execution_id": "between steps"}],
     "load_edited": [{"statuses": WHATEVER_STATUS, "row_limit": 9999}],
     "load_numbered_intents": [{"row_limit": 99}],
+    "load_stranded": [{"child_signal": "$child:", "row_limit": 99}],
     "load_fresh_failures": [{"since": "", "least": 1, "at_most": 99}],
     "load_untaken_signals": [{"before": "9999", "row_limit": 99}],
     "load_claimed_by": [{"worker_id": WHOEVER, "row_limit": 99}],
@@ -263,7 +270,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_unfinished_of_schedule": [{"schedule_name": "awake"}],
     "load_pauses": [{}],
     "pick_paused": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
-    "load_paused": [{"row_limit": 99}],
+    "load_paused": [{"row_limit": 99, "at_most": 99}],
     "load_attempt_workers": [{"workflow_execution_id": "undoing 7"}],
 }
 
@@ -473,6 +480,10 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
         "insert into workflow_executions (workflow_execution_id, workflow_id, status)"
         " values ('asleep', 'order:1', 'SUSPENDED')"
     )
+    connection.execute(
+        "insert into workflow_executions (workflow_execution_id, workflow_id, guarantee)"
+        " values ('stranded', 'order:1', 'BEST_EFFORT_BACKGROUND')"
+    )
     for child, workflow, policy, error in (
         ("by hand", "gone", None, None),
         ("asleep", "order:1", "cancel", "it broke"),
@@ -549,7 +560,8 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
 
 
 def _add_pauses(connection: sqlite3.Connection) -> None:
-    """Two workflows that are paused, and an execution that somebody has paused by hand."""
+    """Two workflows that are paused, and an execution that somebody has paused by hand: of its
+    children, one is held with it, and one does not know it yet."""
     for scope, name, reason in (
         ("WORKFLOW", "other", "the bank"),
         ("WORKFLOW", "gone", None),
@@ -560,11 +572,18 @@ def _add_pauses(connection: sqlite3.Connection) -> None:
             " values (?, ?, 'kim', ?)",
             (scope, name, reason),
         )
+    child = (
+        "insert into workflow_executions (workflow_execution_id, workflow_id, status,"
+        " parent_execution_id, root_execution_id, on_parent_end)"
+        " values (?, 'order:1', 'SUSPENDED', 'asleep', 'asleep', 'cancel')"
+    )
+    connection.execute(child, ("not held",))
     connection.execute(
         "update workflow_executions set paused_at = ?"
         " where workflow_execution_id in ('asleep', 'undoing 8')",
         (NOON_TEXT,),
     )
+    connection.execute(child, ("held",))
 
 
 def _add_workers(connection: sqlite3.Connection) -> None:

@@ -701,6 +701,7 @@ select
     paused_by,
     paused_reason,
     paused_scope,
+    paused_with,
     error_type,
     error_message,
     parent_execution_id,
@@ -720,8 +721,9 @@ where
 
 -- name: load_children
 -- Some children of an execution: those that are not over, then FAILED, CANCELLED and
--- COMPLETED ones, of each the first that were started. It goes through the statuses of
--- its children in the index, and takes the first of each.
+-- COMPLETED ones, of each the first that were started. One that is paused with its
+-- parent comes after those that go on. It goes through the statuses of its children in
+-- the index, and takes the first of each.
 -- @sort: a page for each status
 -- :parent_execution_id text
 -- :row_limit integer
@@ -766,7 +768,7 @@ where
         where
             earliest.parent_execution_id = :parent_execution_id
             and earliest.status = present.status
-        order by earliest.rowid asc
+        order by earliest.paused_with asc, earliest.rowid asc
         limit :row_limit
     )
 order by
@@ -999,11 +1001,16 @@ select count(*) as total
 from workflow_blocked;
 
 -- name: load_paused
--- Executions that are paused themselves, those that were started first.
+-- Executions that are paused themselves, those that were started first. `held` is how
+-- many below it are held with it, counted no further than to a limit.
 -- @scan workflow_executions: an index that holds only those, and its first entries
 -- :row_limit integer
+-- :at_most integer
 -- =workflow_type text null
 -- =paused_at text
+-- =held integer
+-- =workflow_execution_id text
+-- =status text
 select
     execution.workflow_execution_id,
     workflow.workflow_type,
@@ -1011,7 +1018,18 @@ select
     execution.paused_at,
     execution.paused_by,
     execution.paused_reason,
-    execution.ttl_expires_at
+    execution.ttl_expires_at,
+    (
+        select count(*)
+        from (
+            select 1
+            from workflow_executions as below
+            where
+                below.paused_with = execution.workflow_execution_id
+                and +below.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+            limit :at_most
+        ) as counted
+    ) as held
 from workflow_executions as execution
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
@@ -1215,7 +1233,8 @@ select
     updated_at,
     paused_at,
     paused_by,
-    paused_reason
+    paused_reason,
+    paused_with
 from workflow_executions
 where
     status not in (
@@ -1258,7 +1277,6 @@ limit :row_limit;
 
 -- name: load_suspect_checkpoints
 -- As load_suspect_executions: checkpoints of the executions that are not over.
--- @scan workflow_executions: with statistics, the whole table, as the one before
 -- :row_limit integer
 select
     step.id,
@@ -1307,7 +1325,6 @@ limit :row_limit;
 
 -- name: load_suspect_timers
 -- As load_suspect_executions: timers of the executions that are not over.
--- @scan workflow_executions: with statistics, the whole table, as the one before
 -- :row_limit integer
 select
     timer.workflow_timer_id,
@@ -1333,7 +1350,6 @@ limit :row_limit;
 -- name: load_suspect_signals
 -- As load_suspect_executions: signals that the executions which are not over may still
 -- take.
--- @scan workflow_executions: with statistics, the whole table, as the one before
 -- :row_limit integer
 select
     signal.workflow_signal_id,
@@ -1478,6 +1494,7 @@ where
     and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
     and execution.blocked_reason is null
     and execution.paused_at is null
+    and execution.paused_with is null
     and (
         claim.worker_id is not null
         or (
@@ -1700,7 +1717,6 @@ limit :row_limit;
 -- name: load_numbered_intents
 -- Attempts and waits that have not ended, and have the number of an outcome.
 -- Of unfinished executions.
--- @scan workflow_executions: all that are unfinished, when an operator asks
 -- :row_limit integer
 select
     step.workflow_execution_id,
@@ -1712,6 +1728,91 @@ where
     execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
     and step.status = 'INTENT'
     and step.event is not null
+limit :row_limit;
+
+-- name: load_stranded
+-- Unfinished executions that no worker will go on with, since somebody edited rows.
+-- what says why: the child that it waits for is over, gone, or has another parent, and
+-- no signal will tell; a step, a sleep or a wait is COMPLETED without the number of an
+-- event, so that no replay tells its outcome; or no worker has it, and there is no time
+-- from which one may claim it.
+-- @scan workflow_executions: all that are unfinished, when an operator asks
+-- :child_signal text
+-- :row_limit integer
+-- =workflow_execution_id text
+-- =what text
+-- =step_name text null
+select
+    execution.workflow_execution_id,
+    'child' as what,
+    step.step_name
+from workflow_executions as execution
+cross join step_checkpoints as step
+    on execution.workflow_execution_id = step.workflow_execution_id
+where
+    execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+    and step.status = 'INTENT'
+    and step.kind = 'SIGNAL'
+    and step.attempt > 0
+    and substr(step.step_name, 1, length(:child_signal)) = :child_signal
+    and not exists (
+        select 1
+        from workflow_executions as child
+        where
+            child.workflow_execution_id
+            = substr(step.step_name, length(:child_signal) + 1)
+            and child.parent_execution_id = execution.workflow_execution_id
+            and child.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    )
+    and not exists (
+        select 1
+        from workflow_signals as told
+        where
+            told.workflow_execution_id = execution.workflow_execution_id
+            and told.status = 'PENDING'
+            and told.signal_name = step.step_name
+    )
+union all
+select
+    execution.workflow_execution_id,
+    'no event' as what,
+    step.step_name
+from workflow_executions as execution
+cross join step_checkpoints as step
+    on execution.workflow_execution_id = step.workflow_execution_id
+where
+    execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+    and step.status = 'COMPLETED'
+    and step.attempt > 0
+    and step.event is null
+union all
+select
+    execution.workflow_execution_id,
+    'no time' as what,
+    null as step_name
+from workflow_executions as execution
+where
+    execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and execution.available_at is null
+    and execution.guarantee = 'BEST_EFFORT_BACKGROUND'
+    and execution.blocked_reason is null
+    and execution.paused_at is null
+    and execution.trouble is null
+    and (
+        execution.status != 'SUSPENDED'
+        or exists (
+            select 1
+            from workflow_timers as timer
+            where
+                timer.workflow_execution_id = execution.workflow_execution_id
+                and timer.status = 'PENDING'
+        )
+    )
+    and not exists (
+        select 1
+        from workflow_claims as claim
+        where claim.workflow_execution_id = execution.workflow_execution_id
+    )
 limit :row_limit;
 
 -- name: load_unblocked_without_rows

@@ -275,3 +275,26 @@ where
             and step_status = 'FAILED'
             and status in ('COMPLETED', 'FAILED', 'CANCELLED')
     );
+
+-- name: load_open_steps
+-- The steps of an execution that have no outcome: those that run, or were cut off, and
+-- those that are in a back-off.
+select latest.status
+from step_checkpoints as latest
+where
+    latest.workflow_execution_id = :workflow_execution_id
+    and latest.kind = 'STEP'
+    and latest.attempt > 0
+    and (
+        latest.status = 'INTENT'
+        or (latest.status = 'FAILED' and latest.due_at is not null)
+    )
+    and not exists (
+        select 1
+        from step_checkpoints as later
+        where
+            later.workflow_execution_id = latest.workflow_execution_id
+            and later.branch = latest.branch
+            and later.step_index = latest.step_index
+            and later.attempt > latest.attempt
+    );

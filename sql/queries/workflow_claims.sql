@@ -25,6 +25,7 @@ where
     and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
     and blocked_reason is null
     and paused_at is null
+    and paused_with is null
     and not exists (
         select 1
         from workflow_pauses

@@ -43,7 +43,8 @@ insert into workflow_executions (
     trouble_since,
     paused_at,
     paused_by,
-    paused_reason
+    paused_reason,
+    paused_with
 )
 select
     :workflow_execution_id,
@@ -77,7 +78,8 @@ select
     iif(:trouble is null, null, :updated_at),
     :paused_at,
     :paused_by,
-    :paused_reason
+    :paused_reason,
+    :paused_with
 where
     :fencing_token is null
     or exists (
@@ -126,7 +128,8 @@ on conflict (workflow_execution_id) do update set
     end,
     paused_at = excluded.paused_at,
     paused_by = excluded.paused_by,
-    paused_reason = excluded.paused_reason
+    paused_reason = excluded.paused_reason,
+    paused_with = excluded.paused_with
 where workflow_executions.status not in ('COMPLETED', 'FAILED', 'CANCELLED');
 
 -- name: insert_execution_if_absent!
@@ -224,7 +227,8 @@ select
     updated_at,
     paused_at,
     paused_by,
-    paused_reason
+    paused_reason,
+    paused_with
 from workflow_executions
 where workflow_execution_id = :workflow_execution_id;
 
@@ -265,6 +269,7 @@ select
     execution.paused_at,
     execution.paused_by,
     execution.paused_reason,
+    execution.paused_with,
     exists(
         select 1
         from workflow_timers as timer
@@ -285,7 +290,7 @@ where execution.workflow_execution_id = :workflow_execution_id;
 
 -- name: load_pending^
 -- Whether timers of an execution are pending, whether signals are, and whether it is
--- paused.
+-- paused, itself or with its parent.
 -- =has_timers integer
 -- =has_signals integer
 -- =is_paused integer
@@ -304,7 +309,7 @@ select
             signal.workflow_execution_id = execution.workflow_execution_id
             and signal.status = 'PENDING'
     ) as has_signals,
-    execution.paused_at is not null as is_paused
+    execution.paused_at is not null or execution.paused_with is not null as is_paused
 from workflow_executions as execution
 where execution.workflow_execution_id = :workflow_execution_id;
 
@@ -343,7 +348,8 @@ select
     updated_at,
     paused_at,
     paused_by,
-    paused_reason
+    paused_reason,
+    paused_with
 from workflow_executions
 where status in (select value from json_each(:statuses))
 order by created_at, workflow_execution_id;
@@ -525,7 +531,8 @@ where
     and guarantee = 'BEST_EFFORT_BACKGROUND'
     and +status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
     and blocked_reason is null
-    and paused_at is null;
+    and paused_at is null
+    and paused_with is null;
 
 -- name: note_trouble!
 -- A worker leaves an execution as it is, and says why. trouble_since stays until the
@@ -638,6 +645,7 @@ where
     and queue is null
     and available_at <= :now
     and paused_at is null
+    and paused_with is null
     and workflow_execution_id not in (select value from json_each(:passed_over))
     and (:with_suspects or recovery_count < :suspect_at)
 order by available_at
@@ -776,6 +784,7 @@ where
     and priority = :priority
     and available_at <= :now
     and paused_at is null
+    and paused_with is null
     and workflow_execution_id not in (select value from json_each(:passed_over))
     and (:with_suspects or recovery_count < :suspect_at)
 order by available_at
@@ -814,6 +823,7 @@ where
     and priority = :priority
     and available_at <= :now
     and paused_at is null
+    and paused_with is null
     and workflow_execution_id not in (select value from json_each(:passed_over))
     and (:with_suspects or recovery_count < :suspect_at)
 order by available_at
@@ -934,6 +944,7 @@ where
     workflow_executions.status = 'PENDING'
     and workflow_executions.available_at is null
     and workflow_executions.paused_at is null
+    and workflow_executions.paused_with is null
     and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
     and workflow_executions.blocked_reason is null
     and not exists (
@@ -959,6 +970,7 @@ where
     )
     and workflow_executions.available_at is null
     and workflow_executions.paused_at is null
+    and workflow_executions.paused_with is null
     and workflow_executions.guarantee = 'BEST_EFFORT_BACKGROUND'
     and workflow_executions.blocked_reason is null
     and not exists (
@@ -1155,6 +1167,98 @@ set
 where
     workflow_execution_id = :workflow_execution_id
     and paused_at is not null;
+
+-- name: end_pauses!
+-- An execution is over, so nothing holds it any more.
+-- @unfenced: in the transaction that ends it
+update workflow_executions
+set
+    paused_at = null,
+    paused_by = null,
+    paused_reason = null,
+    paused_with = null
+where workflow_execution_id = :workflow_execution_id;
+
+-- name: load_holder$
+-- The execution whose pause holds the children of another one; null if none does.
+-- =paused_with text null
+select iif(paused_at is null, paused_with, workflow_execution_id) as paused_with
+from workflow_executions
+where
+    workflow_execution_id = :workflow_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
+
+-- name: load_to_hold
+-- The next children of an execution that its pause reaches, and that another one holds,
+-- or none. Detached ones go on. An index has those that no pause of a parent holds.
+-- :holder text
+-- :row_limit integer
+-- =workflow_execution_id text
+select workflow_execution_id
+from workflow_executions
+where
+    parent_execution_id = :parent_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and paused_with is null
+    and on_parent_end = 'cancel'
+    and workflow_execution_id != :holder
+union all
+select workflow_execution_id
+from workflow_executions
+where
+    parent_execution_id = :parent_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and paused_with < :holder
+    and on_parent_end = 'cancel'
+    and workflow_execution_id != :holder
+union all
+select workflow_execution_id
+from workflow_executions
+where
+    parent_execution_id = :parent_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and paused_with > :holder
+    and on_parent_end = 'cancel'
+    and workflow_execution_id != :holder
+limit :row_limit;
+
+-- name: load_to_let_go
+-- The next children of an execution that a pause holds which does not reach them now.
+-- :row_limit integer
+select workflow_execution_id
+from workflow_executions
+where
+    parent_execution_id = :parent_execution_id
+    and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    and paused_with is not null
+limit :row_limit;
+
+-- name: hold_with!
+-- The pause of an execution above holds these (a JSON array of ids); null: none does.
+-- @unfenced: a person pauses or resumes what is above, also while a worker has them
+-- :workflow_execution_ids text
+-- :holder text null
+update workflow_executions
+set
+    paused_with = :holder,
+    available_at = iif(:holder is null, available_at, null)
+where
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: load_unclaimed
+-- Which of some executions (a JSON array of ids) no worker has.
+-- :workflow_execution_ids text
+select workflow_execution_id
+from workflow_executions
+where
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids))
+    and not exists (
+        select 1
+        from workflow_claims
+        where
+            workflow_claims.workflow_execution_id
+            = workflow_executions.workflow_execution_id
+    );
 
 -- name: hold_new_execution!
 -- An execution that was about to run here has not begun: its workflow is paused.

@@ -257,6 +257,22 @@ where
             and asked.status = 'PENDING'
     );
 
+-- name: tell_paused!
+-- Tells the workers of some executions (a JSON array of ids) that these are paused.
+-- @unfenced: a person pauses them, also while a worker has them
+-- :workflow_execution_ids text
+insert into workflow_signals (workflow_execution_id, signal_name, status, created_at)
+select
+    claim.workflow_execution_id,
+    '$paused',
+    'DELIVERED',
+    :created_at
+from workflow_claims as claim
+where
+    claim.workflow_execution_id in (
+        select value from json_each(:workflow_execution_ids)
+    );
+
 -- name: expire_ends_of_children!
 -- Nobody waits any more for the children of an earlier run of an execution.
 -- @unfenced: in the transaction in which it begins again

@@ -96,6 +96,7 @@ where
 
 -- name: delete_void_step_slots!
 -- Deletes the slots whose claims are gone.
+-- @unfenced: nobody has them
 -- @scan workflow_step_slots: what runs now, and what dead workers have left
 delete from workflow_step_slots
 where

@@ -8,9 +8,9 @@
 -- due_in_seconds         real null  until then; negative for one that should have been
 --                                   noticed
 -- workflow_timer_id      text       the id in workflow_timers
--- is_paused              integer    1 if the execution is paused, or its workflow, its
---                                   queue, or everything: the deadline is noticed once that is
---                                   resumed; else 0
+-- is_paused              integer    1 if the execution is paused, or one above it, its
+--                                   workflow, its queue, or everything: the deadline is
+--                                   noticed once that is resumed; else 0
 
 drop view if exists workflow_due_timers;
 
@@ -24,6 +24,7 @@ select
     round((julianday(timer.fire_at) - julianday('now')) * 86400, 1) as due_in_seconds,
     timer.workflow_timer_id,
     execution.paused_at is not null
+    or execution.paused_with is not null
     or exists (
         select 1
         from workflow_pauses as pause

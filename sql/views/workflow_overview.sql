@@ -32,12 +32,15 @@
 -- trouble_since          text null     when the first worker left it so; null where
 --                                      trouble is null
 -- queue                  text null     the named queue in which it is
--- paused_at              text null     since when it is paused, or its workflow, its
---                                      queue, or everything; null if nothing holds it
+-- paused_at              text null     since when it is paused, or one above it, its
+--                                      workflow, its queue, or everything; null if
+--                                      nothing holds it
 -- paused_by              text null     who paused that
 -- paused_reason          text null     why; null if that person did not say
--- paused_scope           text null     what is paused: EXECUTION, WORKFLOW, QUEUE or
---                                      ALL, the first that holds it
+-- paused_scope           text null     what is paused: EXECUTION, TREE (one above it),
+--                                      WORKFLOW, QUEUE or ALL, the first that holds it
+-- paused_with            text null     the execution above it whose pause holds it, too;
+--                                      null if none does
 -- error_type             text null     the class of the error that ended it
 -- error_message          text null     what that error said
 -- parent_execution_id    text null     the execution that started it as a child
@@ -150,6 +153,7 @@ select
     case
         when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         when execution.paused_at is not null then execution.paused_at
+        when execution.paused_with is not null then holder.paused_at
         else
             coalesce(
                 pause.paused_at, pause_of_queue.paused_at, pause_of_all.paused_at
@@ -158,6 +162,7 @@ select
     case
         when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         when execution.paused_at is not null then execution.paused_by
+        when execution.paused_with is not null then holder.paused_by
         else
             coalesce(
                 pause.paused_by, pause_of_queue.paused_by, pause_of_all.paused_by
@@ -166,6 +171,7 @@ select
     case
         when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         when execution.paused_at is not null then execution.paused_reason
+        when execution.paused_with is not null then holder.paused_reason
         when pause.scope is not null then pause.paused_reason
         when pause_of_queue.scope is not null then pause_of_queue.paused_reason
         else pause_of_all.paused_reason
@@ -173,8 +179,13 @@ select
     case
         when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         when execution.paused_at is not null then 'EXECUTION'
+        when execution.paused_with is not null then 'TREE'
         else coalesce(pause.scope, pause_of_queue.scope, pause_of_all.scope)
     end as paused_scope,
+    case
+        when execution.status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
+        else execution.paused_with
+    end as paused_with,
     execution.error_type,
     execution.error_message,
     execution.parent_execution_id,
@@ -237,6 +248,8 @@ left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 left join workflow_claims as claim
     on execution.workflow_execution_id = claim.workflow_execution_id
+left join workflow_executions as holder
+    on execution.paused_with = holder.workflow_execution_id
 left join workflow_pauses as pause
     on pause.scope = 'WORKFLOW' and workflow.workflow_type = pause.name
 left join workflow_pauses as pause_of_queue

@@ -1,6 +1,7 @@
 -- workflow_paused: what is paused: a workflow, a named queue, everything, and executions
--- that are paused themselves. Those that are only held by the pause of their workflow,
--- of their queue, or of everything, are not listed: the column paused_scope of workflow_overview has them.
+-- that are paused themselves. Those that are only held by the pause of one above them, of
+-- their workflow, of their queue, or of everything, are not listed: the column
+-- paused_scope of workflow_overview has them.
 --
 -- scope                  text       ALL, WORKFLOW, QUEUE or EXECUTION
 -- workflow_execution_id  text null  the execution; null for the other scopes

@@ -111,6 +111,19 @@ paused as (
         select
             execution.workflow_id,
             execution.rowid as row_number
+        from workflow_executions as execution
+        where
+            execution.paused_with is not null
+            and +execution.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+            and not exists (
+                select 1
+                from workflow_claims as claim
+                where claim.workflow_execution_id = execution.workflow_execution_id
+            )
+        union
+        select
+            execution.workflow_id,
+            execution.rowid as row_number
         from held_queues
         cross join workflow_executions as execution
             on held_queues.queue = execution.queue

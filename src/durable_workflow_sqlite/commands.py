@@ -98,11 +98,14 @@ def cancel(file: Path, *, by: str | None = None) -> Command:
             case Cancellation.ENDED:
                 return f"{execution_id} is CANCELLED: there was nothing to undo"
             case Cancellation.ASKED:
-                is_blocked = (await client.load(execution_id)).blocked_reason is not None
+                found = await client.load(execution_id)
+                is_blocked = found.blocked_reason is not None
                 unblocked = ", and unblocked it" if was_blocked and not is_blocked else ""
                 when = ";"
                 if is_blocked:
                     when = f"; when `{command('unblock', file, execution_id)}` lets it go on,"
+                elif found.paused_with is not None:
+                    when = f"; when `{command('resume', file, found.paused_with)}` lets it go on,"
                 elif needs_code_that_fits(before.trouble) or is_about_records(before.trouble):
                     when = f"; when `{command('show', file, execution_id)}` shows no trouble,"
                 return (
@@ -205,8 +208,8 @@ def pause(file: Path, *, reason: str | None = None, by: str | None = None) -> Co
         if is_new:
             resume = command("resume", file, execution_id)
             return (
-                f"{execution_id} is paused: a step that runs ends, and no other begins until"
-                f" `{resume}`"
+                f"{execution_id} is paused, with what is below it: a step that runs ends, and no"
+                f" other begins until `{resume}`"
             )
         found = await client.load(execution_id)
         since = says(found.paused_at, found.paused_by, found.paused_reason)
@@ -219,12 +222,19 @@ def resume(file: Path, *, by: str | None = None) -> Command:
     """Resume executions that are paused themselves."""
 
     async def ask(client: Client, execution_id: str) -> str:
-        if not await client.resume(execution_id, by=by):
+        is_ended = await client.resume(execution_id, by=by)
+        above = (await client.load(execution_id)).paused_with
+        if not is_ended:
+            why = "is not paused itself"
+            if above is not None:
+                why += f", but with {above}: `{command('resume', file, above)}` ends that"
             raise ExecutionConflictError(
-                f"execution {execution_id!r} is not paused itself; see"
-                f" `{command('show', file, execution_id)}`",
+                f"execution {execution_id!r} {why}; see `{command('show', file, execution_id)}`",
                 workflow_execution_id=execution_id,
             )
+        if above is not None:
+            resume = command("resume", file, above)
+            return f"{execution_id} is resumed, and waits until `{resume}` lets it go on"
         return f"{execution_id} is resumed, and continues when a worker claims it"
 
     return Command(name="resume", done="resumed", act=ask, is_for_paused=True)

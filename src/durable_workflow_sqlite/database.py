@@ -73,9 +73,12 @@ def _file_of(name: str) -> str:
 
 
 def command(name: str, file: Path, *words: str) -> str:
-    """A command as one may paste it into this shell, whatever the ids are."""
+    """A command as one may paste it into this shell, whatever the ids are.
+
+    name: one word, or two, as "queue set".
+    """
     db = [] if named(None) is None else ["--db"]
-    return shlex.join(["durable-workflow", name, *db, str(file), *words])
+    return shlex.join(["durable-workflow", *name.split(), *db, str(file), *words])
 
 
 def _is_database(argument: str) -> bool:

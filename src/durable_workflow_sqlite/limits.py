@@ -50,8 +50,8 @@ class Queue(Named, frozen=True, kw_only=True):
     rate: how many begin within a time, over all workers. key_rate: how many of each key.
 
     An execution counts for the first three while its code runs. It does not count while it waits
-    for a time or a signal, or for a worker. For a rate, it counts when a worker claims it to begin,
-    or to begin again after its worker died.
+    for a time or a signal, for a worker, or for its next attempt in a back-off. For a rate, it
+    counts when a worker claims it to begin, or to begin again after its worker died.
 
     Raises TypeError or ValueError for a name or a number that is not valid.
     """

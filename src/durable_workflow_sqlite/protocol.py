@@ -302,11 +302,18 @@ class Queue(Protocol):
         """
         ...
 
+    async def leave_slot(self, claim: WorkflowClaim) -> None:
+        """Free the slot of its queue that a claim holds: the execution waits for an attempt.
+
+        If the claim is lost, or holds none, nothing changes.
+        """
+        ...
+
     async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
         """Take a slot of its queue for an execution that goes on; False if none is free.
 
-        It had given its slot up when it was saved as SUSPENDED under its claim. Also False if the
-        claim is lost. If the claim holds a slot, nothing changes.
+        It had left its slot, or had given it up when it was saved as SUSPENDED under its claim.
+        Also False if the claim is lost. If the claim holds a slot, nothing changes.
         """
         ...
 
@@ -433,9 +440,9 @@ class Changes(Protocol):
     def change_counter(self) -> int:
         """A number that changes when there may be something new.
 
-        It changes when another worker has written. It also changes when a signal or a new
-        execution for the queue came through this store, which several engines may use. So it does
-        when a pause began or ended through it. It is fast.
+        It changes within milliseconds when another worker has written. It also changes when a
+        signal or a new execution for the queue came through this store, which several engines may
+        use. So it does when a pause began or ended through it. It is fast.
         """
         ...
 
@@ -686,6 +693,17 @@ class Pausing(Protocol):
 
         If no worker has it, it may be claimed as after `release_claims`. If it is not paused, this
         writes nothing and returns False. Raises ExecutionNotFoundError.
+        """
+        ...
+
+    async def spread_pauses(self, now: datetime | None = None) -> bool:
+        """Hand pauses down from parents to their children, or the ends of pauses: one part of it.
+
+        Returns whether there may be more to hand down. A pause of an execution, its resume and its
+        end reach its children so, and theirs; those with `OnParentEnd.DETACH` are left out. A child
+        that is held has the nearest paused execution above it as its `paused_with`: no worker
+        claims it, as if it were paused itself, and its own pause stays as it is. A child that is
+        started later has it from the beginning. The store keeps what is still to be handed down.
         """
         ...
 

@@ -188,7 +188,8 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cancel or its time to live; None before that, and if an older version wrote it.
     `paused_at` is since when a person has paused the execution: no worker claims it, whatever its
     status. `paused_by` and `paused_reason` say who did it and why. All three are None if it is not
-    paused itself.
+    paused itself. `paused_with` is the nearest execution above it that is paused itself, and holds
+    it, too; None if there is none.
     `parent_execution_id` is the execution whose workflow function started this one, if one did;
     `root_execution_id` is the first of its tree. `on_parent_end` says what becomes of a child when
     its parent begins to undo, or is over.
@@ -225,6 +226,7 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     paused_at: datetime | None = None
     paused_by: str | None = None
     paused_reason: str | None = None
+    paused_with: str | None = None
 
     def __post_init__(self) -> None:
         check_identifier("workflow_execution_id", self.workflow_execution_id)
@@ -276,6 +278,13 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             check_text("paused_by", self.paused_by)
         if self.paused_reason is not None:
             check_text("paused_reason", self.paused_reason)
+        if self.paused_with is not None:
+            check_identifier("paused_with", self.paused_with)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether somebody has paused it, or an execution above it."""
+        return self.paused_at is not None or self.paused_with is not None
 
 
 class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -686,7 +695,7 @@ class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
             state = "blocked"
         elif one.trouble is not None:
             state = "in trouble"
-        elif one.paused_at is not None:
+        elif one.is_paused:
             state = "paused"
         if state:
             raise ValueError(f"execution {one.workflow_execution_id!r} is {state}")

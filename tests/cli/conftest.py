@@ -5,11 +5,12 @@ import pty
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,16 @@ def wait_until(condition: object, seconds: float = 30) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < give_up_at, "it did not come to pass"
         time.sleep(0.05)
+
+
+def status_of(file: Path, execution_id: str) -> str:
+    """Without a command, which takes long for who asks again and again."""
+    with closing(sqlite3.connect(file)) as connection:
+        (status,) = connection.execute(
+            "select status from workflow_executions where workflow_execution_id = ?",
+            (execution_id,),
+        ).fetchone()
+    return str(status)
 
 
 @pytest.fixture(scope="session")

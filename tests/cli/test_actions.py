@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from tests.cli.conftest import a_worker, lines, refusal, run, wait_until
+from tests.cli.conftest import a_worker, lines, refusal, run, status_of, wait_until
 
 AS_WRITTEN = '{"by": "kim", "sum": 1.10, "paid": 12345678901234567890.0}'
 """A payload that would be another text if it were read and written again."""
-
-
-def status_of(file: Path, order_id: str) -> str:
-    found = json.loads(run("show", file, order_id, "--json").stdout)
-    status: str = found["summary"]["status"]
-    return status
 
 
 def test_a_signal_lets_a_stuck_order_go_on(file: Path) -> None:

@@ -9,7 +9,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.cli.conftest import ROOT, a_worker, lines, on_terminal, refusal, run, wait_until
+from tests.cli.conftest import (
+    ROOT,
+    a_worker,
+    lines,
+    on_terminal,
+    refusal,
+    run,
+    status_of,
+    wait_until,
+)
 
 ONE = "order-WAIT-1"
 
@@ -29,18 +38,18 @@ def test_a_paused_order_waits_although_its_signal_came_and_continues_when_resume
 ) -> None:
     done = run("pause", file, ONE, "--reason", "the bank is closed")
     assert done.stdout == (
-        f"{ONE} is paused: a step that runs ends, and no other begins until"
+        f"{ONE} is paused, with what is below it: a step that runs ends, and no other begins until"
         f" `durable-workflow resume {file} {ONE}`\n"
     )
     with a_worker(file):
         run("signal", file, ONE, "approved")
         run("signal", file, "order-WAIT-2", "approved")
-        wait_until(lambda: shown(file, "order-WAIT-2")["status"] == "COMPLETED")
+        wait_until(lambda: status_of(file, "order-WAIT-2") == "COMPLETED")
         found = shown(file, ONE)
         assert (found["status"], found["paused_scope"]) == ("SUSPENDED", "EXECUTION")
         assert found["signals_pending"] == 1
         assert run("resume", file, ONE).returncode == 0
-        wait_until(lambda: shown(file, ONE)["status"] == "COMPLETED")
+        wait_until(lambda: status_of(file, ONE) == "COMPLETED")
     acts = [line[1:3] for line in lines("show", file, ONE) if line[0] == "act"]
     assert [act for act, _ in acts] == ["pause", "resume"]
 
@@ -126,10 +135,10 @@ def test_a_queue_is_paused_shown_by_every_command_and_resumed(file: Path) -> Non
         assert "@" in paused_by
     with a_worker(file):
         run("start", file, "order", '["A-8"]', "--id", "free")
-        wait_until(lambda: shown(file, "free")["status"] == "COMPLETED")
+        wait_until(lambda: status_of(file, "free") == "COMPLETED")
         assert shown(file, "in-mail")["status"] == "PENDING"
         assert run("resume", file, "--queue", "mail").stdout == "queue mail is resumed\n"
-        wait_until(lambda: shown(file, "in-mail")["status"] == "COMPLETED")
+        wait_until(lambda: status_of(file, "in-mail") == "COMPLETED")
     assert "is not paused" in refusal("resume", file, "--queue", "mail")
     assert "did you mean 'mail'" in refusal("pause", file, "--queue", "mal")
     for usage in (
@@ -195,14 +204,14 @@ def test_everything_stops_and_goes_on(file: Path) -> None:
         assert shown(file, "order-A-9")["paused_scope"] == "ALL"
         assert run("resume", file, "--all").stdout == "everything is resumed\n"
         for one in ("order-A-9", "order-WAIT-2"):
-            wait_until(lambda one=one: shown(file, one)["status"] == "COMPLETED")
+            wait_until(lambda one=one: status_of(file, one) == "COMPLETED")
 
 
 def test_cancel_of_a_paused_order_ends_its_pause(file: Path) -> None:
     run("pause", file, ONE)
     with a_worker(file):
         assert run("cancel", file, ONE).returncode == 0
-        wait_until(lambda: shown(file, ONE)["status"] == "CANCELLED")
+        wait_until(lambda: status_of(file, ONE) == "CANCELLED")
     assert ids(file, "--paused") == []
 
 
@@ -220,4 +229,4 @@ def test_the_statements_of_the_page_pause_and_resume_a_workflow(file: Path) -> N
             run("start", file, "order", '["A-9"]', "--id", "order-A-9")
             assert shown(file, "order-A-9")["paused_reason"] == "the carrier is on strike"
             shell.execute(delete)
-            wait_until(lambda: shown(file, "order-A-9")["status"] == "COMPLETED")
+            wait_until(lambda: status_of(file, "order-A-9") == "COMPLETED")

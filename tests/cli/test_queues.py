@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -61,6 +62,32 @@ def test_what_is_in_a_queue_is_shown_and_run_by_a_worker_that_serves_it(file: Pa
             " where workflow_execution_id glob 'in-mail-*'"
         ).fetchall()
     assert found == [("COMPLETED", "mail", "kim")]
+
+
+def test_one_that_waits_for_a_slot_says_so_and_who_has_held_one_longest(file: Path) -> None:
+    lines("queue", "set", file, "mail", "--concurrency", "1", "--add")
+    for one in ("holds", "waits"):
+        lines("start", file, "order", f'"{one}"', "--queue", "mail", "--id", one)
+    _, text = on_terminal("show", file, "waits", columns=250)
+    assert re.search(r"^queue +mail +$", text, re.MULTILINE)
+    assert "waits for     worker with a slot of queue mail" in text
+    assert "queue set" not in text
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.executescript(
+            "update workflow_executions set status = 'RUNNING', available_at = null"
+            " where workflow_execution_id = 'holds';"
+            "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at, queue)"
+            " values ('holds', 'w', '2026-01-01T00:00:00.000000Z', 'mail')"
+        )
+    _, text = on_terminal("show", file, "waits", columns=250)
+    assert re.search(r"^queue +mail, which is full: 1 of 1 slots are held", text, re.MULTILINE)
+    assert (
+        "it waits for a slot of queue mail; holds has held a slot for the longest time, to look at"
+        f" it: durable-workflow show {file} holds; for more slots: durable-workflow queue set"
+        f" {file} mail --concurrency N"
+    ) in text
+    _, text = on_terminal("show", file, "holds", columns=250)
+    assert "waits for a slot" not in text
 
 
 def test_the_limits_of_steps_are_shown_and_changed(file: Path) -> None:

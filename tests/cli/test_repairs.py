@@ -7,8 +7,15 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.cli.conftest import a_worker, lines, on_terminal, refusal, run, wait_until
-from tests.cli.test_actions import status_of
+from tests.cli.conftest import (
+    a_worker,
+    lines,
+    on_terminal,
+    refusal,
+    run,
+    status_of,
+    wait_until,
+)
 
 
 def shown(file: Path, execution_id: str) -> list[list[str]]:

@@ -127,6 +127,13 @@ def edit(file: Path, sql: str) -> None:
 
 def test_doctor_says_what_is_wrong_with_a_schedule(file: Path) -> None:
     assert list(findings(file)) == []  # no worker lives, and nothing is due
+    edit(file, "update workflow_schedules set next_fire_at = '2026-01-01T02:00:00.000000Z'")
+    late = [message for _, _, message, _ in findings(file)]
+    assert late == [
+        f"schedule {name!r} should have fired at 2026-01-01T02:00:00Z, and no worker lives"
+        for name in ("nightly", "often")
+    ]
+    edit(file, "update workflow_schedules set next_fire_at = '2999-01-01T00:00:00.000000Z'")
     edit(file, "update workflow_schedules set trouble = 'no such zone' where cron is not null")
     ((level, _, message, hint),) = findings(file)
     assert level == "warning"
@@ -156,6 +163,27 @@ def test_a_worker_fires_what_a_person_asks_for_in_the_row(file: Path) -> None:
     assert executions(file) == [
         f"{name}@{soon:%Y-%m-%dT%H:%M:%S}Z" for name in ("nightly", "often")
     ]
+
+
+def test_a_schedule_says_when_it_last_did_not_fire(file: Path) -> None:
+    first, later = datetime(2026, 1, 1, 2, tzinfo=UTC), datetime(2026, 1, 1, 2, 5, tzinfo=UTC)
+    held = "it is not fired while its last execution is not over"
+    ((started,),) = lines("schedule", "trigger", file, "often")
+    edit(
+        file,
+        f"update workflow_schedules set last_fired_at = '{first:%Y-%m-%dT%H:%M:%S.000000Z}',"
+        f" last_execution_id = '{started}'",
+    )
+    assert held not in on_terminal("schedule", "show", file, "often", columns=250)[1]
+    edit(
+        file,
+        f"update workflow_schedules set last_skipped_at = '{later:%Y-%m-%dT%H:%M:%S.000000Z}'",
+    )
+    _, text = on_terminal("schedule", "show", file, "often", columns=250)
+    assert "last not fired  2026-01-01 02:05:00Z" in text
+    assert f"{held}; to look at that: durable-workflow show {file} {started}" in text
+    edit(file, "update workflow_executions set status = 'COMPLETED'")
+    assert held not in on_terminal("schedule", "show", file, "often", columns=250)[1]
 
 
 def test_who_did_what_to_a_schedule_is_in_the_audit_log(file: Path) -> None:

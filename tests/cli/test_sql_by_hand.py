@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import ROOT, a_worker, lines, run, wait_until
+from tests.cli.conftest import ROOT, a_worker, lines, run, status_of, wait_until
 
 EXAMPLES: list[str] = re.findall(
     r"^```sql\n(.*?)^```", (ROOT / "docs" / "sql.md").read_text(), re.DOTALL | re.MULTILINE
@@ -28,11 +28,6 @@ def shell(file: Path) -> Iterator[sqlite3.Connection]:
         connection.execute("pragma wal_autocheckpoint = 0")
         connection.execute("pragma foreign_keys = on")
         yield connection
-
-
-def status_of(file: Path, order_id: str) -> str:
-    status: str = json.loads(run("show", file, order_id, "--json").stdout)["summary"]["status"]
-    return status
 
 
 def test_there_are_questions_and_changes() -> None:

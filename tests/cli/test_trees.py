@@ -205,15 +205,30 @@ def test_a_parent_in_trouble_is_found_by_its_tree(file: Path) -> None:
     assert ids(file, "--in-trouble") == sorted([CHILD, "many"])
 
 
-def test_cancel_says_nothing_of_a_child_that_is_not_its_own_and_pause_takes_a_tree(
-    file: Path,
-) -> None:
-    run("pause", file, "w")
+def test_a_pause_holds_what_is_below_and_every_command_says_by_which_execution(file: Path) -> None:
+    said = run("pause", file, "w", "--reason", "the bank").stdout
+    assert said.startswith("w is paused, with what is below it")
     assert ids(file, "--paused") == ["w"]
-    run("pause", file, "--root", "w", "--yes")
-    assert ids(file, "--paused") == sorted(["w", "w/free-0", CHILD, DEEP])
-    run("resume", file, "--root", "w", "--yes")
-    assert ids(file, "--paused") == []
+    found = shown(file, DEEP)["summary"]
+    assert (found["paused_scope"], found["paused_with"]) == ("TREE", "w")
+    assert (found["paused_reason"], found["status"]) == ("the bank", "SUSPENDED")
+    assert ["execution", "paused_with", "w"] in lines("show", file, DEEP)
+    code, text = on_terminal("show", file, DEEP)
+    assert code == 0
+    assert "the tree of w since" in text and "the bank" in text
+    assert f"durable-workflow resume {file} w" in text
+    assert shown(file, "w/free-0")["summary"]["paused_at"] is None
+    (paused,) = (one for one in lines("status", file) if one[0] == "paused")
+    assert (paused[2], paused[-1]) == ("w", "2")
+    refused = run("resume", file, DEEP).stderr
+    assert "is not paused itself, but with w" in refused
+    asked = run("cancel", file, DEEP).stdout
+    assert f"when `durable-workflow resume {file} w` lets it go on" in asked
+    run("pause", file, CHILD)
+    assert "waits until" in run("resume", file, CHILD).stdout
+    run("resume", file, "w")
+    found = shown(file, DEEP)["summary"]
+    assert (found["paused_scope"], found["paused_with"]) == (None, None)
 
 
 def test_nobody_is_told_to_send_the_end_of_a_child(file: Path) -> None:

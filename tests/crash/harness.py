@@ -13,6 +13,7 @@ from durable_workflow_sqlite import (
     DurableWorkflowError,
     WorkflowDefinition,
 )
+from tests.databases import new_database
 from tests.oracle import ProcessRun, Snapshot, look
 from tests.processes import Harm, Journal, open_harmed, run_process
 
@@ -39,6 +40,8 @@ class World:
         self.folder = folder
         self.scenario = scenario
         self.processes: list[ProcessRun] = []
+        if not self.file.exists():
+            new_database(self.file)
 
     @property
     def file(self) -> Path:

@@ -30,6 +30,7 @@ from durable_workflow_sqlite import (
     WorkflowCodeError,
     WorkflowContext,
     WorkflowDefinition,
+    WorkflowFailedError,
     workflow,
 )
 from tests.crash.harness import EXECUTION, Scenario, run
@@ -528,7 +529,10 @@ def patient(journal: Journal) -> WorkflowDefinition[..., Any]:
     hourly = RetryPolicy.fixed(max_attempts=9, delay=timedelta(hours=1))
 
     @workflow(name="patient")
-    async def body(ctx: WorkflowContext) -> None:
+    async def body(ctx: WorkflowContext, is_another: bool = False) -> None:
+        if is_another:
+            await ctx.step("pass", asyncio.sleep, 0)
+            return
         await steps.do(ctx, "hotel", undone=True, undo_fails=True)
         await steps.do(ctx, "pay", fails=1, retry=hourly)
         await steps.do(ctx, "ship", fails=-1)
@@ -555,6 +559,23 @@ async def run_without_patience(
     """Somebody has each next attempt made at once, of a step and of a compensation."""
     async for late in steps_that_are_late(engine, run(engine, definition, journal)):
         if late:
+            await engine.retry(EXECUTION)
+
+
+async def let_others_pass(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], _: Journal
+) -> None:
+    """In a queue of one slot: while it is in a back-off of an hour, others run to their ends."""
+    await engine.declare(Queue("mail", concurrency=1))
+    handle = await engine.enqueue(definition, execution_id=EXECUTION, queue="mail")
+
+    async def to_its_end() -> None:
+        with suppress(WorkflowFailedError):
+            await handle.result()
+
+    async for late in steps_that_are_late(engine, to_its_end()):
+        if late:
+            await (await engine.enqueue(definition, True, queue="mail", priority=-1)).result()
             await engine.retry(EXECUTION)
 
 
@@ -1022,6 +1043,7 @@ SCENARIOS = [
     Scenario("actions that wait for a thread", threads, run, ("FAILED",), engine=ONE_THREAD),
     cancel_at("run one", threads_side_by_side, engine=ONE_THREAD),
     Scenario("back-offs of hours that are cut short", patient, run_without_patience, ("FAILED",)),
+    Scenario("back-offs that let others pass", patient, let_others_pass, ("FAILED",)),
     Scenario(
         "a step that is resolved in its back-off", patient, run_and_resolve_a_pause, ("FAILED",)
     ),

@@ -1,6 +1,6 @@
-"""Harm -9 before and after every write to the store, and again in the recovery that follows.
+"""Kill -9 before and after every write to the store, and again in the recovery that follows.
 
-`make campaigns` does all of it; `make test` a little of each scenario.
+`make crash-test` does all of it, `make campaigns` half, and `make test` a little of each scenario.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ def test_every_promise_holds_wherever_the_process_is_killed(
 ) -> None:
     points = 0
     for first in kills():
+        if not FULL and (first.commit + SCENARIOS.index(scenario)) % 2:
+            continue
         folder = tmp_path / str(first)
         folder.mkdir()
         world = World(folder, scenario)

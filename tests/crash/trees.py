@@ -28,6 +28,7 @@ from durable_workflow_sqlite import (
     WorkflowDefinition,
     workflow,
 )
+from tests.databases import new_database
 from tests.processes import Harm, Journal, open_harmed, run_process, until
 
 ROOT = "root"
@@ -174,7 +175,7 @@ class World:
 
     def __init__(self, folder: Path, tree: Tree) -> None:
         folder.mkdir()
-        self.file = folder / "workflows.db"
+        self.file = new_database(folder / "workflows.db")
         self.journal = Journal(folder / "journal")
         self.tree = tree
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_trees import CHILD, DEEP, fill
-from tests.dashboard.conftest import Open
+from tests.dashboard.conftest import Open, send
 from tests.dashboard.test_pages import words
 
 
@@ -52,6 +52,23 @@ def test_many_children_are_counted_and_the_others_are_a_link(visit: Open, trees:
     page = visit(trees).get("/execution?id=many").text
     assert "all children of many: 30 suspended" in words(page)
     assert page.count('data-key="child ') == 20
+
+
+async def test_a_page_says_by_the_pause_of_which_execution_it_is_held(
+    visit: Open, tmp_path: Path
+) -> None:
+    file = tmp_path / "paused.db"
+    await fill(file)
+    client = visit(file)
+    send(client, "pause", id="w", reason="the bank is closed")
+    page = client.get("/execution", params={"id": DEEP}).text
+    assert "The tree of w is paused by dashboard, from testclient: the bank is closed" in words(
+        page
+    )
+    assert "Resume…" not in page
+    assert "paused: waits for" in words(client.get("/executions", params={"root": "w"}).text)
+    send(client, "resume", id="w")
+    assert "is paused" not in words(client.get("/execution", params={"id": DEEP}).text)
 
 
 def test_the_list_is_filtered_by_parent_and_by_tree(visit: Open, trees: Path) -> None:

@@ -136,7 +136,7 @@ PANICS = {
 @pytest.mark.parametrize("timeout", [None, timedelta(seconds=20)])
 @pytest.mark.parametrize(("action", "kind"), PANICS.items())
 def test_an_error_that_is_no_exception_is_an_outcome(
-    action: Callable[[], Any], kind: str, timeout: timedelta | None, tmp_path: Path
+    action: Callable[[], Any], kind: str, timeout: timedelta | None, file: Path
 ) -> None:
     """Live and on a replay the function is told of the same; its siblings go on."""
     told: list[str] = []
@@ -156,7 +156,7 @@ def test_an_error_that_is_no_exception_is_an_outcome(
             raise
 
     async def first() -> None:
-        async with SqliteCheckpointStore.file(tmp_path / "w.db") as store:
+        async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, [pays]) as engine:
                 await engine.start(pays, execution_id="one")
                 async with asyncio.timeout(30):
@@ -170,7 +170,7 @@ def test_an_error_that_is_no_exception_is_an_outcome(
 
     async def second() -> None:
         async with (
-            SqliteCheckpointStore.file(tmp_path / "w.db") as store,
+            SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, [pays]) as engine,
         ):
             handle = engine.handle("one")

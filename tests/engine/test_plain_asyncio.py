@@ -32,6 +32,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine import watchdog
 from durable_workflow_sqlite.testing.contract_base import loaded
+from tests.databases import new_database
 from tests.processes import Journal, die, run_until_killed
 from tests.stores import SavesAll
 
@@ -385,13 +386,15 @@ def test_it_goes_on_after_its_events_and_runs_nothing_again_that_is_recorded(
     body: Body, tmp_path: Path
 ) -> None:
     _, count = asyncio.run(
-        one_process(tmp_path / "whole.db", make(body, Journal(tmp_path / "whole journal")))
+        one_process(
+            new_database(tmp_path / "whole.db"), make(body, Journal(tmp_path / "whole journal"))
+        )
     )
     numbers = range(1, count + 1)
     if not FULL:  # of each body others
         numbers = range(1 + list(BODIES).index(body) % 4, count + 1, 4)
     for number in numbers:
-        file = tmp_path / f"{number}.db"
+        file = new_database(tmp_path / f"{number}.db")
         journal = Journal(tmp_path / f"journal {number}")
         plain = make(body, journal)
         run_until_killed(lambda file=file, plain=plain, n=number: one_process(file, plain, n))

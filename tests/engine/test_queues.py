@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ from durable_workflow_sqlite import (
     Rate,
     RetryPolicy,
     SqliteCheckpointStore,
+    StepCheckpoint,
     WorkflowCancelledError,
     WorkflowCodeError,
     WorkflowContext,
     WorkflowExpiredError,
+    WorkflowFailedError,
     workflow,
 )
 from durable_workflow_sqlite.worker import AppError, find_queues, find_workflows
@@ -165,6 +167,120 @@ async def test_what_goes_on_waits_in_its_full_queue(file: Path) -> None:
                 await expired.result()
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("select count(*) from workflow_claims").fetchone() == (0,)
+
+
+def every(seconds: float) -> RetryPolicy:
+    return RetryPolicy.fixed(max_attempts=None, delay=timedelta(seconds=seconds))
+
+
+async def refuse(name: str) -> None:
+    async with at_work(name), at_work("all"):
+        running[f"refused {name}"] += 1
+        await asyncio.sleep(0.005)
+        if not running["mended"]:
+            raise ConnectionError(name)
+
+
+@workflow
+async def is_stuck(ctx: WorkflowContext, name: str, seconds: float) -> None:
+    await ctx.step("refuse", refuse, name, retry=every(seconds))
+
+
+@workflow
+async def is_stuck_undoing(ctx: WorkflowContext, name: str, seconds: float) -> None:
+    async def undo(_: None) -> None:
+        await refuse(name)
+
+    await ctx.step("work", work, name, compensate=undo, compensate_retry=every(seconds))
+    raise RuntimeError(name)
+
+
+STUCK = (is_stuck, is_stuck_undoing, works)
+
+
+@pytest.mark.parametrize("stuck", [is_stuck, is_stuck_undoing])
+async def test_a_stuck_execution_does_not_block_its_queue(file: Path, stuck: Any) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        SqliteCheckpointStore.file(file) as other,
+        DurableEngine(store, STUCK) as engine,
+        DurableEngine(other, STUCK),
+    ):
+        await engine.declare(Queue("mail", concurrency=1, rate=Rate(100, timedelta(hours=1))))
+        tries = await engine.enqueue(stuck, "mail", 0.3, queue="mail")
+        await until(lambda: running["refused mail"])
+        async with asyncio.timeout(60):
+            for _ in range(20):
+                await (await engine.enqueue(works, "mail", queue="mail")).result()
+            await until(lambda: running["refused mail"] > 2)  # it is tried all the same
+            running["mended"] = 1
+            with suppress(WorkflowFailedError):
+                await tries.result()
+        assert most["mail"] == 1
+    with closing(sqlite3.connect(file)) as connection:
+        # A back-off is a wait: what goes on after it does not count for the rate again.
+        used = connection.execute("select count(*) from workflow_limit_uses").fetchone()
+        assert used == (21,)
+        assert connection.execute("select count(*) from workflow_claims").fetchone() == (0,)
+
+
+@workflow
+async def is_stuck_and_asks(ctx: WorkflowContext) -> str:
+    async def ask() -> str:
+        beside = ctx.branch("b")
+        answer = await beside.wait_signal("answer", type=str)
+        await beside.step("work", work, "mail")
+        return answer
+
+    asking = asyncio.create_task(ask())
+    await ctx.step("refuse", refuse, "mail", retry=every(3600))
+    return await asking
+
+
+async def test_a_back_off_goes_on_while_its_execution_waits_in_its_full_queue(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, [is_stuck_and_asks, blocks]) as engine,
+    ):
+        await engine.declare(Queue("mail", concurrency=1))
+        stuck = await engine.enqueue(is_stuck_and_asks, queue="mail")
+        await until(lambda: running["refused mail"])
+        blocking = await engine.enqueue(blocks, queue="mail")
+        async with asyncio.timeout(30):
+            while await blocking.status() is not ExecutionStatus.RUNNING:
+                await asyncio.sleep(0.005)
+            (failed,) = await _attempts(store, stuck.execution_id)
+            await stuck.signal("answer", "yes")
+            await until(lambda: stuck.execution_id not in engine._executions)
+            assert most["mail"] == 1
+            running["released"] = 1
+            while (await engine.load(stuck.execution_id)).current_step < 2:
+                await asyncio.sleep(0.005)
+            assert await _attempts(store, stuck.execution_id) == [failed]
+            running["mended"] = 1
+            await engine.retry(stuck.execution_id)
+            assert await stuck.result() == "yes"
+        assert running["refused mail"] == 2
+
+
+async def _attempts(store: SqliteCheckpointStore, execution_id: str) -> list[StepCheckpoint]:
+    steps = await store.load_checkpoints(execution_id)
+    return [one for one in steps if one.step_name == "refuse"]
+
+
+async def test_a_short_back_off_keeps_its_slot() -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, STUCK) as engine,
+    ):
+        await engine.declare(Queue("mail", concurrency=1))
+        tries = await engine.enqueue(is_stuck, "mail", 0.05, queue="mail")
+        later = await engine.enqueue(works, "mail", queue="mail")
+        await until(lambda: running["refused mail"] > 4)
+        assert await later.status() is ExecutionStatus.PENDING
+        running["mended"] = 1
+        await tries.result()
+        await later.result()
 
 
 async def test_a_change_of_the_limits_counts_for_every_worker_at_once(file: Path) -> None:

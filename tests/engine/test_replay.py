@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     StepCheckpoint,
     StepNotAwaitedError,
+    WorkflowCodeError,
     WorkflowContext,
     WorkflowFailedError,
     workflow,
@@ -317,11 +318,43 @@ def test_code_that_asks_for_fewer_steps_stops_the_execution_and_fails_nothing(
             raise error
 
     run_and_die(file, first_process)
-    with pytest.raises(NonDeterminismError, match=r"'one' has .* ended without it") as caught:
+    instead = (
+        "ended without it"
+        if error is None
+        else r"raised ValueError: too early at line \d+ of .*test_replay.py, in .* before it asked"
+    )
+    with pytest.raises(NonDeterminismError, match=f"'one' has .* {instead}") as caught:
         run(file, second_process)
     assert caught.value.recorded_name in ("two", "x")
     assert caught.value.current_name is None
     assert status(file) is ExecutionStatus.RUNNING
+
+
+def test_a_mistake_that_comes_before_a_recorded_step_is_told_with_its_line(file: Path) -> None:
+    async def first_process(ctx: WorkflowContext) -> None:
+        await ctx.step("one", lambda: 1)
+        await ctx.step("two", lambda: 2)
+        die()
+
+    async def with_a_typo(ctx: WorkflowContext) -> str:
+        await ctx.step("one", lambda: 1)
+        return ctx.uuuid4()  # type: ignore[attr-defined,no-any-return]
+
+    async def with_the_key_of_another_step(ctx: WorkflowContext) -> None:
+        await ctx.step("paid", lambda key: key, ctx.idempotency_key("one"))
+
+    async def mended(ctx: WorkflowContext) -> str:
+        await ctx.step("one", lambda: 1)
+        await ctx.step("two", lambda: 2)
+        return "done"
+
+    run_and_die(file, first_process)
+    with pytest.raises(WorkflowCodeError, match=r"raised AttributeError: .*'uuuid4' at line \d+"):
+        run(file, with_a_typo)
+    with pytest.raises(WorkflowCodeError, match="the next call is step 'paid' at line"):
+        run(file, with_the_key_of_another_step)
+    assert status(file) is ExecutionStatus.RUNNING
+    assert run(file, mended) == "done"
 
 
 def test_a_branch_that_lost_a_race_may_have_steps_left(file: Path, journal: Journal) -> None:

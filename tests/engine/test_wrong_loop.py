@@ -132,6 +132,9 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
     async def slot() -> None:
         await store.take_slot(await created(store, new_execution("slot")), "mail", None)
 
+    async def leave_slot() -> None:
+        await store.leave_slot(await created(store, new_execution("left")))
+
     async def step(write: Callable[..., Awaitable[None]], status: StepStatus) -> None:
         claim = await store.create_execution(WORKFLOW, new_execution(f"step {status}"))
         await write(new_checkpoint(f"step {status}", 0, status=status), claim=claim)
@@ -181,6 +184,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "load_served": lambda: store.load_served(),
         "hasten_attempts": lambda: store.hasten_attempts("waits"),
         "take_slot": slot,
+        "leave_slot": leave_slot,
         "declare_limits": lambda: store.declare_limits([Queue("mail")]),
         "save_limit": lambda: store.save_limit(Limit("api")),
         "load_limit_room": lambda: store.load_limit_room("api", None),
@@ -199,6 +203,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "unblock_execution": lambda: store.unblock_execution("waits"),
         "pause_execution": lambda: store.pause_execution("waits", by="kim"),
         "resume_execution": lambda: store.resume_execution("waits"),
+        "spread_pauses": lambda: store.spread_pauses(),
         "begin_pause": lambda: store.begin_pause(
             Pause(scope=PauseScope.ALL, paused_at=NOON, paused_by="kim")
         ),

@@ -34,6 +34,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.store import connection as store_connection
 from durable_workflow_sqlite.store import group_commit
 from tests.crash import scenarios
+from tests.databases import new_database
 from tests.oracle import DYING, Note, damage_of, look_through, violations_among_workers
 from tests.processes import Child, Harm, Journal, open_harmed
 
@@ -98,6 +99,10 @@ class Crew:
     born: int = 0
     killed: int = 0
     ended: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.file.exists():
+            new_database(self.file)
 
     @property
     def file(self) -> Path:

@@ -268,7 +268,7 @@ def test_a_row_that_was_edited_by_hand_harms_no_other_execution(
 @pytest.mark.faults
 @pytest.mark.parametrize("megabytes", [100 if FULL else 5])
 def test_a_huge_payload_comes_back_whole_and_holds_up_nobody_for_long(
-    tmp_path: Path, megabytes: int, counts: Counter[str]
+    file: Path, megabytes: int, counts: Counter[str]
 ) -> None:
     size = megabytes << 20
 
@@ -287,7 +287,7 @@ def test_a_huge_payload_comes_back_whole_and_holds_up_nobody_for_long(
     async def main() -> None:
         text = "x" * size
         async with (
-            SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
+            SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[huge, small]) as engine,
         ):
             handle = await engine.start(huge, text, execution_id="huge")
@@ -296,7 +296,7 @@ def test_a_huge_payload_comes_back_whole_and_holds_up_nobody_for_long(
             await handle.signal("huge", text)
             assert await asyncio.wait_for(handle.result(), LIMIT_S) == 2 * size
         async with (
-            SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
+            SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[huge, small]) as engine,
         ):
             assert await engine.run(huge, text, execution_id="huge") == 2 * size
@@ -315,7 +315,7 @@ def deep(levels: int) -> list[Any]:
 @pytest.mark.faults
 @pytest.mark.parametrize("levels", [500, 2_000, 100_000])
 def test_a_deep_value_works_or_is_an_error_of_its_own(
-    tmp_path: Path, levels: int, counts: Counter[str]
+    file: Path, levels: int, counts: Counter[str]
 ) -> None:
     def run(say: Callable[[str], None]) -> None:
         signal.alarm(LIMIT_S)
@@ -326,7 +326,7 @@ def test_a_deep_value_works_or_is_an_error_of_its_own(
 
         async def main() -> str:
             async with (
-                SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
+                SqliteCheckpointStore.file(file) as store,
                 DurableEngine(store, workflows=[deep_one]) as engine,
             ):
                 try:
@@ -380,7 +380,7 @@ AWKWARD = {
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["execution", "step", "signal", "workflow"])
 def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
-    tmp_path: Path, kind: str, counts: Counter[str]
+    file: Path, kind: str, counts: Counter[str]
 ) -> None:
     accepted: list[str] = []
 
@@ -402,7 +402,7 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
     async def main() -> None:
         for number, text in enumerate(AWKWARD.values()):
             async with (
-                SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
+                SqliteCheckpointStore.file(file) as store,
                 DurableEngine(store) as engine,
             ):
                 try:
@@ -414,7 +414,7 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
                 else:
                     accepted.append(text)
                     counts["awkward ids that work"] += 1
-        async with SqliteCheckpointStore.file(tmp_path / "workflows.db") as store:
+        async with SqliteCheckpointStore.file(file) as store:
             for text in accepted if kind == "execution" else []:
                 found = await loaded(store, text)
                 assert found.workflow_execution_id == text

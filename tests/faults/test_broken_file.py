@@ -30,6 +30,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.store import group_commit
+from tests.databases import new_database
 from tests.faults.disks import a_disk_in_a_file, a_disk_in_memory, fill, make_read_only
 from tests.oracle import ProcessRun, look, violations
 from tests.processes import an_engine
@@ -122,7 +123,7 @@ async def test_a_lock_that_is_held_for_too_long_is_waited_out(
     in_a_step: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    file = tmp_path / "workflows.db"
+    file = new_database(tmp_path / "workflows.db")
     monkeypatch.setattr(group_commit, "BUSY_TIMEOUT_MS", 150)
 
     async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
@@ -202,7 +203,7 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
     fate: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    file, away = tmp_path / "workflows.db", tmp_path / "away.db"
+    file, away = new_database(tmp_path / "workflows.db"), tmp_path / "away.db"
     other = b"another file altogether"
 
     def happen() -> None:
@@ -243,7 +244,7 @@ def test_a_file_that_is_gone_stops_the_engine_with_words_that_say_what_to_do(
 def test_a_log_that_is_deleted_stops_the_engine_and_a_new_one_goes_on(
     tmp_path: Path, synchronous: Literal["normal", "full"], in_a_step: bool, suffix: str
 ) -> None:
-    file = tmp_path / "workflows.db"
+    file = new_database(tmp_path / "workflows.db")
     story = Story(Path(f"{file}{suffix}").unlink, in_a_step=in_a_step)
 
     async def main() -> None:
@@ -266,7 +267,7 @@ def test_a_log_that_is_deleted_stops_the_engine_and_a_new_one_goes_on(
 def test_a_backup_that_is_restored_beside_its_worker_stops_the_engine_and_a_new_one_goes_on(
     tmp_path: Path, synchronous: Literal["normal", "full"], in_a_step: bool
 ) -> None:
-    file, backup = tmp_path / "workflows.db", tmp_path / "backup.db"
+    file, backup = new_database(tmp_path / "workflows.db"), tmp_path / "backup.db"
 
     def copy(source: Path, target: Path) -> None:
         with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
@@ -300,7 +301,7 @@ def test_a_backup_that_is_restored_beside_its_worker_stops_the_engine_and_a_new_
 async def test_who_waits_for_a_result_from_elsewhere_hears_that_the_file_is_gone(
     tmp_path: Path,
 ) -> None:
-    file = tmp_path / "workflows.db"
+    file = new_database(tmp_path / "workflows.db")
 
     @workflow(name="sleeper")
     async def sleeper(ctx: WorkflowContext) -> None:

@@ -170,7 +170,7 @@ TURNS = {
 @pytest.mark.parametrize("name", TURNS)
 @pytest.mark.parametrize("turn", [0, 1])
 def test_a_day_is_24_hours_long_when_the_clocks_change(
-    tmp_path: Path, name: str, turn: int, counts: Counter[str]
+    file: Path, name: str, turn: int, counts: Counter[str]
 ) -> None:
     """A sleep over the change, a time given in local hours, and a zone that changes in between."""
     changes_at = TURNS[name][turn]
@@ -189,7 +189,7 @@ def test_a_day_is_24_hours_long_when_the_clocks_change(
 
     async def main(until: datetime) -> None:
         async with (
-            SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
+            SqliteCheckpointStore.file(file) as store,
             DurableEngine(store, workflows=[over_the_change], clock=clock) as engine,
         ):
             handle = await engine.start(over_the_change, execution_id="one")
@@ -216,7 +216,7 @@ def test_a_day_is_24_hours_long_when_the_clocks_change(
 
 
 @pytest.mark.faults
-async def test_a_sleep_whose_clock_goes_back_keeps_its_deadline(tmp_path: Path) -> None:
+async def test_a_sleep_whose_clock_goes_back_keeps_its_deadline(file: Path) -> None:
     clock: Any = ManualClock(datetime(2030, 1, 1, 12, tzinfo=UTC))
 
     @workflow(name="sleeper")
@@ -224,7 +224,7 @@ async def test_a_sleep_whose_clock_goes_back_keeps_its_deadline(tmp_path: Path) 
         await ctx.sleep("an hour", timedelta(hours=1))
 
     async with (
-        SqliteCheckpointStore.file(tmp_path / "workflows.db") as store,
+        SqliteCheckpointStore.file(file) as store,
         DurableEngine(store, workflows=[sleeper], clock=clock) as engine,
     ):
         handle = await engine.start(sleeper, execution_id="one")

@@ -1,4 +1,4 @@
-"""A file of version 27 keeps its audit log, which may have entries about other things, too."""
+"""A file of version 28 keeps its audit log, which may have entries about other things, too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.migrations.content import migrate_to
 
-OLD, NEW = 27, 28
+OLD, NEW = 28, 29
 
 
 def test_the_entries_stay_and_others_are_possible(file: Path) -> None:

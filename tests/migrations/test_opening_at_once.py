@@ -68,7 +68,7 @@ def schema_changes(file: Path) -> int:
     return int(changes)
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(40, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.campaign)])
 def test_files_that_four_open_at_once_are_migrated_once(tmp_path: Path, count: int) -> None:
     files = [tmp_path / f"{number}.db" for number in range(count)]
     for of_one_file in at_once(files, open_as_store):
@@ -85,7 +85,7 @@ def test_files_that_four_open_at_once_are_migrated_once(tmp_path: Path, count: i
 
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
 def test_each_migration_is_applied_by_one_process(tmp_path: Path, journal_mode: str) -> None:
-    files = [tmp_path / f"{number}.db" for number in range(5)]
+    files = [tmp_path / f"{number}.db" for number in range(2)]
     for file in files:
         with closing(sqlite3.connect(file)) as connection:
             connection.execute(f"pragma journal_mode = {journal_mode}")

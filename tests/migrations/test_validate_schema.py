@@ -17,6 +17,7 @@ from durable_workflow_sqlite import (
     validate_schema,
 )
 from durable_workflow_sqlite.store.connection import configure
+from tests.databases import new_database
 from tests.migrations.content import migrate_to
 
 TABLES = [
@@ -29,12 +30,11 @@ TABLES = [
 ]
 
 
-@pytest.fixture(params=["file", "memory"])
-def connection(file: Path, request: pytest.FixtureRequest) -> Iterator[sqlite3.Connection]:
+@pytest.fixture
+def connection(file: Path) -> Iterator[sqlite3.Connection]:
     """A connection as a store has it."""
-    with closing(sqlite3.connect(file if request.param == "file" else ":memory:")) as connection:
+    with closing(sqlite3.connect(new_database(file))) as connection:
         configure(connection)
-        migrate(connection)
         connection.execute("pragma foreign_keys = off")  # what refers to a table may stay
         assert validate_schema(connection) == ["pragma foreign_keys is 0, and should be on"]
         yield connection
@@ -48,6 +48,13 @@ def problems(connection: sqlite3.Connection) -> list[str]:
 
 def test_nothing_is_wrong_with_a_migrated_file(connection: sqlite3.Connection) -> None:
     assert problems(connection) == []
+
+
+def test_nothing_is_wrong_with_a_database_in_memory() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        configure(connection)
+        migrate(connection)
+        assert validate_schema(connection) == []
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -118,18 +125,16 @@ def test_an_empty_file_lacks_everything_and_is_not_changed(file: Path) -> None:
     ],
 )
 def test_a_pragma_that_does_not_hold_is_named(file: Path, pragma: str, problem: str) -> None:
-    with closing(sqlite3.connect(file)) as connection:
+    with closing(sqlite3.connect(new_database(file))) as connection:
         configure(connection)
-        migrate(connection)
         connection.execute(f"pragma {pragma}")
         assert validate_schema(connection) == [problem]
 
 
 @pytest.mark.parametrize("pragma", ["synchronous = full", "busy_timeout = 60000"])
 def test_a_stricter_pragma_is_no_problem(file: Path, pragma: str) -> None:
-    with closing(sqlite3.connect(file)) as connection:
+    with closing(sqlite3.connect(new_database(file))) as connection:
         configure(connection)
-        migrate(connection)
         connection.execute(f"pragma {pragma}")
         assert validate_schema(connection) == []
 

@@ -27,7 +27,7 @@ from durable_workflow_sqlite.store.migrations import (
     rebuild_views,
 )
 from tests.databases import new_database
-from tests.migrations.content import content, migrate_to
+from tests.migrations.content import content, migrate_to, old_versions
 from tests.migrations.test_command import migrate as run_migrate
 
 VIEWS = [view.name for view in load_views()]
@@ -115,7 +115,7 @@ def test_a_table_in_the_place_of_a_view_is_not_changed(connection: sqlite3.Conne
     assert schema(connection) == before
 
 
-@pytest.mark.parametrize("version", range(10, SCHEMA_VERSION))
+@pytest.mark.parametrize("version", old_versions(10))
 def test_a_file_whose_views_somebody_dropped_is_migrated_and_has_them_again(
     tmp_path: Path, version: int
 ) -> None:

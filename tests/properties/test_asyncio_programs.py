@@ -39,10 +39,10 @@ pytestmark = [
 ]
 
 PARTS = 8
-PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "960"))
-A_FEW = 40
+PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "640"))
+A_FEW = 20
 AT_EVERY_WRITE = 1
-SLOW = 3
+SLOW = 2
 TO_FIND_A_PLANT = 150
 BUSY_THREADS = 60
 BUSY_S = 0.0005

@@ -24,7 +24,7 @@ from tests.properties.simulation import Schedule, World, broken_promises, schedu
 from tests.worlds import Crash, Event, KillableConnection
 
 PARTS = 8
-SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "1600"))
+SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "1000"))
 A_FEW = 25
 TO_FIND_A_PLANT = 2000
 
@@ -218,8 +218,9 @@ def test_an_error_that_was_caught_after_an_older_one_was_recorded_is_raised_agai
         assert broken_promises(schedule) == []
 
 
+@pytest.mark.parametrize("every_s", [10, pytest.param(3, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("what", ["pause", "pause all"])
-def test_a_pause_at_any_time_and_a_crash_keep_every_promise(what: str) -> None:
+def test_a_pause_at_any_time_and_a_crash_keep_every_promise(what: str, every_s: int) -> None:
     program = (
         UNDONE,
         Do(failures=1, attempts=2, delay=5),
@@ -227,7 +228,7 @@ def test_a_pause_at_any_time_and_a_crash_keep_every_promise(what: str) -> None:
         Branches(((UNDONE, Sleep(3)), (Do(failures=ALWAYS, attempts=2, delay=2, is_caught=True),))),
         Do(failures=ALWAYS),
     )
-    for second in range(0, 30, 3):
+    for second in range(0, 30, every_s):
         for percent in (20, 60, 90):
             schedule = Schedule(
                 program=program,

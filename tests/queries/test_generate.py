@@ -20,7 +20,7 @@ from generate_tables import OUTPUT as DOCUMENT
 CHECKSUMS = MIGRATIONS / "checksums.txt"
 WRITTEN = (OUTPUT, SCHEMA, CHECKSUMS, VIEW_CHECKSUMS, DOCUMENT)
 NEXT = f"{SCHEMA_VERSION + 1:03}_add_notes.sql"
-NOTES = "-- What people say.\ncreate table notes (words text);\n"
+NOTES = "-- What people say.\ncreate table notes (words text) strict;\n"
 NOTES_MEANING = "\n-- notes: what people say\n-- words  what one said\n"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sqlite3
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -21,14 +20,17 @@ create table notes (
     author     text,
     weight     real    not null,
     picture    blob,
-    created_at text    not null
-);
+    created_at text    not null,
+    constraint created_at_is_a_time check (created_at glob '????-*')
+) strict;
 
 create table replies (
     reply_id integer primary key,
     note_id  integer not null references notes (note_id),
     weight   real
-);
+) strict;
+
+create index idx_reply_note on replies (note_id);
 """
 
 VIEW = """\
@@ -165,7 +167,7 @@ def test_a_parameter_has_the_type_of_its_column_and_is_named_in_the_call(
     )
     method = made.Queries.add_note
     assert get_type_hints(method) == {
-        "connection": sqlite3.Connection,
+        "connection": object,
         "words": str,
         "author": str | None,
         "picture": bytes | None,

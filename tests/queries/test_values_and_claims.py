@@ -8,10 +8,11 @@ from shutil import copytree
 
 import pytest
 
-from durable_workflow_sqlite import ExecutionStatus
+from durable_workflow_sqlite import ExecutionStatus, records
 from generate import MIGRATIONS, QUERIES, ROOT
 from generate_queries import QueriesError, generate
 from list_file import read_lists
+from query_literals import SIGNALS
 
 LISTS = ROOT / "sql/lists.sql"
 
@@ -152,6 +153,101 @@ def test_a_value_that_a_column_never_has_is_refused(
     assert why in message
 
 
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        (
+            "insert into workflow_signals (workflow_execution_id, signal_name, status)\n"
+            "values (:workflow_execution_id, 'FIRED', 'PENDNG');",
+            "'PENDNG' is no status of workflow_signals",
+        ),
+        (
+            "insert into workflow_signals (signal_name, status)\n"
+            "values (:signal_name, 'PENDING'), (:signal_name, 'FIRED');",
+            "'FIRED' is no status of workflow_signals",
+        ),
+        (
+            "insert into workflow_signals (signal_name, workflow_execution_id, status)\nselect\n"
+            "    'x',\n    coalesce(one.workflow_execution_id, ''),\n    iif(one.status ="
+            " 'COMPLETED', 'EXPIRD', 'PENDING')\nfrom workflow_executions as one;",
+            "'EXPIRD' is no status of workflow_signals",
+        ),
+        (
+            "update workflow_timers\nset status = case when fire_at > :fire_at then 'FIRED'"
+            " else 'LATE' end\nwhere workflow_timer_id = :workflow_timer_id;",
+            "'LATE' is no status of workflow_timers",
+        ),
+        (
+            "select status\nfrom workflow_signals\nwhere signal_name = '$cancle';",
+            "'$cancle' is no signal of the library; these are $cancel, $child:, $mended",
+        ),
+    ],
+)
+def test_a_value_that_is_written_must_be_known(sql: Path, statement: str, why: str) -> None:
+    for other in (sql / "queries").glob("*.sql"):
+        other.unlink()
+    file = sql / "queries/workflow_signals.sql"
+    operation = "" if statement.startswith("select") else "!"
+    header = f"-- A paragraph.\n\n-- name: try{operation}\n-- Tries it.\n"
+    unfenced = "" if operation == "" else "-- @unfenced: a try\n"
+    file.write_text(header + unfenced + statement + "\n", encoding="utf-8")
+    assert why in refusal(sql)
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        (
+            "create trigger trg_try after update of status on workflow_executions\n"
+            "when new.status = 'CANCELED'\nbegin\n    delete from workflow_tags\n    where"
+            " workflow_execution_id = new.workflow_execution_id;\nend;\n",
+            "trigger trg_try: 'CANCELED' is no status of workflow_executions",
+        ),
+        (
+            "create trigger trg_try after delete on workflow_executions\nbegin\n"
+            "    insert into workflow_signals (workflow_execution_id, signal_name, status)\n"
+            "    values (old.parent_execution_id, 'x', 'OPEN');\nend;\n",
+            "trigger trg_try: 'OPEN' is no status of workflow_signals",
+        ),
+        (
+            "create index idx_try on workflow_executions (created_at)\nwhere status = 'PENDIN';\n",
+            "index idx_try: 'PENDIN' is no status of workflow_executions",
+        ),
+        (
+            "create table notes (note_id integer primary key);\n",
+            "table notes: end its statement with `) strict;`",
+        ),
+        (
+            "alter table workflow_executions add column seen_at text;\n",
+            "table workflow_executions: nothing checks what seen_at holds; write `constraint"
+            " seen_at_is_a_time check (...)`",
+        ),
+        (
+            "alter table workflow_executions add column more_data text;\n",
+            "nothing checks what more_data holds; write `constraint more_data_is_json check (...)`",
+        ),
+        (
+            "create table notes (\n    note_id integer primary key,\n    of text not null"
+            " references workflow_executions (workflow_execution_id)\n) strict;\n",
+            "table notes: of refers to another table; create an index that begins with it",
+        ),
+    ],
+)
+def test_a_mistake_in_a_new_migration_is_refused(sql: Path, statement: str, why: str) -> None:
+    last = sorted((sql / "migrations").glob("*.sql"))[-1]
+    new = last.with_name(f"{int(last.name[:3]) + 1:03}_try_it.sql")
+    new.write_text(f"-- Tries it.\n\n{statement}", encoding="utf-8")
+    message = refusal(sql)
+    assert message.startswith(f"{new}:3: ")
+    assert why in message
+
+
+def test_the_signals_are_those_of_the_library() -> None:
+    assert set(SIGNALS) == {
+        value for name, value in vars(records).items() if name.endswith("_SIGNAL")
+    }
+
+
 def test_the_lists_are_those_of_the_library() -> None:
     lists = read_lists(LISTS)["workflow_executions", "status"]
     assert set(lists["unfinished"]) == {one for one in ExecutionStatus if not one.is_terminal}
@@ -209,6 +305,20 @@ _CONDITION = """and exists (
             "upsert_checkpoint!",
             ":fencing_token is null\n    or exists",
             ":step_name = ''\n    or :fencing_token is null\n    or exists",
+            "does not refuse one",
+        ),
+        (
+            "workflow_step_slots",
+            "delete_step_slot!",
+            "    and fencing_token = :fencing_token\n",
+            "",
+            "it writes workflow_step_slots and checks no claim",
+        ),
+        (
+            "workflow_step_slots",
+            "insert_step_slot!",
+            "    and workflow_execution_id = :workflow_execution_id\n",
+            "",
             "does not refuse one",
         ),
         ("workflow_claims", "delete_claim!", "= :fencing_token", "<= :fencing_token", "does not"),

@@ -317,3 +317,66 @@ def test_a_wait_that_no_signal_wakes_is_found(file: Path, shell: sqlite3.Connect
     assert found.message.endswith(": go of waits")
     shell.execute("update workflow_signals set created_at = '2099-01-01T00:00:00.000000Z'")
     assert findings(file, "asleep") == []
+
+
+@workflow
+async def whole(ctx: WorkflowContext) -> None:
+    await ctx.child("part", order, "")
+
+
+STRANDS = {
+    "update workflow_executions set parent_execution_id = 'done'"
+    " where parent_execution_id = 'top'": ("top (end of child top/part-0)"),
+    "update workflow_executions set status = 'COMPLETED' where parent_execution_id = 'top';"
+    " delete from workflow_signals where signal_name = '$child:top/part-0'": (
+        "top (end of child top/part-0)"
+    ),
+    "delete from workflow_executions where parent_execution_id = 'top';"
+    " delete from workflow_signals where signal_name = '$child:top/part-0'": (
+        "top (end of child top/part-0)"
+    ),
+    "update step_checkpoints set status = 'COMPLETED', completed_at = started_at"
+    " where workflow_execution_id = 'waits' and step_name = 'go'": "waits (go)",
+    "update step_checkpoints set event = null"
+    " where workflow_execution_id = 'waits' and step_name = 'pack'": "waits (pack)",
+    "update workflow_executions set available_at = null where workflow_execution_id = 'late'": (
+        "late"
+    ),
+    "update workflow_executions set available_at = null, status = 'RUNNING'"
+    " where workflow_execution_id = 'waits'": "waits",
+}
+
+
+@pytest.mark.parametrize("edit", STRANDS)
+def test_an_execution_that_nothing_brings_further_is_an_error(
+    file: Path, shell: sqlite3.Connection, edit: str
+) -> None:
+    async def more() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[order, whole]) as engine:
+                await engine.enqueue(whole, execution_id="top")
+                await until(partial(store.load_open_waits, "top/part-0", "go"))
+                await engine.enqueue(order, "", execution_id="late", delay=timedelta(days=1))
+
+    asyncio.run(more())
+    assert findings(file, "stranded") == []
+    shell.executescript(edit)
+    (found,) = findings(file, "stranded", quick=True)
+    assert found.level is Level.ERROR
+    assert found.message.partition(": ")[2] == STRANDS[edit]
+
+
+def test_a_parent_that_is_told_of_the_end_is_not_stranded(
+    file: Path, shell: sqlite3.Connection
+) -> None:
+    async def live() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[order, whole]) as engine:
+                await engine.start(whole, execution_id="top")
+                await until(partial(store.load_open_waits, "top/part-0", "go"))
+
+    asyncio.run(live())
+    shell.execute(
+        "update workflow_executions set status = 'COMPLETED' where parent_execution_id = 'top'"
+    )
+    assert findings(file, "stranded") == []  # its signal is there, and a worker takes it

@@ -24,6 +24,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     Limit,
     NewExecution,
+    OnParentEnd,
     Pause,
     PauseScope,
     Queue,
@@ -240,16 +241,30 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_limit_room("api", None)
             await store.save(msgspec.structs.replace(slot, limit="slow"), claim=sending)
             await store.save(suspended, claim=sending)
+            await store.leave_slot(sending)
             assert await store.take_slot(sending, mail, "kim")
             assert await store.claim_available([("order", 1)], 9, queues=[mail]) == []
+            await store.release_claims([sending])
+            running = msgspec.structs.replace(suspended, status=ExecutionStatus.RUNNING)
+            await store.save_execution(running)
+            assert await store.claim_execution(sending.workflow_execution_id) is not None
             await store.put_into_queue(["f"])
             await store.release_claims_of_the_dead(9)
             await store.load_unqueued_executions()
             await store.load_unregistered([], 9)
             await store.load_blocked()
             await store.unblock_execution("f")
+            below = new_execution(
+                "below", parent_execution_id="f", on_parent_end=OnParentEnd.CANCEL
+            )
+            await store.save(below)
             await store.pause_execution("f", by="kim", reason="why")
+            await store.spread_pauses()
             await store.resume_execution("f")
+            await store.spread_pauses()
+            await store.pause_execution("below", by="kim")
+            below = (await taken(store, "below")).execution
+            await store.save(msgspec.structs.replace(below, status=ExecutionStatus.FAILED))
             pause = Pause(scope=PauseScope.ALL, paused_at=NOON, paused_by="kim", paused_reason="?")
             await store.begin_pause(pause)
             await store.begin_pause(pause)
@@ -293,7 +308,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.delete_completed_before(later, FINAL)
             with closing(sqlite3.Connection(file)) as shell:  # as one that may have restored it
                 shell.execute("create table if not exists of_mine (name text)")
-            for one in ("anew", "e", "f", "g", "h", "i", "n", "p", "t"):
+            for one in ("anew", "below", "e", "f", "g", "h", "i", "n", "p", "t"):
                 await store.delete_execution(one)
 
     for opened in (

@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing import ManualClock
+from tests.databases import new_database
 from tests.processes import Child, Harm, Journal, an_engine, open_harmed, run_process, until
 
 HOUR = timedelta(hours=1)
@@ -81,7 +82,8 @@ def test_a_kill_at_any_write_loses_no_time_and_fires_none_twice(tmp_path: Path, 
         for is_before in (True, False):
             folder = tmp_path / f"{commit} {is_before}"
             folder.mkdir()
-            file, journal = folder / "workflows.db", Journal(folder / "journal")
+            file = new_database(folder / "workflows.db")
+            journal = Journal(folder / "journal")
             harm = Harm(commit, is_before)
             was_killed = run_process(partial(fire_three_times, file, journal, harm))
             if was_killed:
@@ -92,8 +94,11 @@ def test_a_kill_at_any_write_loses_no_time_and_fires_none_twice(tmp_path: Path, 
     assert commit > 10, "it was over before it could be killed"
 
 
-def test_processes_that_are_killed_at_random_fire_each_second_once(tmp_path: Path) -> None:
-    file, journal = tmp_path / "workflows.db", Journal(tmp_path / "journal")
+@pytest.mark.campaign
+@pytest.mark.crash
+def test_processes_that_are_killed_at_random_fire_each_second_once(
+    file: Path, journal: Journal
+) -> None:
 
     async def work() -> None:
         report = makes(journal)

@@ -36,7 +36,7 @@ def as_tables(found: Paused, file: Path, now: datetime) -> Iterator[RenderableTy
             output.printable(
                 f"paused executions: {found.executions_total:,} ({command('resume', file)} ID)"
             ),
-            ["id", "workflow", "status", "since", "by", "why"],
+            ["id", "workflow", "status", "since", "by", "why", "below it"],
             [
                 [
                     tables.execution_id(one.id),
@@ -45,6 +45,7 @@ def as_tables(found: Paused, file: Path, now: datetime) -> Iterator[RenderableTy
                     output.ago(one.paused_at, now),
                     one.paused_by,
                     one.paused_reason,
+                    f"{one.held:,}" if one.held else "",
                 ]
                 for one in found.executions
             ],
@@ -63,4 +64,5 @@ def as_lines(found: Paused) -> Iterator[list[tables.Cell]]:
             each.paused_at,
             each.paused_by,
             each.paused_reason,
+            each.held,
         ]

@@ -55,8 +55,7 @@ def pause(
 ) -> None:
     """Pause executions, a workflow, a named queue, or everything: what runs ends its step, and no
     other begins. --all: everything, with executions to come. Other options choose executions, each
-    of which is paused for itself: the children of an execution are not paused with it, unless you
-    choose its tree with --root ID."""
+    of which is paused for itself. The pause of an execution holds what is below it, too."""
     whole = _whole(ids, chosen, workflow, queue)
     if whole is None:
         perform(file, commands.pause(file, reason=reason), ids, chosen, how)

@@ -34,7 +34,7 @@ from durable_workflow_sqlite.reading.executions import (
 from durable_workflow_sqlite.reading.findings import Finding, Level
 from durable_workflow_sqlite.reading.overview import Overview, Problem
 from durable_workflow_sqlite.reading.pauses import Paused
-from durable_workflow_sqlite.reading.queues import Queues, queue_findings
+from durable_workflow_sqlite.reading.queues import NamedQueue, Queues, queue_findings
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.schedules import ScheduleState, schedule_findings
 from durable_workflow_sqlite.reading.selection import Selection
@@ -204,6 +204,7 @@ def show(
         workers = reader.workers(limit=0)
         # First all of them: one that is not there is said where it is seen.
         found = [_execution(reader, one) for one in dict.fromkeys(execution_ids)]
+        queues = {one.name: one for one in _queues_of(reader, found)}
     for number, details in enumerate(found):
         if is_json:
             output.write_json(details)
@@ -211,8 +212,9 @@ def show(
         if number:
             output.say("")
         if output.is_terminal():
-            tables.console().print(timeline.page(details, file, workers, datetime.now(UTC)))
-            if hint := timeline.hint(details, file):
+            queue = queues.get(details.summary.queue or "")
+            tables.console().print(timeline.page(details, file, workers, datetime.now(UTC), queue))
+            if hint := timeline.hint(details, file, queue):
                 # In one line, whatever the width: a command in it can be copied.
                 tables.console().print(
                     "", Text(output.printable(hint), "italic"), sep="\n", soft_wrap=True
@@ -250,8 +252,9 @@ def _watch_live(reader: Reader, execution_id: str | None, interval: float) -> No
                 continue
             details = _execution(reader, execution_id)
             workers = reader.workers(limit=0)
-            page = timeline.page(details, reader.path, workers, now)
-            hint = timeline.hint(details, reader.path)
+            queue = next(iter(_queues_of(reader, [details])), None)
+            page = timeline.page(details, reader.path, workers, now, queue)
+            hint = timeline.hint(details, reader.path, queue)
             if hint is not None:
                 page = Group(page, "", Text(output.printable(hint), "italic"))
             live.update(page, refresh=True)
@@ -286,6 +289,14 @@ def _moments(interval: float) -> Iterator[datetime]:
     while True:
         yield datetime.now(UTC)
         time.sleep(interval)
+
+
+def _queues_of(reader: Reader, found: Sequence[ExecutionDetails]) -> list[NamedQueue]:
+    """The named queues in which unfinished ones are."""
+    names = {one.summary.queue for one in found if one.summary.status not in TERMINAL_STATUSES} - {
+        None
+    }
+    return [one for one in reader.named_queues() if one.name in names] if names else []
 
 
 def _execution(reader: Reader, execution_id: str) -> ExecutionDetails:

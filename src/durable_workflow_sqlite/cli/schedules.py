@@ -14,6 +14,7 @@ from rich.text import Text
 from durable_workflow_sqlite.ages import time_before
 from durable_workflow_sqlite.cli import acts, output, tables
 from durable_workflow_sqlite.cli.arguments import AsJson, PlainForm, form_of, on_database
+from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.errors import ScheduleNotFoundError
 from durable_workflow_sqlite.nearest import nearest
@@ -107,6 +108,10 @@ def show(file: Path, name: Name, output_form: Form = None, as_json: AsJson = Fal
     tables.write_table(f"schedule {name}", ["", ""], shown)
     if output.is_terminal():
         acts.write_acts(changes, datetime.now(UTC))
+    if output.is_terminal() and one.is_held_up and one.last_execution_id is not None:
+        look = command("show", file, one.last_execution_id)
+        why = "it is not fired while its last execution is not over"
+        output.say(f"\n{why}; to look at that: {look}")
 
 
 @on_database(group, "next")

@@ -21,6 +21,7 @@ from durable_workflow_sqlite.reading.executions import (
     step_words,
 )
 from durable_workflow_sqlite.reading.pauses import EXECUTION, name_of, option_of, says
+from durable_workflow_sqlite.reading.queues import NamedQueue
 from durable_workflow_sqlite.reading.worker_findings import how_to_wake, unknown
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import (
@@ -29,6 +30,7 @@ from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     DELETED_ROWS,
     TERMINAL_STATUSES,
+    OnParentEnd,
 )
 
 WIDE, NOT_NARROW = 106, 94
@@ -70,16 +72,28 @@ def _standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False
             came = f" ({number} signal{'' if number == 1 else 's'} came and not taken yet)"
         if summary.waiting_for.startswith("retry of ") and summary.step_error_message is not None:
             came = f": {summary.step_error_message}"
-        return f"{summary.waiting_for}{until}{came}"
+        what = summary.waiting_for
+        if what == "worker" and summary.queue is not None:
+            what += f" with a slot of queue {summary.queue}"
+        return f"{what}{until}{came}"
     if summary.steps_not_undone:
         number = summary.steps_not_undone
         return f"NOT UNDONE: {number} step{'' if number == 1 else 's'}; {summary.error_message}"
     return summary.error_message or ""
 
 
-def page(details: ExecutionDetails, file: Path, workers: Workers, now: datetime) -> RenderableType:
-    """For a terminal; `hint` is apart, since it may be wider."""
-    parts: list[RenderableType] = [_head(details, len(workers.living), now)]
+def page(
+    details: ExecutionDetails,
+    file: Path,
+    workers: Workers,
+    now: datetime,
+    queue: NamedQueue | None = None,
+) -> RenderableType:
+    """For a terminal; `hint` is apart, since it may be wider.
+
+    queue: the named queue that it is in.
+    """
+    parts: list[RenderableType] = [_head(details, len(workers.living), now, queue)]
     parts += [
         Text(output.printable(f"cannot be read: {problem}"), "bold red")
         for problem in details.problems
@@ -155,8 +169,8 @@ def _is_to_cancel(details: ExecutionDetails) -> bool:
     )
 
 
-def hint(details: ExecutionDetails, file: Path) -> str | None:
-    """What one could do about it."""
+def hint(details: ExecutionDetails, file: Path, queue: NamedQueue | None = None) -> str | None:
+    """What one could do about it. queue: the named queue that it is in."""
     summary = details.summary
     if details.problems and summary.status not in TERMINAL_STATUSES:
         return (
@@ -197,11 +211,10 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
         go_on = commands.how_to_unblock(file, details)
         if summary.blocked_reason.startswith(DELETED_ROWS):
             return f"to let it go on: {go_on}"
-        resolve = command("resolve", file, summary.id)
-        return (
-            f"to let it go on: {go_on}; if its step took effect, say what it returned:"
-            f" {resolve} STEP JSON"
-        )
+        name = summary.current_step
+        if name is None or any(one.kind != "STEP" for one in _named(details, name)):
+            return f"to let it go on: {go_on}"
+        return f"to let it go on: {go_on}; {_if_it_took_effect(details, file, name)}"
     if summary.trouble is None and summary.is_in_back_off(datetime.now(UTC)):
         again = f"to start the next attempt at once: {command('retry', file, summary.id)}"
         name = summary.current_step
@@ -219,10 +232,49 @@ def hint(details: ExecutionDetails, file: Path) -> str | None:
             "it goes on when its child is over; to look at that child:"
             f" {command('show', file, summary.awaited_child)}"
         )
+    if summary.status == "COMPENSATING":
+        return _until_it_can_be_undone(details, file)
+    if queue is not None and queue.is_full and summary.waiting_for == "worker":
+        return _out_of_the_queue(queue, file)
     if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
         name = summary.waiting_for.removeprefix("signal ")
+        if any(one.signal_name == name and one.status == "PENDING" for one in details.signals):
+            return f"its signal {name} has come: a worker takes it, and nobody need send it again"
         return f"to continue it: {command('signal', file, summary.id, name)} [JSON]"
     return None
+
+
+def _until_it_can_be_undone(details: ExecutionDetails, file: Path) -> str | None:
+    """What it waits for before it can undo its steps."""
+    claim = details.claim
+    open_steps = [one for one in details.steps if one.kind == "STEP" and one.status == "INTENT"]
+    if open_steps and claim is not None and claim.is_alive:
+        last = open_steps[-1]
+        host, _, process = (claim.worker or "?:?").rpartition(":")
+        return (
+            f"it goes on when step {last.step_name} ends, which still runs; if that call hangs,"
+            f" end its worker, on {host}: kill -9 {process}. The step is then in doubt, and other"
+            " workers take over what that worker has"
+        )
+    for child in details.children.shown:
+        if child.status not in TERMINAL_STATUSES and child.on_parent_end != OnParentEnd.DETACH:
+            return (
+                "it is undone when its children are over; to look at one that is not:"
+                f" {command('show', file, child.id)}"
+            )
+    return None
+
+
+def _out_of_the_queue(queue: NamedQueue, file: Path) -> str:
+    """What to do about a full queue."""
+    more = command("queue set", file, queue.name, "--concurrency")
+    longest = ""
+    if queue.running_longest is not None:
+        longest = (
+            f"; {queue.running_longest} has held a slot for the longest time, to look at it:"
+            f" {command('show', file, queue.running_longest)}"
+        )
+    return f"it waits for a slot of queue {queue.name}{longest}; for more slots: {more} N"
 
 
 def how_to_resume(summary: ExecutionSummary, file: Path) -> str:
@@ -286,7 +338,7 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
         yield ["execution", name, getattr(details, name)]
     for name in ("priority", "available_at"):
         yield ["execution", name, getattr(details, name)]
-    for name in ("queue", "paused_at", "paused_by", "paused_reason", "paused_scope"):
+    for name in ("queue", "paused_at", "paused_by", "paused_reason", "paused_scope", "paused_with"):
         yield ["execution", name, getattr(summary, name)]
     for name in ("parent_execution_id", "root_execution_id", "on_parent_end", "run_number"):
         yield ["execution", name, getattr(summary, name)]
@@ -333,7 +385,9 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
         ]
 
 
-def _head(details: ExecutionDetails, living_workers: int, now: datetime) -> RenderableType:
+def _head(
+    details: ExecutionDetails, living_workers: int, now: datetime, queue: NamedQueue | None
+) -> RenderableType:
     summary = details.summary
     facts: list[tuple[str, tables.Cell]] = [
         ("workflow", f"{summary.workflow_type or '?'} v{summary.version or '?'}"),
@@ -347,6 +401,11 @@ def _head(details: ExecutionDetails, living_workers: int, now: datetime) -> Rend
         facts.append(("run", f"{summary.run_number:,}: it continued as new"))
     if summary.parent_execution_id is not None:
         facts.append(("child of", trees.parent_of(summary)))
+    if summary.queue is not None:
+        full = ""
+        if queue is not None and queue.is_full:
+            full = f", which is full: {queue.running:,} of {queue.concurrency:,} slots are held"
+        facts.append(("queue", f"{summary.queue}{full}"))
     if details.tags:
         facts.insert(1, ("tags", ", ".join(f"{k}={v}" for k, v in details.tags.items())))
     if details.is_not_undone:

@@ -98,7 +98,10 @@ def queue_table(workers: Workers, now: datetime) -> RenderableType:
     """What there is to do of each workflow."""
     return tables.make_table(
         "queue",
-        ["workflow", "due", "the first since", "running", "waiting", "paused", "left", "workers"],
+        [
+            *("workflow", "due", "the first since", "running", "waiting", "paused"),
+            *("in trouble", "blocked", "workers"),
+        ],
         [
             [
                 one.name,
@@ -107,7 +110,8 @@ def queue_table(workers: Workers, now: datetime) -> RenderableType:
                 one.running or "",
                 one.waiting or "",
                 one.paused or "",
-                one.in_trouble + one.blocked or "",
+                one.in_trouble or "",
+                one.blocked or "",
                 one.living_workers if one.living_workers else Text("0", "bold red"),
             ]
             for one in workers.queues

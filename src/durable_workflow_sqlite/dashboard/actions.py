@@ -58,10 +58,12 @@ SAYS: Final = {
     "started": "This is the new execution; a worker claims it.",
     "resolved": "When a worker claims it, it continues as if the step had returned that. It checks"
     " the type of the value then: this page tells if it is wrong.",
-    "paused": "It is paused: a step that runs ends, and no other begins until it is resumed.",
+    "paused": "It is paused, with what is below it: a step that runs ends, and no other begins"
+    " until it is resumed.",
     "not_paused": "It was paused already; a new reason is stored.",
     "resumed": "It is resumed: workers may claim it.",
-    "not_resumed": "It was not paused itself: somebody has already resumed it.",
+    "not_resumed": "It was not paused itself: somebody has already resumed it, or one above it is"
+    " paused.",
     "retried": "The execution is open again; a worker claims it from the step that failed.",
 }
 
@@ -245,8 +247,9 @@ _ACTIONS: Final = (
         "pause",
         "Pause this execution?",
         "A step that runs ends, and its outcome is recorded. No other step, attempt or"
-        " compensation begins until somebody resumes it. Its signals and deadlines are kept; if"
-        " its time to live ends meanwhile, it is undone once it is resumed.",
+        " compensation begins until somebody resumes it. So it is for its children and theirs,"
+        " except detached ones. Signals and deadlines are kept; if its time to live ends meanwhile,"
+        " it is undone once it is resumed.",
         "Let it go on",
         "Pause it",
         _pause,
@@ -254,8 +257,9 @@ _ACTIONS: Final = (
     Action(
         "resume",
         "Resume this execution?",
-        "A worker may claim it at once. If its workflow or everything is paused, too, it waits"
-        " until that is resumed.",
+        "A worker may claim it at once, and what was paused with it. What is paused itself below it"
+        " stays paused. If one above it, its workflow, its queue or everything is paused, too, it"
+        " waits until that is resumed.",
         "Leave it paused",
         "Resume it",
         _resume,

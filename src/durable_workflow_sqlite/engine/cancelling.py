@@ -56,7 +56,10 @@ async def cancel(access: Access, execution_id: str, by: str | None) -> Cancellat
     if found.status is ExecutionStatus.COMPENSATING:
         return Cancellation.REFUSED
     done = await _without_a_worker(access, found, by)
-    return await _ask(access, found, by) if done is None else done
+    done = await _ask(access, found, by) if done is None else done
+    if found.paused_at is not None:  # so its descendants are not paused any more
+        await pausing.spread(access)
+    return done
 
 
 # By whoever asks

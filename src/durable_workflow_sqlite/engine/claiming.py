@@ -192,7 +192,7 @@ class Claiming:
         return []
 
     async def _is_paused(self, record: WorkflowExecution) -> bool:
-        if record.paused_at is not None:
+        if record.is_paused:
             return True
         pauses = await self._store.load_pauses()
         definition = await self._store.load_workflow(record.workflow_id) if pauses else None

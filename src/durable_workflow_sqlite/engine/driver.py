@@ -100,10 +100,6 @@ class Driver(Run):
         """Take it out of memory: it only waits, and its records say for what."""
         raise NotImplementedError
 
-    def leave_until_slot(self) -> None:
-        """Take it out of memory: no slot of its queue is free, so it waits in the queue."""
-        raise NotImplementedError
-
     async def _end(self) -> None:
         """The body has ended: bring the execution to its end."""
         raise NotImplementedError
@@ -120,8 +116,7 @@ class Driver(Run):
         task = asyncio.current_task()
         assert task is not None
         try:
-            if self.queue_slot is not None and not await self.queue_slot.take():
-                self.leave_until_slot()
+            if not await self.take_queue_slot():
                 return
             while True:
                 if call is not None:

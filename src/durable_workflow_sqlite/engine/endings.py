@@ -14,9 +14,8 @@ from durable_workflow_sqlite.engine.children import not_over
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.mistakes import (
     is_failure,
-    is_of_this_library,
     mistake_in,
-    where,
+    trouble_of,
 )
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
@@ -136,28 +135,7 @@ class Ending:
         raise LeftAsItIs(trouble)
 
     def _in_trouble(self, mistake: BaseException) -> WorkflowCodeError:
-        execution_id = self._run.id
-        text = failures.as_text(mistake, self._run.environment.format_error)
-        name = type(mistake).__qualname__
-        unawaited = self._body.calls.take_unawaited()
-        forgotten = ""
-        if unawaited and "coroutine" in text:
-            calls = ", ".join(call.describe() for call in unawaited)
-            forgotten = f". It had called {calls} without `await`: write `await` before the call"
-        otherwise = (
-            ". If you want the execution to fail with this error, raise another class than"
-            f" {name}, or leave {name} out of `@workflow(stops_on=...)`"
-        )
-        trouble = WorkflowCodeError(
-            f"the workflow function of execution {execution_id!r} raised {text}{where(mistake)}"
-            f"{forgotten}. No step raised it, so it tells of a mistake in the code: the execution"
-            " was left as it is, nothing was undone, and with corrected code it continues"
-            + ("" if is_of_this_library(mistake) or not is_failure(mistake) else otherwise),
-            workflow_execution_id=execution_id,
-            error_type=failures.error_type(mistake),
-        )
-        trouble.__cause__ = mistake
-        return trouble
+        return trouble_of(self._body, mistake, self._run.environment.format_error)
 
     async def _complete(self, result: object) -> Outcome:
         definition = self._definition

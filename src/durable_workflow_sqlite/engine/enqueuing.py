@@ -62,7 +62,10 @@ async def _known(access: Access, workflow_type: str, version: int | None) -> Wor
     if not versions:
         names = {one.workflow_type for one in stored} | {name for name, _ in served}
         hint = nearest(workflow_type, names) or (
-            "" if names else "; the store knows none, and no worker that has one lives: start one"
+            ""
+            if names
+            else ". No execution was ever started here, and no living worker has a workflow: start"
+            " a worker first, then try again"
         )
         raise ValueError(f"nothing was started: no workflow type {workflow_type!r}{hint}")
     if version is not None and version not in versions:

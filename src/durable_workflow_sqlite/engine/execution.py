@@ -22,6 +22,7 @@ from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.gaps import Gaps
 from durable_workflow_sqlite.engine.given import given
 from durable_workflow_sqlite.engine.history import RecordedHistory
+from durable_workflow_sqlite.engine.mistakes import mistake_in, trouble_of
 from durable_workflow_sqlite.engine.operations import StepCall, WaitCall
 from durable_workflow_sqlite.engine.outcome import (
     Interruption,
@@ -242,6 +243,10 @@ class Execution(Driver):
                 check_all_was_asked_for(body)
         except NonDeterminismError:
             gaps.refuse(body)
+            error = body.result()[1] if body.is_over else None
+            mistake = error and mistake_in(error, self.definition.stops_on, body.outcome_errors)
+            if mistake is not None:
+                raise trouble_of(body, mistake, self.environment.format_error) from mistake
             raise
         gaps.refuse(body)
         self.history.events.clear()

@@ -24,6 +24,8 @@ class Holds:
         """Why an execution may not go on, in words; None if nothing holds it."""
         if record.paused_at is not None:
             return f"is paused{_by(record.paused_by, record.paused_at, record.paused_reason)}"
+        if record.paused_with is not None:
+            return f"is left to be resumed: {record.paused_with!r}, above it, is paused"
         for one in self._pauses:
             if one.holds(workflow_type, record.queue):
                 is_all = one.scope is PauseScope.ALL

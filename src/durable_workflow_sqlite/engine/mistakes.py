@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
 from durable_workflow_sqlite.engine import failures
+from durable_workflow_sqlite.errors import WorkflowCodeError
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from durable_workflow_sqlite.engine.body import Body
     from durable_workflow_sqlite.engine.body_errors import OutcomeErrors
 
 _LIBRARY: Final = __name__.partition(".")[0] + "."
@@ -29,6 +31,34 @@ def mistake_in(
         found = (mistake_in(one, classes, outcomes) for one in within)
         return next((one for one in found if one is not None), None)
     return error if isinstance(error, classes) or is_of_this_library(error) else None
+
+
+def trouble_of(
+    body: Body, mistake: BaseException, format_error: failures.ErrorFormatter
+) -> WorkflowCodeError:
+    """With this an execution is left as it is, whose function has raised a mistake."""
+    execution_id = body.execution_id
+    text = failures.as_text(mistake, format_error)
+    name = type(mistake).__qualname__
+    unawaited = body.calls.take_unawaited()
+    forgotten = ""
+    if unawaited and "coroutine" in text:
+        calls = ", ".join(call.describe() for call in unawaited)
+        forgotten = f". It had called {calls} without `await`: write `await` before the call"
+    otherwise = (
+        ". If you want the execution to fail with this error, raise another class than"
+        f" {name}, or leave {name} out of `@workflow(stops_on=...)`"
+    )
+    trouble = WorkflowCodeError(
+        f"the workflow function of execution {execution_id!r} raised {text}{where(mistake)}"
+        f"{forgotten}. No step raised it, so it tells of a mistake in the code: the execution"
+        " was left as it is, nothing was undone, and with corrected code it continues"
+        + ("" if is_of_this_library(mistake) or not is_failure(mistake) else otherwise),
+        workflow_execution_id=execution_id,
+        error_type=failures.error_type(mistake),
+    )
+    trouble.__cause__ = mistake
+    return trouble
 
 
 def is_of_this_library(error: BaseException) -> bool:

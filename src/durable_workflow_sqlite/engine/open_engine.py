@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from durable_workflow_sqlite.engine import pausing
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.clock import Clock, Scheduler
 from durable_workflow_sqlite.engine.dispatcher import Dispatcher
@@ -45,6 +46,9 @@ from durable_workflow_sqlite.records import (
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
+
+SPREAD_AT_ONCE: Final = 20
+"""Of the pauses that others have left to be handed down, how many parts at each look around."""
 
 BEGUN_A_TURN: Final = 20
 """Of the executions that were launched as the engine opened, how many begin in one turn."""
@@ -239,9 +243,12 @@ class OpenEngine(Access):
             self.dispatcher.signalled(execution_id)
             return
         record = await self.store.load_execution(execution_id)
-        if record is not None and record.paused_at is not None:
+        if record is not None and record.is_paused:
             why = self.dispatcher.holds.why(record, execution.definition.name)
             execution.pause(why or "is paused")
+
+    async def spread_pauses(self) -> None:
+        await pausing.spread(self, SPREAD_AT_ONCE)
 
     async def look_at_pauses(self) -> None:
         self.pauses_changed(await self.store.load_pauses())

@@ -86,6 +86,8 @@ class StepCall(Operation, eq=False, kw_only=True):
     is_pausing: bool = False
     """Whether it waits for the time of its next attempt, or for a thread."""
     waits_for_thread: bool = False
+    pauses_until: datetime | None = None
+    """The time of its next attempt, while it waits for that."""
     has_begun: bool = False
     """Whether the action has been called in this attempt."""
     is_given_up: bool = False

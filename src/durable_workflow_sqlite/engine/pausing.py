@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
 
 from durable_workflow_sqlite.engine import audit
@@ -46,6 +47,7 @@ async def pause(access: Access, execution_id: str, reason: str | None, by: str |
         now=now,
     )
     await access.paused(execution_id)
+    await spread(access)
     return is_new
 
 
@@ -60,7 +62,16 @@ async def resume(access: Access, execution_id: str, by: str | None) -> bool:
     if is_ended:
         await access.hasten(execution_id)
         access.look()
+        await spread(access)
     return is_ended
+
+
+async def spread(access: Access, at_most: int | None = None) -> None:
+    """Hand pauses, and their ends, down to the descendants; or so many parts of that at most."""
+    for _ in itertools.count() if at_most is None else range(at_most):
+        if not await access.store.spread_pauses(access.clock.now()):
+            break
+    access.look()
 
 
 def details_of(record: WorkflowExecution | Pause | Schedule) -> dict[str, object]:

@@ -23,7 +23,12 @@ class PausingClient:
     async def pause(
         self, execution_id: str, *, reason: str | None = None, by: str | None = None
     ) -> bool:
-        """Pause an execution until somebody resumes or cancels it.
+        """Pause an execution until somebody resumes or cancels it, and with it what is below it.
+
+        Its children are held as long as it is, and theirs, also those that it starts later. Those
+        with `on_parent_end="detach"` go on. They are not paused themselves: their `paused_with`
+        names the paused execution, and they may have a pause of their own beside it. Of 100,000
+        descendants, some hundred at a time are told, in transactions of milliseconds.
 
         reason: why, for people. by: who pauses it; by default the user that this process runs as.
 
@@ -36,8 +41,9 @@ class PausingClient:
     async def resume(self, execution_id: str, *, by: str | None = None) -> bool:
         """End the pause of an execution: workers may claim it at once. False if it is not paused.
 
-        If its workflow, its queue or everything is paused, too, it waits until that is resumed. by:
-        as for `pause`, for the audit log. Raises ExecutionNotFoundError.
+        What is below it goes on, too, except what is paused itself. If an execution above it, its
+        workflow, its queue or everything is paused, too, it waits until that is resumed. by: as for
+        `pause`, for the audit log. Raises ExecutionNotFoundError.
         """
         return await pausing.resume(self._working(), execution_id, by)
 

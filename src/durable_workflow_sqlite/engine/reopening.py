@@ -40,8 +40,9 @@ def why_not_reopened(execution: WorkflowExecution, checkpoints: Iterable[StepChe
     if status is ExecutionStatus.COMPLETED:
         return "is COMPLETED: only one that FAILED can be run again; rerun it"
     why = f"is {status}, and waits for no later attempt: only one that FAILED can be run again"
-    if execution.paused_at is not None:
-        why += ". It is paused: resume it, and it continues"
+    if execution.is_paused:
+        with_it = "" if execution.paused_at is not None else f" with {execution.paused_with!r}"
+        why += f". It is paused{with_it}: resume that, and it continues"
     if execution.trouble is not None:
         kind = execution.trouble.partition(":")[0]
         why += (

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from durable_workflow_sqlite.engine import failures
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import Before, as_time
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.gaps import Gaps
 from durable_workflow_sqlite.engine.history import HOW_TO_MEND, TIMERS, Place, place_in_words
+from durable_workflow_sqlite.engine.mistakes import where
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.step_records import error_of, read_value
@@ -156,7 +158,11 @@ def _unasked(body: Body, checkpoint: StepCheckpoint) -> NonDeterminismError:
     )
     if checkpoint.event is not None:
         recorded += f", as event {checkpoint.event}"
-    if body.is_over or body.is_ended:
+    error = body.result()[1] if body.is_over else None
+    if error is not None:
+        text = failures.as_text(error, failures.default_error_formatter)
+        instead = f"but its workflow raised {text}{where(error)} before it asked for that"
+    elif body.is_over or body.is_ended:
         instead = "but its workflow ended without it"
     else:
         by_the_end = " by the end of what is recorded" if checkpoint.event is None else ""
@@ -167,7 +173,7 @@ def _unasked(body: Body, checkpoint: StepCheckpoint) -> NonDeterminismError:
                     f". Nothing is recorded of {call.describe()}: its row may have been deleted"
                 )
                 break
-    return NonDeterminismError(
+    unfit = NonDeterminismError(
         f"execution {body.execution_id!r} has {recorded}, {instead}. It was left as it is."
         f" {HOW_TO_MEND}",
         workflow_execution_id=body.execution_id,
@@ -175,6 +181,8 @@ def _unasked(body: Body, checkpoint: StepCheckpoint) -> NonDeterminismError:
         branch=checkpoint.branch,
         recorded_name=checkpoint.step_name,
     )
+    unfit.__cause__ = error
+    return unfit
 
 
 def _waits(body: Body) -> str:

@@ -75,7 +75,6 @@ class Run(HeldSlot):
         "interruption",
         "is_finishing",
         "pauses",
-        "queue_slot",
         "record",
         "step_slots",
         "steps_begun",
@@ -95,7 +94,7 @@ class Run(HeldSlot):
         self.record = record
         self.claim = claim
         self.history = history
-        self.queue_slot = slot_of(record, claim, environment.store)
+        self.queue_slot = slot_of(environment, record, claim)
         self.step_slots = HeldSlots(environment.step_limits)
         self.steps_begun = 0
         self.interruption: Interruption | None = None

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Collection, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -20,7 +20,7 @@ from durable_workflow_sqlite.engine.actions import (
     thread_for,
 )
 from durable_workflow_sqlite.engine.child_calls import ChildCall
-from durable_workflow_sqlite.engine.children import end_of, until_over
+from durable_workflow_sqlite.engine.children import end_of, not_over, until_over
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.compensation_records import (
     as_error,
@@ -28,6 +28,7 @@ from durable_workflow_sqlite.engine.compensation_records import (
     completed_at,
 )
 from durable_workflow_sqlite.engine.given import undone_by_hand
+from durable_workflow_sqlite.engine.held_slot import SOMETIME
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
@@ -76,6 +77,7 @@ class Saga:
         self.interruptible = False
         self.is_given_up = False
         self.has_begun = self.is_recorded = self.is_pausing = self.waits_for_thread = False
+        self.pauses_until: datetime | None = None
         self._undoes: StepCall | None = None
 
     def describe(self) -> str:
@@ -107,9 +109,8 @@ class Saga:
         return error
 
     async def _undo_all(self) -> None:
-        if self._children:  # what they did came later, and is undone first
-            await self._wait(until_over(self._run, self._children))
-            self._check_may_begin()
+        if await not_over(self._run, self._children):  # what they did came later: undone first
+            await self._wait_long(until_over(self._run, self._children), SOMETIME)
         history = await self._load()
         self._refuse_lost_references(history)
         doubtful = [
@@ -225,12 +226,12 @@ class Saga:
         call.task = self.task
         run.under_way[call] = None
         is_finishing, run.is_finishing = run.is_finishing, False
-        self.is_pausing = True  # except the step, nothing of it runs
+        self.is_pausing, self.pauses_until = True, SOMETIME  # except the step, nothing of it runs
         try:
             with suppress(CutOff):
                 await perform_step(run, call)
         finally:
-            self.is_pausing = False
+            self.is_pausing, self.pauses_until = False, None
             call.task = None
             run.is_finishing = is_finishing
             run.under_way.pop(call, None)
@@ -333,19 +334,26 @@ class Saga:
     async def _pause_after(self, failed: StepCheckpoint) -> None:
         self._check_may_begin()
         run = self._run
-        await self._wait(run.pauses.after(failed, run.environment.scheduler))
+        await self._wait_long(run.pauses.after(failed, run.environment.scheduler), failed.due_at)
 
-    async def _wait(self, what: Awaitable[T], *, for_thread: bool = False) -> T:
-        run = self._run
-        run.begins_to_wait(self, for_thread=for_thread)
+    async def _wait_long(self, what: Awaitable[None], until: datetime | None) -> None:
+        """Wait, and then take a slot of its queue again."""
+        await self._wait(what, until=until)
+        await self._run.take_queue_slot()
+        self._check_may_begin()
+
+    async def _wait(
+        self, what: Awaitable[T], *, until: datetime | None = None, for_thread: bool = False
+    ) -> T:
+        self._run.begins_to_wait(self, until=until, for_thread=for_thread)
         try:
             return await what
         except asyncio.CancelledError:
-            if run.stops_after_steps is not None:
-                raise run.stops_after_steps from None
+            if self._run.stops_after_steps is not None:
+                raise self._run.stops_after_steps from None
             raise
         finally:
-            run.waits_no_more(self)
+            self._run.waits_no_more(self)
 
     def _check_may_begin(self) -> None:
         """Raise if no other function is to begin: the rest is undone in the next run."""

@@ -137,9 +137,9 @@ def check_cron(cron: str) -> bool:
     except CronSimError as error:
         what = str(error).removeprefix("Bad ")
         raise ValueError(
-            f"cron {cron!r} is not valid: the {what} cannot be, or no month has such a day"
+            f"cron {cron!r} is not valid: its {what} is out of range, or no month has such a day"
             if what == "day-of-month"
-            else f"cron {cron!r} is not valid: the {what} cannot be"
+            else f"cron {cron!r} is not valid: its {what} is out of range, or misspelt"
         ) from None
     if found is None:
         raise ValueError(f"cron {cron!r} matches no time of the next 50 years")

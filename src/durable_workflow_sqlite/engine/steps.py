@@ -44,6 +44,7 @@ from durable_workflow_sqlite.records import Record, StepCheckpoint, StepSlot, St
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from durable_workflow_sqlite.engine.run import Run
     from durable_workflow_sqlite.engine.step_limits import Turn
@@ -258,7 +259,13 @@ def is_open(run: Run, call: StepCall) -> bool:
 
 async def _pause(run: Run, call: StepCall, failed: StepCheckpoint) -> None:
     """Wait for the time of the next attempt."""
-    await _wait(run, call, failed, partial(run.pauses.after, failed, run.environment.scheduler))
+
+    async def until_due() -> None:
+        await run.pauses.after(failed, run.environment.scheduler)
+        if not await run.take_queue_slot():
+            raise asyncio.CancelledError(f"execution {run.id!r} is being stopped")
+
+    await _wait(run, call, failed, until_due, until=failed.due_at)
 
 
 async def _thread_for(
@@ -327,14 +334,15 @@ async def _wait(
     last: StepCheckpoint | None,
     wait: Callable[[], Awaitable[T]],
     *,
+    until: datetime | None = None,
     for_thread: bool = False,
 ) -> T:
     """Wait for what the next attempt needs; if there is to be none, record that, and raise.
 
-    last: what was recorded last of the step.
+    last: what was recorded last of the step. until: how long it is to wait, if that is known.
     """
     if _may_begin(run, call):
-        run.begins_to_wait(call, for_thread=for_thread)
+        run.begins_to_wait(call, until=until, for_thread=for_thread)
         try:
             return await wait()
         except asyncio.CancelledError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any, Protocol
 
 from durable_workflow_sqlite.records import StepCheckpoint
@@ -27,6 +28,8 @@ class UnderWay(Protocol):
     """Whether it only waits: for the time of its next attempt, or for a thread."""
     waits_for_thread: bool
     """Whether it waits for a thread."""
+    pauses_until: datetime | None
+    """Until when nothing of it runs, as far as that is known."""
     has_begun: bool
     """Whether the function that it is about to call has been called."""
 

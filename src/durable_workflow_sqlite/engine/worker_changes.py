@@ -37,6 +37,9 @@ class Worker(Protocol):
     async def paused(self, execution_id: str) -> None:
         """Somebody has paused an execution."""
 
+    async def spread_pauses(self) -> None:
+        """The caller of a pause or a resume may have died before the descendants knew it."""
+
     def pauses_changed(self, pauses: Sequence[Pause]) -> None:
         """These are the pauses of workflows and of everything now."""
 
@@ -127,6 +130,7 @@ class WorkerChangePoller(ChangePoller):
     async def _look_around(self) -> None:
         for execution_id in await self._dispatcher.release_the_dead():
             self.changed(execution_id)
+        await self._worker.spread_pauses()
         self._dispatcher.look()
         self._worker.others_wrote(self._store.change_counter())
         self._worker.slots_may_be_free()

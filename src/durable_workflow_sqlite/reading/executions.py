@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from durable_workflow_sqlite.reading.pauses import TREE
 from durable_workflow_sqlite.records import CHILD_SIGNAL, TERMINAL_STATUSES, PauseScope
 
 ERROR_LENGTH: Final = 200
@@ -43,8 +44,9 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     trouble: why its last worker left it as it is; None once a worker has it, and when it is final.
         trouble_since: since when each worker that had it left it for this reason.
     paused_at, paused_by, paused_reason: since when nothing of it may begin, who paused it and why;
-        None if nothing holds it. paused_scope: what is paused: EXECUTION, WORKFLOW,
-        QUEUE or ALL. queue: the named queue in which it is.
+        None if nothing holds it. paused_scope: what is paused: EXECUTION, TREE,
+        WORKFLOW, QUEUE or ALL. paused_with: the nearest paused one above it, which holds it, too.
+        queue: the named queue in which it is.
     status_since: since when it has its status; for a final one, its end.
     worker_id: who has claimed it; it may be dead, see `ExecutionDetails.claim`.
     started_at: when a worker first claimed it.
@@ -81,6 +83,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     paused_by: str | None
     paused_reason: str | None
     paused_scope: str | None
+    paused_with: str | None
     status_since: datetime | None
     worker_id: str | None
     started_at: datetime | None
@@ -91,7 +94,9 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def paused_name(self) -> str | None:
-        """The name of the workflow or of the queue whose pause holds it."""
+        """The name of the workflow or of the queue whose pause holds it, or the id above it."""
+        if self.paused_scope == TREE:
+            return self.paused_with
         return self.queue if self.paused_scope == PauseScope.QUEUE else self.workflow_type
 
     @property

@@ -12,10 +12,13 @@ from durable_workflow_sqlite.records import Pause, PauseScope
 EXECUTION = "EXECUTION"
 """The `paused_scope` of an execution that is paused itself."""
 
+TREE = "TREE"
+"""The `paused_scope` of an execution that is held because one above it is paused."""
+
 
 class PausedExecution(msgspec.Struct, frozen=True, kw_only=True):
     """An execution that is paused itself. ttl_expires_at: when it must be over: a pause does not
-    move that."""
+    move that. held: how many below it are held with it; a count ends at `findings.COUNTED`."""
 
     id: str
     workflow_type: str | None
@@ -24,6 +27,7 @@ class PausedExecution(msgspec.Struct, frozen=True, kw_only=True):
     paused_by: str | None
     paused_reason: str | None
     ttl_expires_at: datetime | None
+    held: int
 
 
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,14 +54,18 @@ class Paused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def name_of(scope: str, name: str | None) -> str:
-    """What is paused, in words. name: of the workflow or of the queue."""
+    """What is paused, in words. name: of the workflow or of the queue; of a tree, its top."""
     if scope == PauseScope.ALL:
         return "everything"
+    if scope == TREE:
+        return f"the tree of {name}"
     return "it" if scope == EXECUTION else f"{scope.lower()} {name}"
 
 
 def option_of(scope: str, name: str | None) -> list[str]:
-    """The option of the commands `pause` and `resume` that means it."""
+    """What follows the names of the commands `pause` and `resume`, to mean it."""
+    if scope == TREE:
+        return [name or "?"]
     return ["--all"] if scope == PauseScope.ALL else [f"--{scope.lower()}", name or "?"]
 
 

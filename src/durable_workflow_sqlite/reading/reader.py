@@ -18,7 +18,7 @@ from durable_workflow_sqlite.reading.executions import (
 from durable_workflow_sqlite.reading.findings import Alarm, Finding
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
 from durable_workflow_sqlite.reading.pauses import Paused
-from durable_workflow_sqlite.reading.queues import HeldSlot, Queues
+from durable_workflow_sqlite.reading.queues import HeldSlot, NamedQueue, Queues
 from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import Workers
@@ -99,6 +99,10 @@ class Reader(Protocol):
 
     def queues(self, now: datetime) -> Queues:
         """The named queues and the limits for steps by name, and what waits in each queue."""
+        ...
+
+    def named_queues(self) -> list[NamedQueue]:
+        """The named queues, with their limits and what is in them, by name."""
         ...
 
     def held_slots(self, kind: str, name: str, *, limit: int = 10) -> list[HeldSlot]:

@@ -38,6 +38,15 @@ class ScheduleState(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str | None
 
     @property
+    def is_held_up(self) -> bool:
+        """Whether its last time was left out, since its last execution is not over."""
+        return (
+            self.unfinished_executions > 0
+            and self.last_skipped_at is not None
+            and (self.last_fired_at is None or self.last_skipped_at > self.last_fired_at)
+        )
+
+    @property
     def when(self) -> str:
         """Its times, as people write them."""
         if self.cron is None:
@@ -68,16 +77,19 @@ def schedule_findings(
                 hint="correct its row of workflow_schedules; then"
                 f" `durable-workflow schedule resume FILE {name}`",
             )
-        if one.state != "ACTIVE" or not workers.living:
+        if one.state != "ACTIVE":
             continue
         if one.next_fire_at is not None and one.next_fire_at + LATE < now:
+            late = f"schedule {name!r} should have fired at {at(one.next_fire_at)}"
             yield Finding(
                 level=Level.WARNING,
                 check="schedule",
-                message=f"schedule {name!r} should have fired at {at(one.next_fire_at)}",
-                hint=f"restart the workers; see their log: {START}",
+                message=late if workers.living else f"{late}, and no worker lives",
+                hint=f"restart the workers; see their log: {START}"
+                if workers.living
+                else f"start a worker, of any workflow: {START}",
             )
-        if (one.workflow_type, one.version) not in known:
+        if workers.living and (one.workflow_type, one.version) not in known:
             yield Finding(
                 level=Level.WARNING,
                 check="schedule",

@@ -17,14 +17,19 @@ def open_in_memory() -> sqlite3.Connection:
     """
     connection = open_connection(":memory:")
     try:
-        # Not used as it is: a database that is read from bytes can have 1 GiB at the most.
-        with closing(open_connection(":memory:")) as source:
-            source.deserialize(_migrated())
-            source.backup(connection)
+        fill(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def fill(connection: sqlite3.Connection) -> None:
+    """Make an empty database in memory a migrated one."""
+    # Not used as it is: a database that is read from bytes can have 1 GiB at the most.
+    with closing(open_connection(":memory:")) as source:
+        source.deserialize(_migrated())
+        source.backup(connection)
 
 
 @cache

@@ -124,7 +124,7 @@ def _statements(file: str, sql: str, version: int | None = None) -> list[Stateme
                 file, version, number, "holds more after a statement's end; begin a new line"
             )
         text += f"{line}\n"
-        if sqlite3.complete_statement(text):
+        if ";" in line and sqlite3.complete_statement(text):
             found = _FIRST_WORD.match(text)
             if found and (word := found[1].lower()) in _OF_THE_RUNNER:
                 raise _error(

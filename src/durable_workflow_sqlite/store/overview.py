@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from durable_workflow_sqlite.reading.executions import ExecutionSummary
+from durable_workflow_sqlite.reading.findings import COUNTED
 from durable_workflow_sqlite.reading.overview import (
     BlockedExecution,
     DueTimer,
@@ -80,7 +81,7 @@ def paused(file: ReadOnlyFile, *, limit: int) -> Paused:
     queries = load_queries()
     with file.reading() as connection:
         wholes = readable(queries.load_pauses(connection), pause_from)
-        rows = queries.load_paused(connection, row_limit=limit)
+        rows = queries.load_paused(connection, row_limit=limit, at_most=COUNTED)
         total = queries.count_paused(connection) or 0
     return Paused(
         wholes=tuple(wholes),
@@ -93,6 +94,7 @@ def paused(file: ReadOnlyFile, *, limit: int) -> Paused:
                 paused_by=row.paused_by,
                 paused_reason=row.paused_reason,
                 ttl_expires_at=readable_time(row.ttl_expires_at),
+                held=row.held,
             )
             for row in rows
         ),
@@ -143,6 +145,7 @@ def summary(row: q.LoadSummariesRow) -> ExecutionSummary:
         paused_by=row.paused_by,
         paused_reason=row.paused_reason,
         paused_scope=row.paused_scope,
+        paused_with=row.paused_with,
         status_since=readable_time(row.status_since),
         worker_id=row.worker_id,
         started_at=readable_time(row.started_at),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
 from durable_workflow_sqlite.records import (
     Pause,
@@ -17,8 +18,11 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store import executions, rows
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.queries import Queries
-from durable_workflow_sqlite.store.rows import readable, time_to_text
+from durable_workflow_sqlite.store.rows import json_array, readable, time_to_text
 from durable_workflow_sqlite.store.transactions import Transactions
+
+PART: Final = 250
+"""So many executions learn of the pause of their parent in one transaction: in milliseconds."""
 
 
 class Pauses:
@@ -68,6 +72,52 @@ class Pauses:
             return before.paused_at is None
 
         return await self._commit.write(pause)
+
+    async def spread_pauses(self, now: datetime | None) -> bool:
+        at = now or utc_now()
+        # A look first: where there is nothing to hand down, nobody is kept from the lock.
+        if await self._commit.read(self._next_parent) is None:
+            return False
+
+        def spread() -> bool:
+            left = PART
+            while left > 0 and (parent := self._next_parent()) is not None:
+                left -= 1 + self._hand_down(parent, left, at)
+            return left <= 0
+
+        return await self._commit.write(spread)
+
+    def _next_parent(self) -> str | None:
+        return self._queries.load_spreading(self._connection)
+
+    def _hand_down(self, parent: str, at_most: int, now: datetime) -> int:
+        """Tell some children of an execution what holds them; how many. A trigger has it handed
+        down from them to their own children."""
+        queries, connection = self._queries, self._connection
+        self._commit.hold_execution(parent)
+        holder = queries.load_holder(connection, workflow_execution_id=parent)
+        if holder is None:
+            rows = queries.load_to_let_go(connection, parent_execution_id=parent, row_limit=at_most)
+            changed = [row.workflow_execution_id for row in rows]
+        else:
+            found = queries.load_to_hold(
+                connection, parent_execution_id=parent, holder=holder, row_limit=at_most
+            )
+            changed = [row.workflow_execution_id for row in found]
+        if changed:
+            self._commit.count_change()
+            ids = json_array(changed)
+            queries.hold_with(connection, workflow_execution_ids=ids, holder=holder)
+            if holder is None:
+                free = queries.load_unclaimed(connection, workflow_execution_ids=ids)
+                self._put_into_queue([row.workflow_execution_id for row in free], now)
+            else:
+                queries.tell_paused(
+                    connection, workflow_execution_ids=ids, created_at=time_to_text(now)
+                )
+        if len(changed) < at_most:
+            queries.delete_spreading(connection, workflow_execution_id=parent)
+        return len(changed)
 
     async def resume_execution(
         self, workflow_execution_id: str, save: Callable[[], None], now: datetime | None

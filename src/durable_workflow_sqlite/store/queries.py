@@ -60,6 +60,7 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     paused_by: str | None
     paused_reason: str | None
     paused_scope: str | None
+    paused_with: str | None
     error_type: str | None
     error_message: str | None
     parent_execution_id: str | None
@@ -184,6 +185,7 @@ class LoadPausedRow(Struct, frozen=True, gc=False):
     paused_by: str | None
     paused_reason: str | None
     ttl_expires_at: str | None
+    held: int
 
 
 class LoadTakenOverRow(Struct, frozen=True, gc=False):
@@ -284,6 +286,7 @@ class LoadSuspectExecutionsRow(Struct, frozen=True, gc=False):
     paused_at: str | None
     paused_by: str | None
     paused_reason: str | None
+    paused_with: str | None
 
 
 class LoadSuspectCheckpointsRow(Struct, frozen=True, gc=False):
@@ -645,6 +648,12 @@ class StepCheckpointRow(Struct, frozen=True, gc=False):
     event: int | None
 
 
+class LoadOpenStepsRow(Struct, frozen=True, gc=False):
+    """What load_open_steps gives."""
+
+    status: str
+
+
 class LoadAuditLogRow(Struct, frozen=True, gc=False):
     """What load_audit_log gives."""
 
@@ -724,6 +733,7 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     paused_at: str | None
     paused_by: str | None
     paused_reason: str | None
+    paused_with: str | None
 
 
 class TakeExecutionRow(Struct, frozen=True, gc=False):
@@ -759,6 +769,7 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     paused_at: str | None
     paused_by: str | None
     paused_reason: str | None
+    paused_with: str | None
     has_timers: int
     is_to_cancel: int
 
@@ -1205,8 +1216,9 @@ class Queries(Protocol):
         self, connection: object, *, parent_execution_id: str, row_limit: int
     ) -> list[LoadChildrenRow]:
         """Some children of an execution: those that are not over, then FAILED, CANCELLED and
-        COMPLETED ones, of each the first that were started. It goes through the statuses of
-        its children in the index, and takes the first of each.
+        COMPLETED ones, of each the first that were started. One that is paused with its
+        parent comes after those that go on. It goes through the statuses of its children in
+        the index, and takes the first of each.
         """
         ...
 
@@ -1279,8 +1291,12 @@ class Queries(Protocol):
         """How many executions are blocked."""
         ...
 
-    def load_paused(self, connection: object, *, row_limit: int) -> list[LoadPausedRow]:
-        """Executions that are paused themselves, those that were started first."""
+    def load_paused(
+        self, connection: object, *, at_most: int, row_limit: int
+    ) -> list[LoadPausedRow]:
+        """Executions that are paused themselves, those that were started first. `held` is how
+        many below it are held with it, counted no further than to a limit.
+        """
         ...
 
     def count_paused(self, connection: object) -> int | None:
@@ -1467,6 +1483,17 @@ class Queries(Protocol):
     ) -> list[LoadOpenOfCompletedRow]:
         """Attempts and waits that have not ended, and have the number of an outcome.
         Of unfinished executions.
+        """
+        ...
+
+    def load_stranded(
+        self, connection: object, *, child_signal: str, row_limit: int
+    ) -> list[LoadEditedRow]:
+        """Unfinished executions that no worker will go on with, since somebody edited rows.
+        what says why: the child that it waits for is over, gone, or has another parent, and
+        no signal will tell; a step, a sleep or a wait is COMPLETED without the number of an
+        event, so that no replay tells its outcome; or no worker has it, and there is no time
+        from which one may claim it.
         """
         ...
 
@@ -1683,6 +1710,14 @@ class Queries(Protocol):
         """
         ...
 
+    def load_open_steps(
+        self, connection: object, *, workflow_execution_id: str
+    ) -> list[LoadOpenStepsRow]:
+        """The steps of an execution that have no outcome: those that run, or were cut off, and
+        those that are in a back-off.
+        """
+        ...
+
     # workflow_audit_log.sql
 
     def insert_audit_entry(
@@ -1843,6 +1878,7 @@ class Queries(Protocol):
         paused_at: str | None,
         paused_by: str | None,
         paused_reason: str | None,
+        paused_with: str | None,
         fencing_token: int | None,
     ) -> int:
         """Saves an execution; one that is there already is updated, unless it is final.
@@ -1902,7 +1938,7 @@ class Queries(Protocol):
         self, connection: object, *, workflow_execution_id: str
     ) -> LoadPendingRow | None:
         """Whether timers of an execution are pending, whether signals are, and whether it is
-        paused.
+        paused, itself or with its parent.
         """
         ...
 
@@ -2174,6 +2210,40 @@ class Queries(Protocol):
 
     def resume_execution(self, connection: object, *, workflow_execution_id: str) -> int:
         """Ends the pause of an execution; changing no row means that it is not paused."""
+        ...
+
+    def end_pauses(self, connection: object, *, workflow_execution_id: str) -> int:
+        """An execution is over, so nothing holds it any more."""
+        ...
+
+    def load_holder(self, connection: object, *, workflow_execution_id: str) -> str | None:
+        """The execution whose pause holds the children of another one; null if none does."""
+        ...
+
+    def load_to_hold(
+        self, connection: object, *, parent_execution_id: str | None, holder: str, row_limit: int
+    ) -> list[LoadUnregisteredRow]:
+        """The next children of an execution that its pause reaches, and that another one holds,
+        or none. Detached ones go on. An index has those that no pause of a parent holds.
+        """
+        ...
+
+    def load_to_let_go(
+        self, connection: object, *, parent_execution_id: str | None, row_limit: int
+    ) -> list[LoadUnregisteredRow]:
+        """The next children of an execution that a pause holds which does not reach them now."""
+        ...
+
+    def hold_with(
+        self, connection: object, *, holder: str | None, workflow_execution_ids: str
+    ) -> int:
+        """The pause of an execution above holds these (a JSON array of ids); null: none does."""
+        ...
+
+    def load_unclaimed(
+        self, connection: object, *, workflow_execution_ids: str
+    ) -> list[LoadUnregisteredRow]:
+        """Which of some executions (a JSON array of ids) no worker has."""
         ...
 
     def hold_new_execution(self, connection: object, *, workflow_execution_id: str) -> int:
@@ -2514,6 +2584,12 @@ class Queries(Protocol):
         """
         ...
 
+    def tell_paused(
+        self, connection: object, *, created_at: str, workflow_execution_ids: str
+    ) -> int:
+        """Tells the workers of some executions (a JSON array of ids) that these are paused."""
+        ...
+
     def expire_ends_of_children(self, connection: object, *, workflow_execution_id: str) -> int:
         """Nobody waits any more for the children of an earlier run of an execution."""
         ...
@@ -2536,6 +2612,16 @@ class Queries(Protocol):
         """Deletes a batch of signals that were delivered, expired or refused, and came before a
         time.
         """
+        ...
+
+    # workflow_spreading.sql
+
+    def load_spreading(self, connection: object) -> str | None:
+        """An execution whose children do not know yet what holds them."""
+        ...
+
+    def delete_spreading(self, connection: object, *, workflow_execution_id: str) -> int:
+        """All children of an execution know what holds them."""
         ...
 
     # workflow_step_slots.sql
@@ -2811,6 +2897,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_open_of_completed": LoadOpenOfCompletedRow,
     "load_edited": LoadEditedRow,
     "load_numbered_intents": LoadOpenOfCompletedRow,
+    "load_stranded": LoadEditedRow,
     "load_unblocked_without_rows": LoadUnblockedWithoutRowsRow,
     "load_token_sequence": LoadTokenSequenceRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
@@ -2826,6 +2913,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_acts_on": LoadActsOnRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
+    "load_open_steps": LoadOpenStepsRow,
     "load_audit_log": LoadAuditLogRow,
     "load_changes": LoadAuditLogRow,
     "load_claim": LoadClaimRow,
@@ -2849,6 +2937,9 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_unregistered": LoadUnregisteredRow,
     "load_at_work": LoadAtWorkRow,
     "count_recoveries": CountRecoveriesRow,
+    "load_to_hold": LoadUnregisteredRow,
+    "load_to_let_go": LoadUnregisteredRow,
+    "load_unclaimed": LoadUnregisteredRow,
     "load_statuses": LoadStatusesRow,
     "load_troubles": LoadTroublesRow,
     "load_stopped": LoadUnregisteredRow,
@@ -2890,6 +2981,7 @@ TABLES: Final = frozenset(
         "workflow_pauses",
         "workflow_schedules",
         "workflow_signals",
+        "workflow_spreading",
         "workflow_step_slots",
         "workflow_tags",
         "workflow_timers",

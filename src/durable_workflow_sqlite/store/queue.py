@@ -16,6 +16,7 @@ from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ExecutionStatus,
     StepCheckpoint,
+    StepStatus,
     UnqueuedExecution,
     WorkflowClaim,
     WorkflowExecution,
@@ -79,8 +80,18 @@ class Queue:
         self, claim: WorkflowClaim, room: Room | None, key: str | None, now: datetime
     ) -> None:
         """For the rates of its queue, unless it only goes on after a wait, or undoes."""
-        if room is not None and claim.status_before not in _GOES_ON:
-            self._queues.begins(room.limits, QUEUE, key, now)
+        if room is None or not room.has_rate or claim.status_before in _GOES_ON:
+            return
+        if claim.status_before is ExecutionStatus.RUNNING and self._has_paused(claim):
+            return
+        self._queues.begins(room.limits, QUEUE, key, now)
+
+    def _has_paused(self, claim: WorkflowClaim) -> bool:
+        """Whether it only waited for the next attempts of its steps."""
+        steps = self._queries.load_open_steps(
+            self._connection, workflow_execution_id=claim.workflow_execution_id
+        )
+        return {one.status for one in steps} == {StepStatus.FAILED.value}
 
     def _claim(self, workflow_execution_ids: list[str], now: datetime) -> list[WorkflowClaim]:
         """Claim what is unfinished, and what no worker has."""

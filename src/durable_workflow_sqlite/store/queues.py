@@ -72,6 +72,10 @@ class Room:
     def limits_keys(self) -> bool:
         return self.limits.per_key is not None or self.limits.key_rate is not None
 
+    @property
+    def has_rate(self) -> bool:
+        return self.limits.rate is not None or self.limits.key_rate is not None
+
     def copy(self) -> Room:
         copy = Room(self.limits, self.free, self._held.copy(), self._used, self.again_at)
         copy._begun = self._begun.copy()
@@ -349,6 +353,10 @@ class Queues:
             fencing_token=claim.fencing_token,
             workflow_execution_id=claim.workflow_execution_id,
         )
+
+    async def leave_slot(self, claim: WorkflowClaim) -> None:
+        """See `protocol.Queue`."""
+        await self._commit.write(lambda: self.give_up(claim))
 
     async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
         """See `protocol.Queue`."""

@@ -150,6 +150,7 @@ def execution_from(
             paused_at=optional_text_to_time("paused_at", row.paused_at),
             paused_by=row.paused_by,
             paused_reason=row.paused_reason,
+            paused_with=row.paused_with,
         )
     except (ValueError, TypeError) as error:
         raise _unreadable("execution", error, row.workflow_execution_id) from None

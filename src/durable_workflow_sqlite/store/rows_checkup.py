@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
+from durable_workflow_sqlite.reading.executions import step_words
 from durable_workflow_sqlite.reading.findings import LATE, SHOWN, Finding, Level
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
+    CHILD_SIGNAL,
     RESOLVED_SIGNAL,
     TERMINAL_STATUSES,
     ExecutionStatus,
@@ -97,6 +99,7 @@ def edited(
             hint="somebody edited the status or the event by hand: restore the row, or a backup",
         )
     yield from _asleep(signals)
+    yield from _stranded(file)
     yield from _left_open(file, quick=quick)
     if _tokens_may_come_again(file):
         yield Finding(
@@ -123,6 +126,29 @@ def _asleep(signals: list[q.LoadUntakenSignalsRow]) -> Iterator[Finding]:
             hint="somebody set available_at to null, or the trigger trg_wf_signal_wakes was"
             " missing: set available_at of these executions to the present time by hand",
         )
+
+
+def _stranded(file: ReadOnlyFile) -> Iterator[Finding]:
+    """Executions that wait for what will not come, or that no worker may claim."""
+    with file.reading() as connection:
+        found = load_queries().load_stranded(
+            connection, child_signal=CHILD_SIGNAL, row_limit=LOOKED_AT
+        )
+    for what, (message, hint) in _STRANDED.items():
+        names = [
+            row.workflow_execution_id
+            if row.step_name is None
+            else f"{row.workflow_execution_id} ({step_words(row.step_name)})"
+            for row in found
+            if row.what == what
+        ]
+        if names:
+            yield Finding(
+                level=Level.ERROR,
+                check="stranded",
+                message=f"{message}: {_some(names)}",
+                hint=hint,
+            )
 
 
 def _left_open(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
@@ -191,6 +217,28 @@ _WHAT: Final = {
     "not undone": "{step} is neither undone nor acknowledged",
     "no error": "FAILED without an error",
 }
+
+
+_STRANDED: Final = {
+    "child": (
+        "parents that wait for a child which is over or gone, or has another parent, so nobody"
+        " tells them",
+        "somebody edited the row of the child, or deleted a signal. Correct parent_execution_id"
+        " of a child that is not over; otherwise `durable-workflow retry FILE ID --from STEP`,"
+        " from the step that started the child, starts another one, or cancel the parent",
+    ),
+    "no event": (
+        "COMPLETED, without the number of an event, so the function never gets the outcome",
+        "somebody edited status or event of these rows of step_checkpoints by hand: restore the"
+        " rows, or a backup",
+    ),
+    "no time": (
+        "no worker has these executions, and available_at is null, so none claims them",
+        "somebody set available_at to null by hand: set it to the present time, as"
+        " strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')",
+    ),
+}
+"""Why no worker goes on with an execution: what to say, and what to do."""
 
 
 def _edited_by_hand(file: ReadOnlyFile) -> list[str]:

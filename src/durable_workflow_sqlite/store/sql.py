@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).parents[1]
 _SHIPPED = _PACKAGE / "sql"  # a wheel ships sql/ inside the package; a checkout has it at the root
-_SQL = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parents[1] / "sql"
+SQL_DIR: Final = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parents[1] / "sql"
 
-MIGRATIONS_DIR: Final = _SQL / "migrations"
-VIEWS_DIR: Final = _SQL / "views"
-QUERIES_DIR: Final = _SQL / "queries"
+MIGRATIONS_DIR: Final = SQL_DIR / "migrations"
+VIEWS_DIR: Final = SQL_DIR / "views"
+QUERIES_DIR: Final = SQL_DIR / "queries"
 
 _NAME: Final = re.compile(r"--\s*name\s*:\s*")
 
@@ -28,10 +28,15 @@ _NAME: Final = re.compile(r"--\s*name\s*:\s*")
 @cache
 def load_queries(directory: Path = QUERIES_DIR) -> Queries:
     """The queries of `sql/queries`. They keep no state, so everybody shares one object."""
+    return cast("Queries", load(directory, RowClassAdapter(ROW_CLASSES), Queries))
+
+
+def load(directory: Path, driver_adapter: object, protocol: type) -> object:
+    """The queries of a folder, which has all that a protocol asks for. Raises StoreError."""
     # Imported here because it takes longer than the rest of the package.
     from aiosql.queries import Queries as LoadedQueries
 
-    adapter = cast("Any", RowClassAdapter(ROW_CLASSES))
+    adapter = cast("Any", driver_adapter)
     loader = _loader(adapter)
     loaded = LoadedQueries(adapter)
     files: dict[str, Path] = {}
@@ -44,9 +49,9 @@ def load_queries(directory: Path = QUERIES_DIR) -> Queries:
             files[query.query_name] = path
         loaded.load_from_list(queries)
 
-    if missing := sorted(name for name in vars(Queries) if name[0] != "_" and name not in files):
+    if missing := sorted(name for name in vars(protocol) if name[0] != "_" and name not in files):
         raise StoreError(f"{directory} lacks the queries {', '.join(missing)}")
-    return cast("Queries", loaded)
+    return loaded
 
 
 def _loader(adapter: Any) -> QueryLoader:

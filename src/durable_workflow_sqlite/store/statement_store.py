@@ -314,7 +314,7 @@ class StatementStore(CheckpointStore, Maintenance):
         if pending is not None and pending.has_signals:
             queries.expire_pending_signals(connection, workflow_execution_id=workflow_execution_id)
         if pending is not None and pending.is_paused:
-            queries.resume_execution(connection, workflow_execution_id=workflow_execution_id)
+            queries.end_pauses(connection, workflow_execution_id=workflow_execution_id)
 
     # Workflows
 
@@ -457,6 +457,7 @@ class StatementStore(CheckpointStore, Maintenance):
             paused_at=optional_time_to_text(execution.paused_at),
             paused_by=execution.paused_by,
             paused_reason=execution.paused_reason,
+            paused_with=execution.paused_with,
             fencing_token=None,
         )
         if not changed:
@@ -866,6 +867,9 @@ class StatementStore(CheckpointStore, Maintenance):
     ) -> datetime | None:
         return await self._queue.load_next_available_at(workflows, queues, now)
 
+    async def leave_slot(self, claim: WorkflowClaim) -> None:
+        await self._queues.leave_slot(claim)
+
     async def take_slot(self, claim: WorkflowClaim, queue: str, key: str | None) -> bool:
         return await self._queues.take_slot(claim, queue, key)
 
@@ -992,6 +996,9 @@ class StatementStore(CheckpointStore, Maintenance):
         return await self._pauses.resume_execution(
             workflow_execution_id, lambda: self._save_all(records, None, []), now
         )
+
+    async def spread_pauses(self, now: datetime | None = None) -> bool:
+        return await self._pauses.spread_pauses(now)
 
     async def begin_pause(self, pause: Pause, *records: Record) -> bool:
         return await self._pauses.begin_pause(pause, lambda: self._save_all(records, None, []))

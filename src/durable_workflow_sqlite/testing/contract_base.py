@@ -108,6 +108,15 @@ def _named_as(
     return run
 
 
+async def has_news(store: CheckpointStore, before: int) -> bool:
+    """Whether the counter is another one, at the latest some seconds after another worker wrote."""
+    for _ in range(500):
+        if store.change_counter() != before:
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
 async def loaded(store: CheckpointStore, one: str) -> WorkflowExecution:
     execution = await store.load_execution(one)
     assert execution is not None

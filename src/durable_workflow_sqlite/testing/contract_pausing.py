@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,6 +14,8 @@ from durable_workflow_sqlite import (
     ExecutionFinishedError,
     ExecutionNotFoundError,
     ExecutionStatus,
+    NewExecution,
+    OnParentEnd,
     Pause,
     PauseScope,
     Queue,
@@ -22,6 +25,7 @@ from durable_workflow_sqlite import (
     WorkflowExecution,
     WorkflowGuarantee,
 )
+from durable_workflow_sqlite.records import CANCEL_SIGNAL, PAUSED_SIGNAL
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     MINUTE,
@@ -34,6 +38,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     claimed,
     claimed_ids,
     created,
+    has_news,
     loaded,
     new_audit_entry,
     new_checkpoint,
@@ -64,6 +69,18 @@ def of_orders(reason: str | None = None, by: str = "kim") -> Pause:
 
 def pause_of(execution: WorkflowExecution) -> tuple[object, str | None, str | None]:
     return execution.paused_at, execution.paused_by, execution.paused_reason
+
+
+def below(
+    parent: str, name: str, on_parent_end: OnParentEnd = OnParentEnd.CANCEL
+) -> WorkflowExecution:
+    return queued(name, NOON, parent_execution_id=parent, on_parent_end=on_parent_end)
+
+
+async def spread(store: CheckpointStore, now: datetime = NOON) -> None:
+    """Until all that is below what was paused or resumed knows it."""
+    while await store.spread_pauses(now):
+        pass
 
 
 class PausingContract(StoreContract):
@@ -270,6 +287,149 @@ class PausingContract(StoreContract):
         await store.resume_execution("e", now=NOON + MINUTE)
         assert (await loaded(store, "e")).available_at == NOON + MINUTE
 
+    # With what is below
+
+    @over_a_store
+    async def test_a_pause_reaches_what_is_below_and_so_does_its_end(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(queued("p", NOON))
+        await store.save(below("p", "c"), below("p", "detached", OnParentEnd.DETACH))
+        await store.save(below("c", "grandchild"), below("detached", "of the detached"))
+        await store.save(new_execution("over", status=ExecutionStatus.COMPLETED))
+        await store.pause_execution("p", by="kim", now=NOON + MINUTE)
+        await spread(store)
+        for one in ("c", "grandchild"):
+            found = await loaded(store, one)
+            assert (found.paused_with, found.available_at) == ("p", None)
+            assert pause_of(found) == (None, None, None)
+            assert found.is_paused
+            assert await store.claim_execution(one, NOON + MINUTE) is None
+        claims = await store.claim_available(ORDER, 9, now=NOON + MINUTE)
+        assert sorted(claimed_ids(claims)) == ["detached", "of the detached"]
+        await store.put_into_queue(["c"], NOON)
+        await store.send_signal(new_signal("c", "go", created_at=NOON))
+        assert (await loaded(store, "c")).available_at is None
+        await store.resume_execution("p", now=NOON + 2 * MINUTE)
+        await spread(store, NOON + 2 * MINUTE)
+        for one in ("c", "grandchild"):
+            found = await loaded(store, one)
+            assert (found.paused_with, found.available_at) == (None, NOON + 2 * MINUTE)
+        assert await store.spread_pauses() is False
+
+    @over_a_store
+    async def test_what_is_below_keeps_a_pause_of_its_own(self, store: CheckpointStore) -> None:
+        await store.save(queued("p", NOON))
+        await store.save(below("p", "before"), below("p", "since"))
+        await store.save(below("before", "below"))
+        await store.pause_execution("before", by="lee", reason="mine", now=NOON)
+        await store.pause_execution("p", by="kim", now=NOON + MINUTE)
+        await spread(store)
+        assert await store.pause_execution("since", by="lee", now=NOON + 2 * MINUTE)
+        found = await loaded(store, "before")
+        assert (pause_of(found), found.paused_with) == ((NOON, "lee", "mine"), "p")
+        assert (await loaded(store, "below")).paused_with == "before"
+        assert await store.resume_execution("before", now=NOON)
+        await spread(store)
+        found = await loaded(store, "before")
+        assert (found.paused_at, found.paused_with, found.available_at) == (None, "p", None)
+        assert (await loaded(store, "below")).paused_with == "p"
+        assert not await store.resume_execution("before", now=NOON)
+        await store.pause_execution("before", by="lee", now=NOON)
+        await store.resume_execution("p", now=NOON)
+        await spread(store)
+        for one in ("before", "since"):
+            found = await loaded(store, one)
+            assert (found.paused_by, found.paused_with) == ("lee", None)
+            assert await store.claim_execution(one, NOON) is None
+        assert (await loaded(store, "below")).paused_with == "before"
+
+    @over_a_store
+    async def test_what_is_started_below_a_paused_execution_is_held_from_its_beginning(
+        self, store: CheckpointStore
+    ) -> None:
+        claim = await created(store, new_execution("p"))
+        await store.pause_execution("p", by="kim", now=NOON)
+        new = [
+            NewExecution(workflow=WORKFLOW, execution=below("p", "c")),
+            NewExecution(workflow=WORKFLOW, execution=below("p", "free", OnParentEnd.DETACH)),
+        ]
+        await store.save(new_checkpoint("p", 0), claim=claim, start=new)
+        await store.enqueue_execution(WORKFLOW, below("c", "grandchild"))
+        for one in ("c", "grandchild"):
+            found = await loaded(store, one)
+            assert (found.paused_with, found.available_at) == ("p", None)
+        claims = await store.claim_available(ORDER, 9, now=NOON)
+        assert claimed_ids(claims) == ["free"]
+        await store.resume_execution("p", now=NOON)
+        await spread(store, NOON)
+        claims = await store.claim_available(ORDER, 9, now=NOON)
+        assert sorted(claimed_ids(claims)) == ["c", "grandchild"]
+
+    @over_a_store
+    async def test_the_end_or_a_cancel_of_what_is_paused_lets_go_what_is_below(
+        self, store: CheckpointStore
+    ) -> None:
+        running = queued("p", None, status=ExecutionStatus.RUNNING, updated_at=NOON)
+        claim = await created(store, running)
+        await store.save(below("p", "c"), queued("q", NOON), below("q", "d"))
+        for one in ("p", "q"):
+            await store.pause_execution(one, by="kim", now=NOON)
+        await spread(store)
+        completed = msgspec.structs.replace(running, status=ExecutionStatus.COMPLETED)
+        await store.save(completed, claim=claim)
+        await store.request_cancel("q", now=NOON)
+        await spread(store)
+        for one in ("c", "d"):
+            assert (await loaded(store, one)).paused_with is None
+        assert await store.load_pending_signals("c", CANCEL_SIGNAL)
+
+    @over_a_store
+    async def test_what_is_over_is_held_by_nothing_and_again_if_it_is_run_again(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(queued("p", NOON), below("p", "c"))
+        claim = await claimed(store, "c", NOON)
+        await store.pause_execution("p", by="kim", now=NOON)
+        await spread(store)
+        running = await loaded(store, "c")
+        failed = msgspec.structs.replace(running, status=ExecutionStatus.FAILED, updated_at=NOON)
+        await store.save(failed, claim=claim)
+        assert (await loaded(store, "c")).paused_with is None
+        seen = await taken(store, "c")
+        becomes = msgspec.structs.replace(seen.execution, status=ExecutionStatus.RUNNING)
+        assert await store.mend_execution(seen, becomes, now=NOON)
+        found = await loaded(store, "c")
+        assert (found.paused_with, found.available_at) == ("p", None)
+
+    @over_a_store
+    async def test_a_worker_is_told_to_leave_what_is_below(self, store: CheckpointStore) -> None:
+        await store.save(queued("p", NOON), below("p", "c"), below("p", "waits"))
+        claim = await claimed(store, "c", NOON)
+        await store.pause_execution("p", by="kim", now=NOON)
+        before = await store.load_last_signal_id()
+        await spread(store)
+        told = await store.load_signals_after(before)
+        names = {(one.workflow_execution_id, one.signal_name) for one in told}
+        assert ("c", PAUSED_SIGNAL) in names
+        await store.resume_execution("p", now=NOON)
+        await spread(store)
+        assert (await loaded(store, "c")).available_at is None  # its worker has it still
+        await store.release_claims([claim], NOON)
+        assert (await loaded(store, "c")).available_at == NOON
+
+    @over_a_store
+    async def test_a_pause_reaches_any_number_in_parts(self, store: CheckpointStore) -> None:
+        await store.save(queued("p", NOON))
+        names = [f"c{number}" for number in range(1200)]
+        await store.save(*(below("p", name) for name in names))
+        await store.pause_execution("p", by="kim", now=NOON)
+        await spread(store)
+        assert {(await loaded(store, name)).paused_with for name in names} == {"p"}
+        await store.resume_execution("p", now=NOON)
+        await spread(store)
+        assert {(await loaded(store, name)).paused_with for name in names} == {None}
+
     # As a whole
 
     @over_a_store
@@ -392,5 +552,5 @@ class PausingContract(StoreContract):
         for act in acts:
             before = store.change_counter(), other.change_counter()
             await act()
-            assert store.change_counter() != before[0]
-            assert other.change_counter() != before[1]
+            assert await has_news(store, before[0])
+            assert await has_news(other, before[1])

@@ -153,6 +153,13 @@ class QueuesContract(StoreContract):
         await store.release_claims([second], NOON + MINUTE)
         assert await store.take_slot(claim, "mail", None)
         assert await store.claim_available(ORDER, 9, now=NOON + MINUTE) == []
+        await store.leave_slot(second)  # it is not its claim any more
+        assert await store.claim_available(ORDER, 9, now=NOON + MINUTE) == []
+        await store.leave_slot(claim)
+        (second,) = await store.claim_available(ORDER, 9, now=NOON + MINUTE)
+        assert not await store.take_slot(claim, "mail", None)
+        await store.leave_slot(second)
+        assert await store.take_slot(claim, "mail", None)
 
     @over_workers
     async def test_a_dead_worker_holds_no_slot(
@@ -376,8 +383,23 @@ class QueuesContract(StoreContract):
         await store.save(_suspended("a"), claim=claim)
         await store.release_claims([claim], NOON)
         await store.request_cancel("a", now=NOON)
-        assert await store.claim_execution("a", NOON) is not None
+        again = await store.claim_execution("a", NOON)
+        assert again is not None
+        # Nor does what has only waited for its next attempt, whatever its worker has died of.
+        failed = new_checkpoint("a", 0, status=StepStatus.FAILED, due_at=NOON + MINUTE)
+        await store.save(failed, claim=again)
+        await store.release_claims([again], NOON)
+        again = await store.claim_execution("a", NOON)
+        assert again is not None
         assert claimed_ids(await store.claim_available(ORDER, 1, now=NOON)) == ["b"]
+        # What runs when its worker leaves it begins again.
+        await store.save(new_checkpoint("a", 0, attempt=2, started_at=NOON), claim=again)
+        await store.release_claims([again], NOON)
+        assert await store.claim_execution("a", NOON) is None
+        assert await store.claim_execution("a", NOON + MINUTE) is not None
+        for one in ("c", "d"):
+            await _enqueue(store, one, queue="mail")
+        assert len(await store.claim_available(ORDER, 9, now=NOON + MINUTE)) == 1
 
     @over_workers
     async def test_the_slots_of_a_limit_for_steps(

@@ -33,6 +33,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.engine.checking import check_replay
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
+from durable_workflow_sqlite.store.in_memory import fill
 from durable_workflow_sqlite.testing.clock import ManualClock
 from durable_workflow_sqlite.testing.process_tasks import ProcessTasks, current, forever
 
@@ -293,7 +294,9 @@ for _name, _method in inspect.getmembers(DurableEngine, inspect.iscoroutinefunct
 
 def _open(memory: sqlite3.Connection | None) -> _KillableConnection:
     connection = sqlite3.connect(":memory:", isolation_level=None, factory=_KillableConnection)
-    if memory is not None:
+    if memory is None:
+        fill(connection)
+    else:
         memory.backup(connection)
     return connection
 

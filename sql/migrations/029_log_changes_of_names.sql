@@ -52,8 +52,7 @@ drop table workflow_audit_log;
 
 alter table new_workflow_audit_log rename to workflow_audit_log;
 
-create index idx_wf_audit_exec on workflow_audit_log (workflow_execution_id)
-where workflow_execution_id is not null;
+create index idx_wf_audit_exec on workflow_audit_log (workflow_execution_id);
 
 create index idx_wf_audit_named on workflow_audit_log (scope, name)
 where name is not null;

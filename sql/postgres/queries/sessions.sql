@@ -1,0 +1,62 @@
+-- What only PostgreSQL needs: it has many writers at a time, and its server knows which
+-- sessions live. It also has a table of the migrations that were applied.
+
+-- name: hold_execution^
+-- Nobody else changes or claims an execution until the transaction ends.
+select workflow_execution_id
+from durable_workflow.workflow_executions
+where workflow_execution_id = :workflow_execution_id
+for no key update;
+
+-- name: hold$
+-- No other transaction holds the same thing until this one ends. Two things that share
+-- a hash wait for each other, which costs time and nothing else.
+select cast(pg_advisory_xact_lock(hashtext(:kind), hashtext(:name)) as text) as held;
+
+-- name: become_alive$
+-- This session holds the lock of a worker from now on, until it ends. False means that
+-- another session holds it.
+select pg_try_advisory_lock(:lock_key) as is_held;
+
+-- name: become_dead$
+-- This session gives the lock of a worker back: before it ends, since the server may
+-- take some milliseconds to notice that.
+select pg_advisory_unlock(:lock_key) as was_held;
+
+-- name: is_dead$
+-- Whether no session holds the lock of a worker.
+select pg_try_advisory_xact_lock_shared(:lock_key) as is_dead;
+
+-- name: count_alive$
+-- How many sessions of this database hold locks of workers. :lock_space is the first 16
+-- bits of their keys.
+select count(*) as alive
+from pg_locks
+where
+    locktype = 'advisory'
+    and objsubid = 1
+    and mode = 'ExclusiveLock'
+    and granted
+    and cast(classid as bigint) >> 16 = :lock_space
+    and database = (
+        select oid from pg_database
+        where datname = current_database()
+    );
+
+-- name: tell_others$
+-- Wakes the stores that listen, after the commit of what they wait for.
+select cast(pg_notify(:channel, '') as text) as told;
+
+-- name: is_there$
+-- Whether a table is there, whose name is given with that of its schema.
+select to_regclass(:table_name) is not null as is_there;
+
+-- name: load_schema_version$
+-- The last migration that was applied; null where none was.
+select max(version) as version
+from durable_workflow.workflow_migrations;
+
+-- name: insert_migration!
+-- A migration is applied, in the transaction that applies it.
+insert into durable_workflow.workflow_migrations (version, name)
+values (:version, :name);

@@ -1,0 +1,311 @@
+-- A checkpoint is one attempt of one step. It is written as INTENT before the
+-- attempt and becomes COMPLETED or FAILED after it. A compensation is the attempt
+-- 0 of the step that it undoes, so the step's own row stays as it was.
+--
+-- Statements that take a :fencing_token change nothing unless it is the token of
+-- the execution's claim; null stands for a write made under no claim.
+--
+-- They lock the row of the claim. A takeover deletes that row, and so it waits until they
+-- are committed; or they wait for the takeover, and find no claim.
+
+-- name: upsert_checkpoint!
+-- Saves an attempt; one that is there already is updated in place, and keeps its id and
+-- the worker that began it. Changing no row means that the claim is lost.
+-- :fencing_token integer null
+insert into durable_workflow.step_checkpoints (
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    kind,
+    status,
+    input_data,
+    output_data,
+    error_type,
+    error_message,
+    idempotency_key,
+    compensate_ref,
+    started_at,
+    completed_at,
+    due_at,
+    event,
+    worker_number
+)
+select
+    :workflow_execution_id,
+    :branch,
+    :step_index,
+    :attempt,
+    :step_name,
+    :kind,
+    :status,
+    :input_data,
+    :output_data,
+    :error_type,
+    :error_message,
+    :idempotency_key,
+    :compensate_ref,
+    :started_at,
+    :completed_at,
+    :due_at,
+    :event,
+    :worker_number
+where
+    cast(:fencing_token as bigint) is null
+    or exists (
+        select 1
+        from durable_workflow.workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
+        for key share
+    )
+on conflict (workflow_execution_id, branch, step_index, attempt) do update set
+    step_name = excluded.step_name,
+    kind = excluded.kind,
+    status = excluded.status,
+    input_data = excluded.input_data,
+    output_data = excluded.output_data,
+    error_type = excluded.error_type,
+    error_message = excluded.error_message,
+    idempotency_key = excluded.idempotency_key,
+    compensate_ref = excluded.compensate_ref,
+    started_at = excluded.started_at,
+    completed_at = excluded.completed_at,
+    due_at = excluded.due_at,
+    event = excluded.event,
+    worker_number = case
+        when
+            excluded.status = 'INTENT'
+            then coalesce(excluded.worker_number, step_checkpoints.worker_number)
+        else step_checkpoints.worker_number
+    end;
+
+-- name: begin_step!
+-- Records that an attempt begins of which there is no more to say: upsert_checkpoint in
+-- half the time, for the statement that is sent most. Changing no row means that the
+-- attempt is there already, or that the claim is lost.
+insert into durable_workflow.step_checkpoints (
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    kind,
+    status,
+    started_at,
+    worker_number
+)
+select
+    :workflow_execution_id,
+    :branch,
+    :step_index,
+    :attempt,
+    :step_name,
+    :kind,
+    'INTENT',
+    :started_at,
+    :worker_number
+where
+    exists (
+        select 1
+        from durable_workflow.workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
+        for key share
+    )
+on conflict (workflow_execution_id, branch, step_index, attempt) do nothing;
+
+-- name: complete_step!
+-- Records that an attempt that has begun has succeeded: upsert_checkpoint in half the
+-- time. Changing no row means that it has not begun, or that the claim is lost.
+update durable_workflow.step_checkpoints
+set
+    status = :status,
+    output_data = :output_data,
+    completed_at = :completed_at,
+    event = :event
+where
+    workflow_execution_id = :workflow_execution_id
+    and branch = :branch
+    and step_index = :step_index
+    and attempt = :attempt
+    and exists (
+        select 1
+        from durable_workflow.workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
+        for key share
+    );
+
+-- name: load_checkpoints
+-- Every attempt of every step of an execution: branch by branch, in step order.
+select
+    id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    kind,
+    status,
+    input_data,
+    output_data,
+    error_type,
+    error_message,
+    idempotency_key,
+    compensate_ref,
+    started_at,
+    completed_at,
+    due_at,
+    event
+from durable_workflow.step_checkpoints
+where workflow_execution_id = :workflow_execution_id
+order by branch, step_index, attempt;
+
+-- name: load_open_waits
+-- The waits for a signal of some name that an execution has begun and not ended, in no
+-- order.
+select
+    id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    kind,
+    status,
+    input_data,
+    output_data,
+    error_type,
+    error_message,
+    idempotency_key,
+    compensate_ref,
+    started_at,
+    completed_at,
+    due_at,
+    event
+from durable_workflow.step_checkpoints
+where
+    workflow_execution_id = :workflow_execution_id
+    and step_name = :signal_name
+    and kind = 'SIGNAL'
+    and status = 'INTENT';
+
+-- name: delete_checkpoints!
+-- Deletes the checkpoints of a batch of executions (a JSON array of ids).
+-- @unfenced: of executions that are over
+delete from durable_workflow.step_checkpoints
+where
+    workflow_execution_id = any(
+        array(select json_array_elements_text(cast(:workflow_execution_ids as json)))
+    );
+
+-- name: forget_attempts!
+-- Deletes some attempts of an execution (a JSON array of their ids), which is to run
+-- again from a step before them.
+-- @unfenced: no living worker has it, as the same transaction has seen
+delete from durable_workflow.step_checkpoints
+where
+    id = any(cast(translate(:checkpoint_ids, '[]', '{}') as bigint[]))
+    and workflow_execution_id = :workflow_execution_id;
+
+-- name: hasten_attempts!
+-- A step or a compensation that waits for its next attempt is due now: all of an
+-- execution or, where an id is given, that one alone. A worker that has the execution
+-- must be told. Once the next attempt has begun, it is another row, or has no due_at:
+-- so this changes nothing that a worker writes.
+-- @unfenced: it changes only what waits, and a worker's own write follows it
+-- :checkpoint_id integer null
+update durable_workflow.step_checkpoints
+set due_at = least(due_at, :now)
+where
+    workflow_execution_id = :workflow_execution_id
+    and kind = 'STEP'
+    and case
+        when cast(:checkpoint_id as bigint) is null then due_at > :now
+        else id = :checkpoint_id and due_at is not null
+    end
+    and status = case
+        when attempt > 0 then 'FAILED'
+        else 'INTENT'
+    end
+    and not exists (
+        select 1
+        from durable_workflow.step_checkpoints as later
+        where
+            later.workflow_execution_id = step_checkpoints.workflow_execution_id
+            and later.branch = step_checkpoints.branch
+            and later.step_index = step_checkpoints.step_index
+            and later.attempt > step_checkpoints.attempt
+            and step_checkpoints.attempt > 0
+    )
+    and exists (
+        select 1
+        from durable_workflow.workflow_executions
+        where
+            workflow_executions.workflow_execution_id
+            = step_checkpoints.workflow_execution_id
+            and workflow_executions.status in ('PENDING', 'RUNNING', 'COMPENSATING')
+    );
+
+-- name: acknowledge_not_undone!
+-- A person has undone by hand what the failed compensations of an execution that is
+-- over should have undone. Their errors stay.
+-- @unfenced: of an execution that is over
+update durable_workflow.step_checkpoints
+set status = 'COMPENSATED'
+where
+    workflow_execution_id = :workflow_execution_id
+    and attempt = 0
+    and status = 'FAILED'
+    and exists (
+        select 1
+        from durable_workflow.workflow_executions
+        where
+            workflow_executions.workflow_execution_id
+            = step_checkpoints.workflow_execution_id
+            and workflow_executions.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+    );
+
+-- name: acknowledge_cut_off!
+-- A person has found out what became of the steps that were cut off or timed out, of an
+-- execution that is over: of those that workflow_in_doubt shows.
+-- @unfenced: of executions that are over
+update durable_workflow.step_checkpoints
+set acknowledged_at = :acknowledged_at
+where
+    id in (
+        select checkpoint_id
+        from durable_workflow.workflow_in_doubt
+        where
+            workflow_execution_id = :workflow_execution_id
+            and step_status = 'FAILED'
+            and status in ('COMPLETED', 'FAILED', 'CANCELLED')
+    );
+
+-- name: load_open_steps
+-- The steps of an execution that have no outcome: those that run, or were cut off, and
+-- those that are in a back-off.
+select latest.status
+from durable_workflow.step_checkpoints as latest
+where
+    latest.workflow_execution_id = :workflow_execution_id
+    and latest.kind = 'STEP'
+    and latest.attempt > 0
+    and (
+        latest.status = 'INTENT'
+        or (latest.status = 'FAILED' and latest.due_at is not null)
+    )
+    and not exists (
+        select 1
+        from durable_workflow.step_checkpoints as later
+        where
+            later.workflow_execution_id = latest.workflow_execution_id
+            and later.branch = latest.branch
+            and later.step_index = latest.step_index
+            and later.attempt > latest.attempt
+    );

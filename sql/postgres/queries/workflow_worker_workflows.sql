@@ -1,0 +1,47 @@
+-- Which workflows a worker runs, by type and version. If no living worker runs the
+-- workflow of an execution, nothing continues it.
+
+-- name: insert_served!
+-- A worker runs these workflows from now on: a JSON array of [type, version].
+insert into durable_workflow.workflow_worker_workflows (
+    worker_number, workflow_type, version
+)
+select
+    :worker_number,
+    served.workflow ->> 0,
+    cast(served.workflow ->> 1 as bigint)
+from json_array_elements(cast(:workflows as json)) as served (workflow)
+on conflict (worker_number, workflow_type, version) do nothing;
+
+-- name: load_workflows_of_workers
+-- What each worker runs, also of those that are dead: whether one lives, no row says.
+select
+    workflow_workers.worker_id,
+    workflow_worker_workflows.workflow_type,
+    workflow_worker_workflows.version
+from durable_workflow.workflow_worker_workflows
+inner join durable_workflow.workflow_workers
+    on workflow_worker_workflows.worker_number = workflow_workers.worker_number;
+
+-- name: load_workers_of
+-- Who has the workflow of an execution registered, also those that are dead.
+select
+    worker.worker_id,
+    worker.host,
+    worker.process_id
+from durable_workflow.workflow_worker_workflows as served
+inner join durable_workflow.workflows as workflow
+    on
+        served.workflow_type = workflow.workflow_type
+        and served.version = workflow.version
+inner join durable_workflow.workflow_executions as execution
+    on workflow.workflow_id = execution.workflow_id
+inner join durable_workflow.workflow_workers as worker
+    on served.worker_number = worker.worker_number
+where execution.workflow_execution_id = :workflow_execution_id
+order by worker.worker_number;
+
+-- name: delete_served!
+-- Deletes what these workers (a JSON array of numbers) ran.
+delete from durable_workflow.workflow_worker_workflows
+where worker_number = any(cast(translate(:worker_numbers, '[]', '{}') as bigint[]));

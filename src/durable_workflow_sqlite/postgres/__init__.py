@@ -1,0 +1,1 @@
+"""The store on PostgreSQL. It is in the making: `open_store` does not give it yet."""

@@ -1,0 +1,83 @@
+"""Brings a schema of PostgreSQL up to date: what is pending is one transaction, under a lock."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+
+from durable_workflow_sqlite.errors import MigrationError, SchemaTooNewError, StoreError
+from durable_workflow_sqlite.postgres.failures import translated
+from durable_workflow_sqlite.postgres.queries import Queries
+from durable_workflow_sqlite.postgres.session import (
+    Session,
+    checked_schema,
+    in_schema,
+    without_password,
+)
+from durable_workflow_sqlite.postgres.sql import MIGRATIONS_DIR, VIEWS, load_queries
+from durable_workflow_sqlite.store.migration_files import Migration, read_migrations
+
+OLDEST_SERVER: Final = 150000
+
+
+def migrate(url: str, *, schema: str) -> list[str]:
+    """Apply what is pending; the names of the migrations. Raises StoreError."""
+    session = Session(url)
+    try:
+        return bring_up_to_date(session, checked_schema(schema))
+    except psycopg.Error as error:
+        raise translated(error, without_password(url)) from error
+    finally:
+        session.close()
+
+
+def bring_up_to_date(session: Session, schema: str) -> list[str]:
+    """As `migrate`, in a session. Raises psycopg.Error, too."""
+    queries = load_queries(schema).of_postgres
+    server = session.connection.info.server_version
+    if server < OLDEST_SERVER:
+        raise StoreError(
+            f"PostgreSQL {server // 10000} is too old: this library needs {OLDEST_SERVER // 10000}"
+        )
+    migrations = read_migrations(MIGRATIONS_DIR)
+    if not _pending(session, queries, schema, migrations):
+        return []
+    session.execute("begin isolation level read committed")
+    try:
+        # Another process may be at it; it is done when this one goes on.
+        queries.hold(session, kind="durable_workflow migrations", name=schema)
+        pending = _pending(session, queries, schema, migrations)
+        for one in pending:
+            try:
+                session.run_script(in_schema(one.sql(), schema))
+            except psycopg.Error as error:
+                raise MigrationError(
+                    f"cannot apply {one.path.name}: {error}; nothing was changed"
+                ) from error
+            queries.insert_migration(session, version=one.version, name=one.name)
+        if pending:
+            session.run_script(in_schema(VIEWS.read_text(encoding="utf-8"), schema))
+        session.execute("commit")
+    except BaseException:
+        if not session.is_lost:
+            session.execute("rollback")
+        raise
+    return [one.name for one in pending]
+
+
+def _pending(
+    session: Session, queries: Queries, schema: str, migrations: list[Migration]
+) -> list[Migration]:
+    version = 0
+    if queries.is_there(session, table_name=f"{schema}.workflow_migrations"):
+        version = queries.load_schema_version(session) or 0
+    newest = migrations[-1].version
+    if version > newest:
+        raise SchemaTooNewError(
+            f"schema {schema} of {without_password(session.url)} has version {version}, and this"
+            f" library knows {newest}: update the library",
+            found=version,
+            supported=newest,
+        )
+    return [one for one in migrations if one.version > version]

@@ -1,0 +1,176 @@
+"""Whether workers live, and when something has changed: what needs a session of its own.
+
+A worker holds an advisory lock in this session for as long as it lives. The server drops the lock
+when the session ends: with the process, however it ends. A process that is frozen keeps its
+session, and so the server ends one that says nothing for `SILENT_S`; this one says something four
+times within that. Fencing makes a late write of a worker that was taken for dead harmless.
+
+The session also listens. Each store that writes what others wait for tells them so. That is a hint:
+the counter grows each second without it.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+import uuid
+import zlib
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final
+
+import psycopg
+
+from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.postgres.queries import Queries
+from durable_workflow_sqlite.postgres.session import Session, without_password
+from durable_workflow_sqlite.store.transactions import Liveness
+
+SILENT_S: Final = 10
+"""After how many seconds without a word the server takes a worker for dead."""
+
+LOOK_EVERY_S: Final = 1.0
+AGAIN_AFTER_S: Final = 0.5
+"""How long to wait before a lost session is opened again."""
+
+
+class Presence(Liveness):
+    """Of one store. `acquire` starts its thread; or `listen`, which takes no lock.
+
+    session: the one of the transactions, to ask for other workers within an operation.
+    """
+
+    def __init__(self, session: Session, queries: Queries, schema: str) -> None:
+        self._worker_id = uuid.uuid4().hex
+        self._session = session
+        self._queries = queries
+        self._schema = schema
+        self._url = session.url
+        self._space = zlib.crc32(schema.encode()) & 0x7FFF
+        self._is_wanted = False
+        self._is_held = threading.Event()
+        self._problem: Exception | None = None
+        self._heard = 0
+        self._thread: threading.Thread | None = None
+        self._waker, self._woken = socket.socketpair()
+        self._closed = False
+        self._process = os.getpid()
+
+    @property
+    def worker_id(self) -> str:
+        return self._worker_id
+
+    @property
+    def heard(self) -> int:
+        """A number that grows when something may have changed; the first look begins to listen."""
+        self.listen()
+        return self._heard
+
+    def listen(self) -> None:
+        if self._thread is None and not self._closed and self._process == os.getpid():
+            self._thread = threading.Thread(
+                target=self._run, name="durable-workflow-presence", daemon=True
+            )
+            self._thread.start()
+
+    def acquire(self) -> None:
+        if self._is_held.is_set():
+            return
+        self._is_wanted = True
+        self.listen()
+        self._wake()
+        if not self._is_held.wait(SILENT_S):
+            raise StoreError(
+                f"cannot become a worker of {without_password(self._url)}:"
+                f" {self._problem or 'its server does not answer'}"
+            )
+
+    def is_alive(self, worker_id: str) -> bool:
+        if worker_id == self._worker_id:
+            return True
+        return not self._queries.is_dead(self._session, lock_key=self._key(worker_id))
+
+    def count_alive(self) -> int:
+        return max(1, self._queries.count_alive(self._session, lock_space=self._space) or 0)
+
+    def release(self) -> None:
+        """Become visible as dead, and end the thread. Harmless when done already."""
+        self._closed = True
+        if self._process != os.getpid():
+            return
+        self._wake()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._waker.close()
+        self._woken.close()
+
+    def _key(self, worker_id: str) -> int:
+        """The key of its lock: 15 bits for the schema, 48 of the id."""
+        return self._space << 48 | int(worker_id[:12], 16)
+
+    def _wake(self) -> None:
+        with suppress(OSError):
+            self._waker.send(b"!")
+
+    # In the thread
+
+    def _run(self) -> None:
+        while not self._closed:
+            session = Session(self._url)
+            try:
+                self._attend(session)
+            except (psycopg.Error, OSError) as error:
+                self._problem = error
+            finally:
+                self._is_held.clear()
+                with suppress(psycopg.Error):
+                    session.close()
+            self._heard += 1
+            self._pause()
+
+    def _pause(self) -> None:
+        if not self._closed:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._woken, selectors.EVENT_READ)
+                selector.select(AGAIN_AFTER_S)
+
+    def _attend(self, session: Session) -> None:
+        """Hold the lock, listen, and say something now and then, until the session is lost."""
+        connection = session.connection
+        connection.execute(f"set idle_session_timeout = '{SILENT_S}s'".encode())
+        connection.execute(f"listen {self._schema}".encode())
+        self._heard += 1  # what came before it listened
+        spoke_at = monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection.fileno(), selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while not self._closed:
+                if self._is_wanted and not self._is_held.is_set():
+                    key = self._key(self._worker_id)
+                    if self._queries.become_alive(session, lock_key=key):
+                        self._problem = None
+                        self._is_held.set()
+                selector_ready = selector.select(LOOK_EVERY_S)
+                if not selector_ready:
+                    self._heard += 1
+                self._hear(connection, {key.fileobj for key, _ in selector_ready})
+                if monotonic() - spoke_at > SILENT_S / 4:
+                    connection.execute("select 1")
+                    spoke_at = monotonic()
+        if self._is_held.is_set():
+            self._queries.become_dead(session, lock_key=self._key(self._worker_id))
+
+    def _hear(self, connection: psycopg.Connection[Any], ready: set[Any]) -> None:
+        if self._woken in ready:
+            self._woken.recv(1024)
+        if connection.fileno() in ready:
+            connection.pgconn.consume_input()
+        while (told := connection.pgconn.notifies()) is not None:
+            if told.be_pid != self._own_process():
+                self._heard += 1
+
+    def _own_process(self) -> int | None:
+        return self._session.process

@@ -1,0 +1,120 @@
+"""One session of a server: statements, and whether others wait for what they have written.
+
+A session that was lost is opened again for the next operation. What ran in it is the business of
+`transactions.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import RawCursor
+from psycopg.pq import ExecStatus
+
+from durable_workflow_sqlite.postgres import values
+
+DEFAULT_SCHEMA: Final = "durable_workflow"
+
+_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+CONNECT_TIMEOUT_S: Final = 10
+
+# A client that freezes in a transaction must not keep others from its rows for ever, and a lock
+# that nobody gives back must not keep this one. To compile the statement that looks through all
+# queues takes a second, and to run it a millisecond.
+_SETTINGS: Final = (
+    "set jit = off",
+    "set idle_in_transaction_session_timeout = '30s'",
+    "set lock_timeout = '30s'",
+)
+
+
+def checked_schema(schema: str) -> str:
+    """The name of a schema; raises ValueError for one that needs quotes."""
+    if _NAME.fullmatch(schema) is None:
+        raise ValueError(
+            f"schema must be a name of lower-case letters, digits and _, not {schema!r}"
+        )
+    return schema
+
+
+def in_schema(sql: str, schema: str) -> str:
+    """The text of a statement, in another schema than `durable_workflow`."""
+    return re.sub(rf"\b{DEFAULT_SCHEMA}\b", schema, sql)
+
+
+def without_password(url: str) -> str:
+    """A URL as people may see it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection that commits each statement. Raises psycopg.Error."""
+    connection = psycopg.connect(
+        url,
+        autocommit=True,
+        cursor_factory=RawCursor,
+        prepare_threshold=0,
+        connect_timeout=CONNECT_TIMEOUT_S,
+    )
+    values.register(connection)
+    return connection
+
+
+class Session:
+    """What the queries are called with. Used by one thread at a time.
+
+    others_wait: whether something was written that others wait for, since it was set to False.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.others_wait = False
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+
+    @property
+    def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """The connection; opened if there is none, or if it was lost."""
+        connection = self._connection
+        if connection is None or connection.closed:
+            self._connection = connection = connect(self.url)
+            for setting in _SETTINGS:
+                connection.execute(setting)
+        return connection
+
+    @property
+    def process(self) -> int | None:
+        """The process of the server that serves it; None while there is none."""
+        connection = self._connection
+        return None if connection is None or connection.closed else connection.info.backend_pid
+
+    @property
+    def is_lost(self) -> bool:
+        return self._connection is None or self._connection.closed
+
+    def execute(self, statement: str, given: tuple[Any, ...] = ()) -> RawCursor[tuple[Any, ...]]:
+        """Send a statement with $1, $2, ... for its values."""
+        text = cast("Any", statement)  # psycopg takes only what stands in the code itself
+        return cast("RawCursor[tuple[Any, ...]]", self.connection.execute(text, given, binary=True))
+
+    def execute_many(self, statement: str, rows: list[tuple[Any, ...]]) -> int:
+        """Send a statement for each row of values at once; how many rows all of it changed."""
+        with self.connection.cursor(binary=True) as cursor:
+            cursor.executemany(cast("Any", statement), rows)
+            changed: int = cursor.rowcount
+            return changed
+
+    def run_script(self, text: str) -> None:
+        """Run the statements of a file. Raises psycopg.Error."""
+        result = self.connection.pgconn.exec_(text.encode())
+        if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+            raise psycopg.errors.error_from_result(result)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,342 @@
+"""One transaction for all writes of one turn of the event loop, in a thread of its own.
+
+Writes queue up while the tasks of a turn run, and while the group before is under way; then they
+are sent together, and each caller's `await` returns after the commit. An operation that raises
+fails alone: its group is rolled back, and run again with a savepoint before each. A group that only
+another transaction was in the way of is run again, too.
+
+When the connection is lost before the commit was sent, nothing is written: the group is run again
+in a new session. Once the commit was sent, nobody knows: its callers get a StoreError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from asyncio import events
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Final, NamedTuple, TypeVar
+
+import psycopg
+
+from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.loops import running_loop
+from durable_workflow_sqlite.postgres.failures import (
+    is_of_another_writer,
+    is_to_be_tried_again,
+    translated,
+)
+from durable_workflow_sqlite.postgres.presence import Presence
+from durable_workflow_sqlite.postgres.queries import Queries
+from durable_workflow_sqlite.postgres.session import Session, without_password
+from durable_workflow_sqlite.store.transactions import Shortcut, Transactions
+
+T = TypeVar("T")
+
+TRIES: Final = 10
+"""How often a transaction is run that others are in the way of, or that lost its session."""
+
+
+class _Asked(NamedTuple):
+    operation: Callable[[], Any]
+    shortcut: Shortcut | None
+    future: asyncio.Future[Any]
+
+
+_Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
+
+
+class _NothingChangedError(Exception):
+    """A shortcut changed no row: its operation is to be run instead."""
+
+
+class PostgresTransactions(Transactions):
+    """The one way to a session: see `Transactions`.
+
+    on_failure: called in the thread when a group has failed, before it is run again.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        queries: Queries,
+        schema: str,
+        presence: Presence,
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._queries = queries
+        self._schema = schema
+        self._presence = presence
+        self._on_failure = on_failure
+        self._where = without_password(session.url)
+        self._reads: list[_Asked] = []
+        self._writes: list[_Asked] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._in_thread: asyncio.Future[list[_Outcome]] | None = None
+        self._executor = ThreadPoolExecutor(1, "durable-workflow-postgres")
+        self._in_transaction = False
+        self._change_counter = 0
+        self._process = os.getpid()
+        self._closed = False
+
+    async def write(self, operation: Callable[[], T], shortcut: Shortcut | None = None) -> T:
+        return await self._ask(self._writes, operation, shortcut)
+
+    async def read(self, operation: Callable[[], T]) -> T:
+        return await self._ask(self._reads, operation, None)
+
+    async def _ask(
+        self, queue: list[_Asked], operation: Callable[[], T], shortcut: Shortcut | None
+    ) -> T:
+        loop = self._enter()
+        future: asyncio.Future[T] = loop.create_future()
+        queue.append(_Asked(operation, shortcut, future))
+        if len(self._reads) + len(self._writes) == 1 and self._in_thread is None:
+            loop.call_soon(self._flush)
+        return await future
+
+    def execute(self, statement: Shortcut) -> int:
+        changed: int = self._session.execute(*statement).rowcount
+        return changed
+
+    def total_changes(self) -> int:
+        return 0  # others are told of each end, so what triggers wrote is known
+
+    def count_change(self) -> None:
+        self._change_counter += 1
+        self._session.others_wait = True
+
+    def change_counter(self) -> int:
+        return self._change_counter + self._presence.heard
+
+    def check_usable(self) -> None:
+        self._enter()
+
+    def hold_execution(self, workflow_execution_id: str) -> None:
+        if self._in_transaction:
+            self._queries.hold_execution(self._session, workflow_execution_id=workflow_execution_id)
+
+    def hold(self, kind: str, name: str) -> None:
+        if self._in_transaction:
+            self._queries.hold(self._session, kind=f"{self._schema} {kind}", name=name)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one that opened the session."""
+        return self._process != os.getpid()
+
+    async def close(self) -> None:
+        """Write what is queued, then refuse everything."""
+        if self._closed:
+            return
+        if self.is_inherited:
+            self._closed = True  # the parent's, and none of this process's business
+            return
+        loop = running_loop(of="a store")
+        if self._reads or self._writes or self._in_thread is not None:
+            self._enter()
+        elif self._loop is not None and self._loop is not loop and self._loop.is_running():
+            raise _is_of_another_loop()
+        self._closed = True
+        while self._reads or self._writes or self._in_thread is not None:
+            if self._in_thread is None:
+                self._flush()
+            if self._in_thread is not None:
+                await asyncio.wait([self._in_thread])
+                await asyncio.sleep(0)
+        await loop.run_in_executor(self._executor, self._session.close)
+        self._executor.shutdown()
+
+    def _enter(self) -> asyncio.AbstractEventLoop:
+        loop = events._get_running_loop()
+        if loop is None or loop is not self._loop or self._closed or self.is_inherited:
+            loop = self._enter_anew()
+        return loop
+
+    def _enter_anew(self) -> asyncio.AbstractEventLoop:
+        if self._closed:
+            raise StoreError("the store is closed")
+        if self.is_inherited:
+            raise StoreError(
+                "this process was forked after the store was opened, and both processes must not"
+                " use the same connection; open a new store after the fork"
+            )
+        loop = running_loop(of="a store")
+        if loop is not self._loop:
+            if self._loop is not None and not self._loop.is_closed():
+                raise _is_of_another_loop()
+            self._loop = loop
+            self._reads.clear()  # what a loop that is gone never waited for
+            self._writes.clear()
+            self._in_thread = None
+        return loop
+
+    def _flush(self) -> None:
+        if self._in_thread is not None or not (self._reads or self._writes):
+            return
+        reads, self._reads = self._reads, []
+        writes, self._writes = self._writes, []
+        assert self._loop is not None
+        under_way = self._loop.run_in_executor(self._executor, self._run, reads, writes)
+
+        def settle(done: asyncio.Future[list[_Outcome]]) -> None:
+            if under_way is not self._in_thread:
+                return  # of a loop that is gone
+            self._in_thread = None
+            try:
+                outcomes = done.result()
+            except BaseException as error:  # noqa: BLE001 - whoever asked must hear of it
+                outcomes = self._all_failed([*reads, *writes], error)
+            for future, result, failed in outcomes:
+                if future.done():
+                    continue  # its task was cancelled meanwhile
+                if failed is None:
+                    future.set_result(result)
+                else:
+                    future.set_exception(failed)
+            # What was asked for in the meantime, after those that this has woken.
+            asyncio.get_running_loop().call_soon(self._flush)
+
+        self._in_thread = under_way
+        under_way.add_done_callback(settle)
+
+    # In the thread
+
+    def _run(self, reads: list[_Asked], writes: list[_Asked]) -> list[_Outcome]:
+        outcomes = [self._read(one) for one in reads]
+        if writes:
+            outcomes += self._write(writes)
+            self._tell_others()
+        return outcomes
+
+    def _read(self, one: _Asked) -> _Outcome:
+        for _ in range(TRIES - 1):
+            try:
+                return one.future, one.operation(), None
+            except psycopg.Error as error:
+                if not (self._session.is_lost or is_to_be_tried_again(error)):
+                    return one.future, None, translated(error, self._where)
+            except Exception as error:  # noqa: BLE001
+                return one.future, None, error
+        try:
+            return one.future, one.operation(), None
+        except Exception as error:  # noqa: BLE001
+            return one.future, None, translated(error, self._where)
+
+    def _write(self, group: list[_Asked]) -> list[_Outcome]:
+        one_by_one = False
+        error: BaseException | None = None
+        for _ in range(TRIES):
+            self._session.others_wait = False
+            is_sent = False
+            try:
+                self._begin()
+                outcomes = self._run_one_by_one(group) if one_by_one else self._run_all(group)
+                is_sent = True
+                self._end("commit")
+            except BaseException as failed:  # noqa: BLE001
+                error = failed
+                self._roll_back()
+                self._on_failure()
+                if self._session.is_lost:
+                    if is_sent:
+                        return self._all_failed(group, _not_known(self._where, failed))
+                elif is_of_another_writer(failed) or isinstance(failed, _NothingChangedError):
+                    one_by_one = True
+                elif not is_to_be_tried_again(failed):
+                    if one_by_one or len(group) == 1:
+                        break
+                    one_by_one = True
+            else:
+                return outcomes
+        assert error is not None
+        return self._all_failed(group, error)
+
+    def _begin(self) -> None:
+        self._session.execute("begin isolation level read committed")
+        self._in_transaction = True
+
+    def _end(self, how: str) -> None:
+        self._in_transaction = False
+        self._session.execute(how)
+
+    def _roll_back(self) -> None:
+        self._in_transaction = False
+        if not self._session.is_lost:
+            with suppress(psycopg.Error):  # a second failure must not hide the first
+                self._session.execute("rollback")
+
+    def _run_all(self, group: list[_Asked]) -> list[_Outcome]:
+        outcomes: list[_Outcome] = []
+        shortcuts: dict[str, list[tuple[Any, ...]]] = {}
+        for operation, shortcut, future in group:
+            if shortcut is not None:
+                statement, values = shortcut
+                shortcuts.setdefault(statement, []).append(values)
+                outcomes.append((future, None, None))
+                continue
+            self._send(shortcuts)  # an operation may build on what was asked for before it
+            outcomes.append((future, operation(), None))
+        self._send(shortcuts)
+        return outcomes
+
+    def _send(self, shortcuts: dict[str, list[tuple[Any, ...]]]) -> None:
+        """Send what has been collected of each statement; raise if one changed nothing."""
+        for statement, rows in shortcuts.items():
+            if self._session.execute_many(statement, rows) != len(rows):
+                raise _NothingChangedError
+        shortcuts.clear()
+
+    def _run_one_by_one(self, group: list[_Asked]) -> list[_Outcome]:
+        """As `_run_all`, with each operation behind a savepoint, so that it fails alone."""
+        outcomes: list[_Outcome] = []
+        for operation, _, future in group:
+            for may_be_again in (True, False):
+                self._session.execute("savepoint one")
+                try:
+                    outcome: _Outcome = future, operation(), None
+                except BaseException as error:
+                    if self._session.is_lost or is_to_be_tried_again(error):
+                        raise
+                    self._session.execute("rollback to one")
+                    self._on_failure()
+                    if may_be_again and is_of_another_writer(error):
+                        continue  # it sees now what it did not see
+                    outcome = future, None, translated(error, self._where)
+                outcomes.append(outcome)
+                break
+            self._session.execute("release one")
+        return outcomes
+
+    def _tell_others(self) -> None:
+        if self._session.others_wait:
+            self._session.others_wait = False
+            self._change_counter += 1  # triggers may have sent signals to executions here
+            with suppress(psycopg.Error):  # a hint: they look now and then without it
+                self._queries.tell_others(self._session, channel=self._schema)
+
+    def _all_failed(self, group: list[_Asked], error: BaseException) -> list[_Outcome]:
+        return [(one.future, None, translated(error, self._where)) for one in group]
+
+
+def _not_known(where: str, error: BaseException) -> StoreError:
+    unknown = StoreError(
+        f"the connection to {where} was lost during a commit, so it is not known whether it was"
+        f" written: {str(error).strip()}"
+    )
+    unknown.__cause__ = error
+    return unknown
+
+
+def _is_of_another_loop() -> RuntimeError:
+    return RuntimeError(
+        "this store is in use by another event loop; open one store for each loop, or"
+        " use it from there: `asyncio.run_coroutine_threadsafe(store.save(...), loop)`"
+    )

@@ -1,0 +1,118 @@
+"""A PostgreSQL server for the tests and the tools, that lives as long as they do.
+
+It needs the programs of PostgreSQL (`apt-get install postgresql`), and no server that runs already.
+Its data is in a temporary folder, it listens on a socket in that folder alone, and it never waits
+for the disk. Since it does not run as root, root starts it as the user `postgres`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+WHY_NOT: Final = (
+    "PostgreSQL 15 or later is not installed here: `apt-get install postgresql`, and the extra"
+    " `postgres` of this library"
+)
+
+_SETTINGS: Final = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "300",
+    "shared_buffers": "64MB",
+}
+
+
+def programs() -> Path | None:
+    """The folder of initdb and pg_ctl; None where PostgreSQL or its driver is not installed."""
+    if importlib.util.find_spec("psycopg") is None:
+        return None
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda one: int(one.parent.name))
+    on_the_path = shutil.which("initdb")
+    if on_the_path is not None:
+        found.append(Path(on_the_path).parent)
+    return next((one for one in reversed(found) if (one / "pg_ctl").exists()), None)
+
+
+@contextmanager
+def running_server() -> Generator[str]:
+    """A server; gives its URL without the name of a database. Raises FileNotFoundError."""
+    folder = new_folder()
+    try:
+        yield start(folder)
+    finally:
+        stop(folder)
+
+
+def new_folder() -> Path:
+    """The name of a folder for a server: a short one, since it is part of the path of a socket."""
+    return Path(tempfile.gettempdir()) / f"durable-postgres-{uuid.uuid4().hex[:12]}"
+
+
+def start(folder: Path) -> str:
+    """Start a server in a folder that is not there yet; gives its URL, as `running_server`."""
+    where = programs()
+    if where is None:
+        raise FileNotFoundError(WHY_NOT)
+    folder.mkdir()
+    if os.getuid() == 0:
+        shutil.chown(folder, _user())
+    data = folder / "data"
+    _run(
+        where / "initdb",
+        *("--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync"),
+        *("--encoding", "UTF8", "--locale", "C.UTF-8"),
+    )
+    settings = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+    options = f"-c unix_socket_directories={folder} -c listen_addresses= {settings}"
+    log = folder / "log"
+    _run(where / "pg_ctl", "--pgdata", data, "--log", log, "--options", options, "-w", "start")
+    return f"postgresql://postgres@{quote(str(folder), safe='')}/"
+
+
+def stop(folder: Path) -> None:
+    """Stop the server of a folder, if there is one, and delete the folder."""
+    where = programs()
+    if where is not None and (folder / "data" / "postmaster.pid").exists():
+        _run(where / "pg_ctl", "--pgdata", folder / "data", "-m", "immediate", "-w", "stop")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def new_database(server: str, name: str) -> Generator[str]:
+    """A database of a server, which is dropped in the end; gives its URL."""
+    import psycopg  # where it is not installed, tests are skipped
+
+    with psycopg.connect(f"{server}postgres", autocommit=True) as connection:
+        connection.execute(f'create database "{name}"'.encode())
+        try:
+            yield f"{server}{name}"
+        finally:
+            connection.execute(f'drop database "{name}" with (force)'.encode())
+
+
+def _user() -> str:
+    return "postgres" if os.getuid() == 0 else getpass.getuser()
+
+
+def _run(*command: object) -> None:
+    words = [str(one) for one in command]
+    if os.getuid() == 0:
+        user = _user()
+        words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *words]
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", cwd="/", check=False)
+    if done.returncode:
+        sys.stderr.write(done.stdout + done.stderr)
+        done.check_returncode()
