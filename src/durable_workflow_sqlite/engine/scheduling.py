@@ -348,10 +348,10 @@ async def _start_missing(
         details: dict[str, object] = {"schedule": name}
         entries = [audit.entry(id_, "backfill", by, now, details) for id_ in start]
         becomes = msgspec.structs.replace(seen, updated_at=max(now, seen.updated_at))
-        of_schedule = []
+        of_schedule: list[ChangeEntry] = []
         if start:
             first, last = (by_id[one] for one in (min(start), max(start)))
-            span = {"started": len(start), "from": first, "to": last}
+            span: dict[str, object] = {"started": len(start), "from": first, "to": last}
             of_schedule.append(_entry(name, "backfill", by, now, span))
         if await access.store.save_schedule(
             becomes, *entries, *of_schedule, seen=seen, start=start.values()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -33,16 +32,25 @@ class NamedAct(msgspec.Struct, frozen=True, kw_only=True):
     def in_words(self) -> str:
         """The details for people, in one line."""
         try:
-            details = msgspec.json.decode(self.details or "{}", type=dict[str, Any])
+            details = msgspec.json.decode(self.details or "{}", type=dict[str, msgspec.Raw])
         except msgspec.MsgspecError:
             return self.details or ""
-        return ", ".join(_detail(name, value) for name, value in details.items())
+        return ", ".join(f"{name}: {_in_words(value)}" for name, value in details.items())
 
 
-def _detail(name: str, value: Any) -> str:
-    if isinstance(value, dict) and value.keys() == {"was", "is"}:
-        return f"{name}: {_or_none(value['was'])} → {_or_none(value['is'])}"
-    return f"{name}: {_or_none(value)}"
+class _Change(msgspec.Struct, forbid_unknown_fields=True):
+    """A limit that was changed."""
+
+    was: int | str | None
+    becomes: int | str | None = msgspec.field(name="is")
+
+
+def _in_words(value: msgspec.Raw) -> str:
+    try:
+        change = msgspec.json.decode(value, type=_Change)
+    except msgspec.MsgspecError:
+        return _or_none(msgspec.json.decode(value))
+    return f"{_or_none(change.was)} → {_or_none(change.becomes)}"
 
 
 def _or_none(value: object) -> str:
