@@ -765,15 +765,6 @@ class DictStore(d.CheckpointStore):
         found = [t.signals[number] for number in sorted(t.signals) if number > signal_id]
         return [msgspec.convert(one, d.ArrivedSignal, from_attributes=True) for one in found]
 
-    @reads
-    def load_statuses(self, t, ids):
-        return {str(one): t.executions[one].status for one in ids if one in t.executions}
-
-    @reads
-    def load_stopped(self, t, ids):
-        found = [t.executions[one] for one in ids if one in t.executions]
-        return {one.workflow_execution_id for one in found if one.blocked_reason or one.trouble}
-
     # Membership
 
     @reads
@@ -978,24 +969,8 @@ class DictStore(d.CheckpointStore):
         return was_there
 
     @reads
-    def load_schedule(self, t, name):
-        r.check_identifier("schedule_name", name)
-        return t.schedules.get(name)
-
-    @reads
     def load_schedules(self, t):
         return [t.schedules[name] for name in sorted(t.schedules)]
-
-    @reads
-    def load_due_schedules(self, t, now):
-        awake = [x for x in t.schedules.values() if not x.paused_at and not x.trouble]
-        going = [one for one in awake if not one.ended_at]
-        later = [x.next_fire_at for x in going if x.next_fire_at and x.next_fire_at > now]
-        return d.DueSchedules(
-            due=[x for x in going if not x.next_fire_at or x.next_fire_at <= now],
-            buffered=[one for one in awake if one.buffered_at],
-            next_fire_at=min(later, default=None),
-        )
 
     @reads
     def load_unfinished_of_schedule(self, t, name):

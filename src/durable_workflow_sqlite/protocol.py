@@ -641,7 +641,9 @@ class Schedules(Protocol):
 
         Raises StoreCorruptError if it cannot be read.
         """
-        ...
+        check_identifier("schedule_name", schedule_name)
+        schedules = await self.load_schedules()
+        return next((one for one in schedules if one.schedule_name == schedule_name), None)
 
     async def load_schedules(self) -> list[Schedule]:
         """Every schedule, by name. Rows that cannot be read are left out."""
@@ -654,7 +656,14 @@ class Schedules(Protocol):
         is buffered is not. Rows that cannot be read are left out. The cost does not depend on the
         number of schedules that are not due.
         """
-        ...
+        awake = [x for x in await self.load_schedules() if not x.paused_at and not x.trouble]
+        going = [one for one in awake if not one.ended_at]
+        later = [x.next_fire_at for x in going if x.next_fire_at and x.next_fire_at > now]
+        return DueSchedules(
+            due=[x for x in going if not x.next_fire_at or x.next_fire_at <= now],
+            buffered=[one for one in awake if one.buffered_at],
+            next_fire_at=min(later, default=None),
+        )
 
     async def load_unfinished_of_schedule(self, schedule_name: str) -> list[str]:
         """The unfinished executions that `save_schedule` has started, in the order of their ids.
@@ -767,6 +776,17 @@ class CheckpointStore(
     `StoreError`. A value that a store can never hold raises `SerializationError`: it is too long,
     or not valid JSON.
     """
+
+    async def load_statuses(
+        self, workflow_execution_ids: Iterable[str]
+    ) -> dict[str, ExecutionStatus]:
+        found = [await self.load_execution(one) for one in workflow_execution_ids]
+        return {one.workflow_execution_id: one.status for one in found if one}
+
+    async def load_stopped(self, workflow_execution_ids: Iterable[str]) -> set[str]:
+        found = [await self.load_execution(one) for one in workflow_execution_ids]
+        stopped = [one for one in found if one and (one.blocked_reason or one.trouble)]
+        return {one.workflow_execution_id for one in stopped}
 
     async def close(self) -> None:
         """Finish all pending calls, and close the store. Closing twice has no effect."""

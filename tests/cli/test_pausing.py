@@ -230,3 +230,24 @@ def test_the_statements_of_the_page_pause_and_resume_a_workflow(file: Path) -> N
             assert shown(file, "order-A-9")["paused_reason"] == "the carrier is on strike"
             shell.execute(delete)
             wait_until(lambda: status_of(file, "order-A-9") == "COMPLETED")
+
+
+def test_a_pause_that_holds_executions_for_over_a_day_is_a_warning(file: Path) -> None:
+    run("pause", file, "--workflow", "order", "--reason", "we move")
+    run("pause", file, ONE, "--reason", "the bank is closed")
+    # Nothing waits for the end of this one.
+    edit = "insert into workflow_pauses (scope, name, paused_by) values ('WORKFLOW', 'no', 'kim')"
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute(edit)
+
+        def of(check: str) -> list[str]:
+            done = run("doctor", file, "--verbose").stdout.splitlines()
+            return [line.split("\t")[0] for line in done if line.split("\t")[1] == check]
+
+        assert of("paused") == ["note", "note", "note"]
+        old = "'2026-01-01T00:00:00.000000Z'"
+        connection.execute(f"update workflow_pauses set paused_at = {old}")
+        connection.execute(
+            f"update workflow_executions set paused_at = {old} where paused_at is not null"
+        )
+        assert sorted(of("paused")) == ["note", "warning", "warning"]

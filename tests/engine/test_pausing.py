@@ -39,7 +39,6 @@ from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.processes import Journal, an_engine, until
 
 DAY = timedelta(days=1)
-FOREGROUND = WorkflowGuarantee.FOREGROUND_ONLY
 
 
 class Gate:

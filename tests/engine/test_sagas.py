@@ -282,7 +282,7 @@ def test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it(
 
     @workflow(name="saga")
     async def as_changed(ctx: WorkflowContext) -> None:
-        raise LookupError("before its first step")
+        raise ValueError("before its first step")
 
     async def main(definition: object) -> None:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:

@@ -81,11 +81,6 @@ class Disk:
                 inode.syncs_folder = False
                 self._sync_folder()
 
-    @property
-    def holds_back(self) -> bool:
-        """Whether anything is not synced: else a cut can take nothing."""
-        return bool(self._unsynced_entries) or any(one.unsynced for one in self._inodes)
-
     def cut(self, fate: Fate, dice: random.Random) -> dict[str, bytes]:
         """The files that are there after a power cut, by their names."""
         writes = sorted(w for inode in self._inodes for w in inode.unsynced)

@@ -16,6 +16,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     RetryPolicy,
     SqliteCheckpointStore,
+    WorkflowCancelledError,
     WorkflowContext,
     WorkflowFailedError,
     workflow,
@@ -380,3 +381,23 @@ def test_a_parent_that_is_told_of_the_end_is_not_stranded(
         "update workflow_executions set status = 'COMPLETED' where parent_execution_id = 'top'"
     )
     assert findings(file, "stranded") == []  # its signal is there, and a worker takes it
+
+
+async def test_a_stranded_parent_can_be_cancelled(file: Path, shell: sqlite3.Connection) -> None:
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[order, whole]) as engine:
+            await engine.enqueue(whole, execution_id="top")
+            await until(partial(store.load_open_waits, "top/part-0", "go"))
+    shell.executescript(
+        "update workflow_executions set status = 'COMPLETED' where parent_execution_id = 'top';"
+        " delete from workflow_signals where signal_name = '$child:top/part-0'"
+    )
+    (found,) = findings(file, "stranded")
+    assert "`durable-workflow cancel FILE ID`" in (found.hint or "")
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[order, whole]) as engine:
+            await engine.cancel("top")
+            async with asyncio.timeout(30):
+                with pytest.raises(WorkflowCancelledError):
+                    await engine.handle("top").result()
+    assert findings(file, "stranded") == []

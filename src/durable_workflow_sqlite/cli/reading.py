@@ -333,9 +333,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
                 for name, version in workflows
             ],
         ),
-        "",
-        Text(worker_tables.in_a_word(found.all_workers), "bold"),
-        *worker_tables.warnings(worker_tables.found(found.all_workers, now), file),
+        *_who_lives(found, file, now),
         *worker_tables.warnings(_of_the_file(found, now), file),
     ]
     if found.queues:
@@ -351,6 +349,15 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
     for table in _what_waits(found, file, now):
         parts += ["", table]
     return Group(*parts)
+
+
+def _who_lives(found: _Status, file: Path, now: datetime) -> Iterator[RenderableType]:
+    """How many workers live, unless a warning says that none does; and what is wrong."""
+    findings = worker_tables.found(found.all_workers, now)
+    if found.living_workers or not findings:
+        yield ""
+        yield Text(worker_tables.in_a_word(found.all_workers), "bold")
+    yield from worker_tables.warnings(findings, file)
 
 
 def _of_the_file(found: _Status, now: datetime) -> list[Finding]:

@@ -16,6 +16,9 @@ RECENTLY: Final = timedelta(hours=1)
 LATE: Final = timedelta(minutes=1)
 """Work that is due for longer than this has no worker, or no worker with a free slot."""
 
+FORGOTTEN: Final = timedelta(days=1)
+"""After this time, a person should look again at what is paused and holds executions."""
+
 SHOWN: Final = 5
 
 COUNTED: Final = 10_000

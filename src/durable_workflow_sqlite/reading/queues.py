@@ -9,13 +9,20 @@ from typing import Final
 
 import msgspec
 
-from durable_workflow_sqlite.reading.findings import LATE, SHOWN, Finding, Level, at, many
+from durable_workflow_sqlite.reading.findings import (
+    FORGOTTEN,
+    LATE,
+    SHOWN,
+    Finding,
+    Level,
+    at,
+    many,
+)
 from durable_workflow_sqlite.reading.worker_findings import START, lives
 from durable_workflow_sqlite.reading.workers import Workers, WorkerState
 
 LONG: Final = timedelta(hours=1)
-"""Who holds a slot of a full queue for longer than this may be stuck; and a pause of a queue in
-which something has waited for longer may be forgotten."""
+"""Who holds a slot of a full queue for longer than this may be stuck."""
 
 
 class NamedQueue(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,12 +224,11 @@ def _stuck(queue: NamedQueue, now: datetime) -> Iterator[Finding]:
 
 
 def _paused(queue: NamedQueue, now: datetime) -> Iterator[Finding]:
-    """A paused queue in which something has waited for long: the pause may be forgotten."""
+    """A queue that was paused long ago, and in which something waits."""
     if (
         queue.paused_by is not None
         and queue.due_since is not None
-        and queue.due_since + LONG < now
-        and (queue.paused_at is None or queue.paused_at + LONG < now)
+        and (queue.paused_at is None or queue.paused_at + FORGOTTEN < now)
     ):
         reason = "" if queue.paused_reason is None else f": {queue.paused_reason}"
         yield Finding(

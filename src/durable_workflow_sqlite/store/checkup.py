@@ -14,6 +14,7 @@ from typing import Final
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.reading.findings import (
     COUNTED,
+    FORGOTTEN,
     LATE,
     RECENTLY,
     SHOWN,
@@ -29,6 +30,7 @@ from durable_workflow_sqlite.reading.queues import queue_findings
 from durable_workflow_sqlite.reading.schedules import schedule_findings
 from durable_workflow_sqlite.reading.worker_findings import START, worker_findings
 from durable_workflow_sqlite.reading.workers import Workers
+from durable_workflow_sqlite.records import PauseScope
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store import rows_checkup
 from durable_workflow_sqlite.store.connection import LOG_BYTES
@@ -50,6 +52,7 @@ _GROUPS: Final = 20
 
 LOCK_WAIT_S: Final = 1.0
 """So long another transaction may hold the write lock."""
+
 
 SUSPECT_AT: Final = 5
 """Take-overs in a row after which an execution is a suspect, as `max_recoveries` is by default."""
@@ -95,7 +98,7 @@ def _content(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Find
     yield from queue_findings(read_queues(file, now), workers, now)
     yield from _lock_files(file, workers)
     yield from _executions(file, workers, signals, now)
-    yield from _paused(file)
+    yield from _paused(file, workers, now)
     yield from _failed(file, now)
     yield from _back_offs(file)
 
@@ -405,13 +408,27 @@ def _overdue(
         )
 
 
-def _paused(file: ReadOnlyFile) -> Iterator[Finding]:
-    """What a person holds, so that nobody looks for another reason why it does not continue."""
+def _paused(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator[Finding]:
+    """What a person holds, so that nobody looks for another reason why it does not continue.
+
+    It is a warning once something has waited for long: somebody may have forgotten it.
+    """
     found = paused(file, limit=SHOWN)
+    held = {one.workflow_type for one in workers.queues if one.paused}
+
+    def level(since: datetime | None, *, holds: bool) -> Level:
+        is_old = since is not None and since + FORGOTTEN < now
+        return Level.WARNING if is_old and holds else Level.NOTE
+
     for one in found.wholes:
         option = shlex.join(option_of(one.scope, one.name))
+        holds = {
+            PauseScope.WORKFLOW: one.name in held,
+            PauseScope.QUEUE: False,  # `queue_findings` knows what waits in it
+            PauseScope.ALL: bool(held),
+        }[one.scope]
         yield Finding(
-            level=Level.NOTE,
+            level=level(one.paused_at, holds=holds),
             check="paused",
             message=f"{name_of(one.scope, one.name)} is paused"
             f" {says(one.paused_at, one.paused_by, one.paused_reason)}",
@@ -424,7 +441,7 @@ def _paused(file: ReadOnlyFile) -> Iterator[Finding]:
             for one in found.executions
         )
         yield Finding(
-            level=Level.NOTE,
+            level=level(found.executions[0].paused_at, holds=True),
             check="paused",
             message=f"{many(found.executions_total, 'execution')} paused: {named}"
             + (f"; and {more:,} more" if more > 0 else ""),

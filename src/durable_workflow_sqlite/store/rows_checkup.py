@@ -223,9 +223,9 @@ _STRANDED: Final = {
     "child": (
         "parents that wait for a child which is over or gone, or has another parent, so nobody"
         " tells them",
-        "somebody edited the row of the child, or deleted a signal. Correct parent_execution_id"
-        " of a child that is not over; otherwise `durable-workflow retry FILE ID --from STEP`,"
-        " from the step that started the child, starts another one, or cancel the parent",
+        "somebody edited the row of the child, or deleted a signal. If the child is not over, set"
+        " its parent_execution_id back by hand. Otherwise `durable-workflow cancel FILE ID`, and"
+        " `durable-workflow rerun FILE ID`",
     ),
     "no event": (
         "COMPLETED, without the number of an event, so the function never gets the outcome",
