@@ -125,8 +125,11 @@ plans: $(READY) ## Write sql/plans.txt: how SQLite finds the rows of each query
 	@PYTHONPATH=. $(BIN)/python tools/query_plans.py
 
 .PHONY: migrate
-migrate: $(CORE) ## Create a database, or bring one to the current schema (DB=workflows.db ARGS=)
-	@$(BIN)/python -m durable_workflow_sqlite migrate --create --db "$(DB)" $(ARGS)
+migrate: $(CORE) ## Create a database, or bring one to the current schema (DB=workflows.db, or postgresql://...)
+	@case "$(DB)" in \
+		postgres*://*) $(BIN)/python -m durable_workflow_sqlite.postgres "$(DB)" $(ARGS) ;; \
+		*) $(BIN)/python -m durable_workflow_sqlite migrate --create --db "$(DB)" $(ARGS) ;; \
+	esac
 
 .PHONY: screenshots
 screenshots: $(READY) ## Make docs/images from a real file (needs chromium and chromium-driver)

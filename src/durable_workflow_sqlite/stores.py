@@ -11,6 +11,7 @@ import sqlite3
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.store.backup import vacuum
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, Synchronous
@@ -18,6 +19,7 @@ from durable_workflow_sqlite.store.file_migration import migrate_file, pending_s
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
+from durable_workflow_sqlite.store.statement_store import StatementStore
 
 __all__ = [
     "BUSY_TIMEOUT_MS",
@@ -27,6 +29,7 @@ __all__ = [
     "get_ready",
     "migrate_file",
     "open_reader",
+    "open_sqlite",
     "open_store",
     "path_of",
     "pending_sql",
@@ -35,26 +38,48 @@ __all__ = [
 
 SQLITE_VERSION: Final = sqlite3.sqlite_version
 
+_POSTGRES: Final = re.compile(r"postgres(ql)?://", re.IGNORECASE)
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # C: is a drive
 
 
 def open_store(
     url: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
-) -> SqliteCheckpointStore:
+) -> StatementStore:
     """Open the store that a path or a URL names, or create it; use it in `async with`.
 
     url: the path of a SQLite file, such as `workflows.db`, or its URL: `sqlite:///workflows.db` for
         a file in the current folder, `sqlite:////var/lib/workflows.db` for an absolute path.
         Percent-encoded characters are decoded. `sqlite://` alone, `sqlite:///:memory:` and
-        `:memory:` are a store in memory, for tests.
-    synchronous: as for `SqliteCheckpointStore.file`.
+        `:memory:` are a store in memory, for tests. `postgresql://USER@HOST/DATABASE` is the schema
+        `durable_workflow` of a database of PostgreSQL; it needs the extra `postgres`.
+    synchronous: as for `SqliteCheckpointStore.file`; a server has a setting of its own.
 
     Raises ValueError for any other URL, and the errors of `SqliteCheckpointStore`.
     """
+    if isinstance(url, str) and _POSTGRES.match(url):
+        return _open_postgres(url)
+    return open_sqlite(url, synchronous=synchronous)
+
+
+def open_sqlite(
+    url: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
+) -> SqliteCheckpointStore:
+    """As `open_store`, only for SQLite."""
     path = path_of(url)
     if path is None:
         return SqliteCheckpointStore.in_memory()
     return SqliteCheckpointStore.file(path, synchronous=synchronous)
+
+
+def _open_postgres(url: str) -> StatementStore:
+    try:
+        from durable_workflow_sqlite.postgres.store import PostgresStore
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"cannot open {_without_password(url)!r}: psycopg is not installed; install the extra"
+            " `postgres`: pip install 'durable-workflow-sqlite[postgres]'"
+        ) from error
+    return PostgresStore(url)
 
 
 def open_reader(url: str | os.PathLike[str]) -> Reader:
@@ -96,8 +121,8 @@ def path_of(url: str | os.PathLike[str]) -> str | None:
 def _in_url(url: str, scheme: str) -> str:
     if scheme != "sqlite":
         raise ValueError(
-            f"{_without_password(url)!r} names no store: {scheme} is not known; give the path of a"
-            " SQLite file, or sqlite:///PATH"
+            f"{_without_password(url)!r} names no store: {scheme} is not known here; give the path"
+            " of a SQLite file, or sqlite:///PATH"
         )
     parts = urlsplit(url)
     if parts.query or parts.fragment:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from durable_workflow_sqlite import ClaimLostError, StepStatus
+from durable_workflow_sqlite import ClaimLostError, StepStatus, StoreError
 from durable_workflow_sqlite.testing.contract_base import (
     ORDER,
     WORKFLOW,
@@ -113,3 +113,25 @@ async def test_a_store_hears_of_others_again_after_its_session_was_lost(
             before = store.change_counter()
             await other.send_signal(new_signal("e", "go"))
             assert await has_news(store, before)
+
+
+async def test_while_a_worker_has_lost_its_lock_it_claims_nothing_and_waits_for_nothing(
+    open_store: Open, by_hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from durable_workflow_sqlite.postgres import presence
+
+    monkeypatch.setattr(presence, "AGAIN_AFTER_S", 60)
+    async with open_store() as store:
+        await store.save(WORKFLOW, new_execution("e"))
+        await store.join(ORDER, 1)
+        end_all_sessions(by_hand)
+
+        async def is_refused() -> bool:
+            try:
+                await store.claim_execution("unknown")
+            except StoreError as refused:
+                return "cannot become a worker" in str(refused)
+            return False
+
+        await until(is_refused)
+        assert await store.load_execution("e") is not None

@@ -75,3 +75,18 @@ def test_a_wrong_name_or_address_is_refused(url: str) -> None:
         migrate(url, schema='a"b')
     with pytest.raises(StoreError, match=r"cannot use postgresql://127\.0\.0\.1:1/nowhere"):
         migrate("postgresql://kim:secret@127.0.0.1:1/nowhere", schema="s")
+
+
+def test_the_command_says_what_it_did(
+    url: str, schema: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from durable_workflow_sqlite.postgres.__main__ import main
+
+    assert main([url, schema]) == 0
+    assert capsys.readouterr().out == f"applied {', '.join(NAMES)}\n"
+    assert main([url, schema]) == 0
+    assert capsys.readouterr().out == "nothing is pending\n"
+    assert main(["postgresql://kim:secret@127.0.0.1:1/nowhere"]) == 1
+    assert "secret" not in (said := capsys.readouterr().err)
+    assert "127.0.0.1:1/nowhere" in said
+    assert main([]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Generator
 from pathlib import Path
 from shutil import copy
@@ -23,7 +24,9 @@ def server() -> Generator[Server]:
 
     with (
         pytest.MonkeyPatch.context() as patch,
-        new_database(postgres_server.url().removesuffix("postgres"), "types") as url,
+        new_database(
+            postgres_server.url().removesuffix("postgres"), f"types_{uuid.uuid4().hex}"
+        ) as url,
     ):
         patch.chdir(ROOT)
         server = Server(url)

@@ -35,7 +35,7 @@ def test_what_names_a_store(url: str | Path, path: str | None) -> None:
     ("url", "words"),
     [
         ("", "is empty"),
-        ("postgresql://kim:secret@host/db", "postgresql is not known"),
+        ("mysql://kim:secret@host/db", "mysql is not known"),
         ("sqlite://workflows.db", "sqlite:///workflows.db"),
         ("sqlite:///workflows.db?mode=ro", "must not have ? or #"),
         ("sqlite:///workflows.db#1", "must not have ? or #"),

@@ -160,5 +160,5 @@ class SqliteCheckpointStore(CheckpointStore):
 def open_store(
     url: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
 ) -> SqliteCheckpointStore:
-    """`durable_workflow_sqlite.open_store`, for `with`."""
-    return SqliteCheckpointStore.over(stores.open_store(url, synchronous=synchronous))
+    """`durable_workflow_sqlite.open_store`, for `with`; of a file of SQLite."""
+    return SqliteCheckpointStore.over(stores.open_sqlite(url, synchronous=synchronous))

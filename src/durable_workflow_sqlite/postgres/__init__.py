@@ -1,1 +1,1 @@
-"""The store on PostgreSQL. It is in the making: `open_store` does not give it yet."""
+"""The store on PostgreSQL. It is in the making: see docs/architecture.md."""

@@ -51,6 +51,7 @@ class Presence(Liveness):
         self._space = zlib.crc32(schema.encode()) & 0x7FFF
         self._is_wanted = False
         self._is_held = threading.Event()
+        self._was_held = False
         self._problem: Exception | None = None
         self._heard = 0
         self._thread: threading.Thread | None = None
@@ -81,7 +82,8 @@ class Presence(Liveness):
         self._is_wanted = True
         self.listen()
         self._wake()
-        if not self._is_held.wait(SILENT_S):
+        # Only the first time, since the event loop waits for it: a lost one is taken again.
+        if not self._is_held.wait(0 if self._was_held else SILENT_S):
             raise StoreError(
                 f"cannot become a worker of {without_password(self._url)}:"
                 f" {self._problem or 'its server does not answer'}"
@@ -152,6 +154,7 @@ class Presence(Liveness):
                     key = self._key(self._worker_id)
                     if self._queries.become_alive(session, lock_key=key):
                         self._problem = None
+                        self._was_held = True
                         self._is_held.set()
                 selector_ready = selector.select(LOOK_EVERY_S)
                 if not selector_ready:

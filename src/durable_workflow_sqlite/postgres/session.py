@@ -7,6 +7,8 @@ A session that was lost is opened again for the next operation. What ran in it i
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -101,12 +103,17 @@ class Session:
         text = cast("Any", statement)  # psycopg takes only what stands in the code itself
         return cast("RawCursor[tuple[Any, ...]]", self.connection.execute(text, given, binary=True))
 
-    def execute_many(self, statement: str, rows: list[tuple[Any, ...]]) -> int:
-        """Send a statement for each row of values at once; how many rows all of it changed."""
-        with self.connection.cursor(binary=True) as cursor:
-            cursor.executemany(cast("Any", statement), rows)
-            changed: int = cursor.rowcount
-            return changed
+    def execute_many(self, batches: Mapping[str, Sequence[tuple[Any, ...]]]) -> int:
+        """Send each statement for each of its rows of values; how many rows all of that changed.
+
+        All of it goes to the server at once, and is one transaction where none has begun.
+        """
+        with ExitStack() as opened:
+            cursors = [opened.enter_context(self.connection.cursor()) for _ in batches]
+            with self.connection.pipeline():
+                for cursor, (statement, rows) in zip(cursors, batches.items(), strict=True):
+                    cursor.executemany(cast("Any", statement), rows)
+            return sum(cursor.rowcount for cursor in cursors)
 
     def run_script(self, text: str) -> None:
         """Run the statements of a file. Raises psycopg.Error."""

@@ -5,8 +5,7 @@ What it does with its records is that of `StatementStore`.
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import psycopg
 
@@ -60,17 +59,6 @@ class PostgresStore(StatementStore):
         super().__init__(self._session, loaded.shared, self._commit, self._presence, as_statement)
         self._told: set[int] | None = None
         """The ids of signals that this store has told of, as far as it looks back."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Finish all pending calls, and end the sessions. Closing twice has no effect."""

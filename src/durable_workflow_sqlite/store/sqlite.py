@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from durable_workflow_sqlite.errors import StoreError
@@ -116,17 +115,6 @@ class SqliteCheckpointStore(StatementStore):
             raise
         store._owns_connection = True
         return store
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Commit all pending writes, and close the file. Closing twice has no effect."""

@@ -1,0 +1,39 @@
+"""A worker on PostgreSQL that a test kills: python -m tests.postgres.worker URL SCHEMA JOURNAL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Final
+
+from durable_workflow_sqlite import DurableEngine, WorkflowContext, workflow
+from durable_workflow_sqlite.postgres.store import PostgresStore
+
+STEPS: Final = 5
+
+
+@workflow
+async def journey(ctx: WorkflowContext) -> int:
+    for number in range(STEPS):
+        await ctx.step(f"leg {number}", note, ctx.execution_id, number)
+    return STEPS
+
+
+async def note(execution_id: str, number: int) -> int:
+    """One line in one write: so a kill leaves it whole, or leaves none."""
+    os.write(_journal, f"{execution_id} {number}\n".encode())
+    await asyncio.sleep(0.01)
+    return number
+
+
+async def main(url: str, schema: str) -> None:
+    async with PostgresStore(url, schema=schema) as store:
+        async with DurableEngine(store, [journey], max_concurrent=4, max_recoveries=100):
+            await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    _url, _schema, _path = sys.argv[1:]
+    _journal = os.open(_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    asyncio.run(main(_url, _schema))
