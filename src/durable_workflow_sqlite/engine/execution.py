@@ -243,7 +243,7 @@ class Execution(Driver):
                 check_all_was_asked_for(body)
         except NonDeterminismError:
             gaps.refuse(body)
-            error = body.result()[1] if body.is_over else None
+            error = body.result()[1] if body.is_over and body.trouble is None else None
             mistake = error and mistake_in(error, self.definition.stops_on, body.outcome_errors)
             if mistake is not None:
                 raise trouble_of(body, mistake, self.environment.format_error) from mistake
