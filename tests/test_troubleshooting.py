@@ -42,6 +42,7 @@ PRODUCED_BY: Final = (
     "test_continue_as_new_must_be_returned",
     "test_the_log_advises_to_continue_as_new_once_in_a_run",
     "test_doctor_says_what_is_wrong_with_a_schedule",
+    "test_a_schedule_whose_clock_was_far_ahead_is_named_and_the_hint_of_doctor_corrects_it",
     "test_doctor_says_what_is_wrong_with_a_schedule",
     "test_a_schedule_says_when_it_last_did_not_fire",
     "test_one_that_waits_for_a_slot_says_so_and_who_has_held_one_longest",

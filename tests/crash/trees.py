@@ -24,6 +24,8 @@ from durable_workflow_sqlite import (
     DurableEngine,
     DurableWorkflowError,
     ExecutionFinishedError,
+    Limit,
+    Queue,
     WorkflowContext,
     WorkflowDefinition,
     workflow,
@@ -45,6 +47,7 @@ class Tree:
     drive: Callable[[DurableEngine, AnyWorkflow, Journal], Awaitable[None]]
     ends: str
     parks: bool = False
+    limits: tuple[Queue | Limit, ...] = ()
 
 
 async def run(engine: DurableEngine, root: AnyWorkflow, _: Journal) -> None:
@@ -61,6 +64,18 @@ async def cancel_in_the_middle(engine: DurableEngine, root: AnyWorkflow, journal
     await ending
 
 
+async def cancel_and_pause(engine: DurableEngine, root: AnyWorkflow, journal: Journal) -> None:
+    """As `cancel_in_the_middle`; before that, everything is paused with the root, and resumed."""
+    handle = await engine.start(root, execution_id=ROOT)
+    ending = asyncio.create_task(run(engine, root, journal))
+    await until(lambda: "run leaf 1" in journal.lines or ending.done())
+    with suppress(ExecutionFinishedError):
+        await engine.pause(ROOT)
+        await engine.resume(ROOT)
+        await handle.cancel()
+    await ending
+
+
 def do(journal: Journal, name: str) -> str:
     journal.note(f"run {name}")
     return name
@@ -70,14 +85,21 @@ def undo(journal: Journal, name: str) -> None:
     journal.note(f"undo {name}")
 
 
-def family(journal: Journal, *, fails: bool = False, waits: bool = False) -> list[AnyWorkflow]:
+def family(
+    journal: Journal,
+    *,
+    fails: bool = False,
+    waits: bool = False,
+    queue: str | None = None,
+    limit: str | None = None,
+) -> list[AnyWorkflow]:
     """A root with two children, each with two leaves by a map."""
     act = partial(do, journal)
     back = partial(undo, journal)
 
     @workflow(name="leaf")
     async def leaf(ctx: WorkflowContext, number: int) -> int:
-        await ctx.step("do", act, f"leaf {number}", compensate=back)
+        await ctx.step("do", act, f"leaf {number}", compensate=back, limit=limit)
         if waits:
             await ctx.wait_signal("never")
         if fails and number == 3:
@@ -92,8 +114,8 @@ def family(journal: Journal, *, fails: bool = False, waits: bool = False) -> lis
     @workflow(name="root")
     async def root(ctx: WorkflowContext) -> int:
         await ctx.step("do", act, "root", compensate=back)
-        first = await ctx.start_child("middle", middle, 0)
-        second = await ctx.child("middle", middle, 1)
+        first = await ctx.start_child("middle", middle, 0, queue=queue)
+        second = await ctx.child("middle", middle, 1, queue=queue)
         return second + await first.result()
 
     return [root, middle, leaf]
@@ -159,6 +181,9 @@ def messages(journal: Journal) -> list[AnyWorkflow]:
     return [root, child]
 
 
+LIMITS = (Queue("one", concurrency=1), Limit("api", concurrency=1))
+limited = partial(family, queue="one", limit="api")
+
 TREES = [
     Tree("three levels", family, run, "COMPLETED"),
     Tree("three levels, parked", family, run, "COMPLETED", parks=True),
@@ -167,6 +192,14 @@ TREES = [
     Tree("a child that is undone", caught, run, "FAILED"),
     Tree("continues as new", again_and_again, run, "COMPLETED"),
     Tree("messages to children", messages, run, "COMPLETED", parks=True),
+    Tree("a queue and a limit", limited, run, "COMPLETED", limits=LIMITS),
+    Tree(
+        "paused and cancelled in a queue",
+        partial(limited, waits=True),
+        cancel_and_pause,
+        "CANCELLED",
+        limits=LIMITS,
+    ),
 ]
 
 
@@ -188,6 +221,7 @@ class World:
         options = {"park_after": timedelta(milliseconds=1)} if self.tree.parks else {}
         store = open_harmed(self.file, harm)
         async with store, DurableEngine(store, workflows, **options) as engine:
+            await engine.declare(*self.tree.limits)
             await self.tree.drive(engine, workflows[0], self.journal)
             await until(lambda: not unfinished(self.file))
 

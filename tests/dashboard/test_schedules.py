@@ -58,8 +58,12 @@ def test_the_schedules_are_shown(file: Path, visit: Open) -> None:
     assert "<b>often" not in answer.text
     assert 'href="/executions?tag=schedule%3Dnightly"' in answer.text
     assert 'href="/schedules"' in client.get("/").text
-    same = client.get("/schedules", headers={"if-none-match": answer.headers["etag"]})
-    assert same.status_code == 304
+
+    def is_the_same() -> bool:
+        tag = client.get("/schedules").headers["etag"]
+        return client.get("/schedules", headers={"if-none-match": tag}).status_code == 304
+
+    assert any(is_the_same() for _ in range(20))  # it tells ages, and these change
 
 
 def test_a_file_without_schedules_says_how_to_make_one(file: Path, visit: Open) -> None:

@@ -130,6 +130,7 @@ async def test_a_worker_goes_on_with_a_pause_whose_caller_died_in_between(
             return None if found is None else str(found)
 
         await until(lambda: holder() == "e")
+        await has_left(store, "e/waits-0")
         await engine.send_signal("e/waits-0", "go")
         await asyncio.sleep(0.05)
         assert has_status(store, "e/waits-0", "SUSPENDED")

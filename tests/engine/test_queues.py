@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from durable_workflow_sqlite import (
+    Cancellation,
     Client,
     DuplicateExecutionError,
     DurableEngine,
@@ -573,3 +574,48 @@ def test_a_worker_declares_the_queues_of_its_module() -> None:
     assert find_queues(f"{__name__}:ALL") == [mail_queue]
     with pytest.raises(AppError):
         find_workflows(f"{__name__}:mail_queue")
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+async def test_a_parent_and_its_children_in_a_queue_of_one_slot_are_undone(
+    file: Path, crashes: bool
+) -> None:
+    """What waits for its children to end before it undoes holds no slot that they need."""
+    undone: list[str] = []
+
+    @workflow
+    async def child(ctx: WorkflowContext, name: str) -> None:
+        await ctx.step("do", lambda: name, compensate=undone.append)
+        await ctx.wait_signal("never")
+
+    @workflow
+    async def parent(ctx: WorkflowContext) -> None:
+        await ctx.step("do", lambda: "parent", compensate=undone.append)
+        for name in ("one", "other"):
+            await ctx.start_child(name, child, name, queue="alone")
+        await ctx.wait_signal("never")
+
+    workflows = [parent, child]
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=workflows) as engine:
+            await engine.declare(Queue("alone", concurrency=1))
+            handle = await engine.enqueue(parent, execution_id="p", queue="alone")
+            find = "select count(*) from workflow_executions where status = 'SUSPENDED'"
+            await until(lambda: store._connection.execute(find).fetchone() == (3,))
+            if not crashes:
+                assert await handle.cancel() is Cancellation.ASKED
+                with pytest.raises(WorkflowCancelledError):
+                    await handle.result()
+        if crashes:
+            # As a worker leaves it that dies before it has given up the slot.
+            store._connection.execute(
+                "update workflow_executions set status = 'COMPENSATING', error_type = ?,"
+                " error_message = 'cancelled' where workflow_execution_id = 'p'",
+                ("durable_workflow_sqlite.errors:WorkflowCancelledError",),
+            )
+            await store.put_into_queue(["p"])
+            async with DurableEngine(store, workflows=workflows) as engine:
+                with pytest.raises(WorkflowCancelledError):
+                    await engine.result_of("p")
+        assert sorted(undone[:2]) == ["one", "other"]
+        assert undone[2] == "parent"

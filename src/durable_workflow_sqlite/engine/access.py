@@ -69,6 +69,9 @@ class Access:
     async def paused(self, execution_id: str) -> None:
         """Somebody has paused an execution: tell the worker here."""
 
+    async def paused_below(self, root: str) -> None:
+        """The pause of an execution has reached what is below it, in the tree of this root."""
+
     async def look_at_pauses(self) -> None:
         """A pause of a workflow or of everything has begun or ended: tell the worker here."""
 

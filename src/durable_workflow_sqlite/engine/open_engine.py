@@ -247,6 +247,11 @@ class OpenEngine(Access):
             why = self.dispatcher.holds.why(record, execution.definition.name)
             execution.pause(why or "is paused")
 
+    async def paused_below(self, root: str) -> None:
+        for execution in list(self.executions.values()):
+            if execution.record.root_execution_id == root:
+                await self.paused(execution.id)
+
     async def spread_pauses(self) -> None:
         await pausing.spread(self, SPREAD_AT_ONCE)
 

@@ -48,6 +48,7 @@ async def pause(access: Access, execution_id: str, reason: str | None, by: str |
     )
     await access.paused(execution_id)
     await spread(access)
+    await access.paused_below(found.root_execution_id or execution_id)
     return is_new
 
 
