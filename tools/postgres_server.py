@@ -82,6 +82,14 @@ def start(folder: Path) -> str:
     return f"postgresql://postgres@{quote(str(folder), safe='')}/"
 
 
+def restart(folder: Path) -> None:
+    """Stop the server of a folder as a crash does, and start it again."""
+    where = programs()
+    assert where is not None
+    control = (where / "pg_ctl", "--pgdata", folder / "data", "--log", folder / "log")
+    _run(*control, "-m", "immediate", "-w", "restart")
+
+
 def stop(folder: Path) -> None:
     """Stop the server of a folder, if there is one, and delete the folder."""
     where = programs()

@@ -58,8 +58,12 @@ def test_the_schedules_are_shown(file: Path, visit: Open) -> None:
     assert "<b>often" not in answer.text
     assert 'href="/executions?tag=schedule%3Dnightly"' in answer.text
     assert 'href="/schedules"' in client.get("/").text
-    same = client.get("/schedules", headers={"if-none-match": answer.headers["etag"]})
-    assert same.status_code == 304
+
+    def is_the_same() -> bool:
+        tag = client.get("/schedules").headers["etag"]
+        return client.get("/schedules", headers={"if-none-match": tag}).status_code == 304
+
+    assert any(is_the_same() for _ in range(20))  # it tells ages, and these change
 
 
 def test_a_file_without_schedules_says_how_to_make_one(file: Path, visit: Open) -> None:
@@ -79,10 +83,15 @@ def test_pause_and_resume(file: Path, visit: Open) -> None:
     shown = client.get("/schedules?done=paused").text
     assert "The schedule is paused." in shown
     assert "stock&lt;i&gt;taking" in shown
+    assert "pause schedule nightly reason: stock&lt;i&gt;taking" in words(shown)
     again = do(client, act="pause", name="nightly")
     assert again.headers["location"] == "/schedules?done=was_paused"
     answer = do(client, act="resume", name="nightly")
     assert answer.headers["location"] == "/schedules?done=resumed"
+    acts = rows(file, "select scope, name, act, actor from workflow_audit_log")
+    assert acts == [
+        ("SCHEDULE", "nightly", act, "dashboard, from testclient") for act in ("pause", "resume")
+    ]
     assert paused(file) == []
 
 
@@ -90,7 +99,9 @@ async def test_a_trigger_starts_what_a_worker_runs(file: Path, visit: Open) -> N
     answer = do(visit(), act="trigger", name="<b>often</b>")
     assert answer.headers["location"] == "/schedules?done=triggered"
     ((execution_id, actor),) = rows(
-        file, "select workflow_execution_id, actor from workflow_audit_log where act = 'trigger'"
+        file,
+        "select workflow_execution_id, actor from workflow_audit_log"
+        " where act = 'trigger' and scope = 'EXECUTION'",
     )
     assert str(execution_id).startswith("<b>often</b>@")
     assert str(actor).startswith("dashboard")

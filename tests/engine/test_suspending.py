@@ -20,6 +20,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.checking import check_replay
+from durable_workflow_sqlite.testing import ManualClock
 from durable_workflow_sqlite.testing.contract_base import loaded
 from tests.processes import until
 from tests.stores import SavesAll
@@ -96,10 +97,14 @@ class Checking(SavesAll):
 
 
 async def test_what_it_has_given_up_is_recorded_no_later_than_that_it_waits() -> None:
-    async with Checking.in_memory() as store, DurableEngine(store) as engine:
+    clock = ManualClock()
+    async with Checking.in_memory() as store, DurableEngine(store, clock=clock) as engine:
+        assert isinstance(store, Checking)
         handle = await engine.start(gives_up_a_wait)
         async with asyncio.timeout(30):
-            await until(lambda: getattr(store, "replayed", 0) >= 2)
+            await until(lambda: store.replayed)
+            await clock.advance(timedelta(seconds=1))
+            await until(lambda: store.replayed >= 2)
             await handle.signal("answer", "yes")
             assert await handle.result() == "yes"
         assert not await store.load_pending_timers()

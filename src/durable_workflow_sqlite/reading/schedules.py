@@ -89,6 +89,17 @@ def schedule_findings(
                 if workers.living
                 else f"start a worker, of any workflow: {START}",
             )
+        if one.last_fired_at is not None and one.last_fired_at > now + LATE:
+            quoted = name.replace("'", "''")
+            yield Finding(
+                level=Level.WARNING,
+                check="schedule",
+                message=f"schedule {name!r} has fired for {at(one.last_fired_at)}, which is still"
+                f" to come: a clock was ahead. It fires next at {at(one.next_fire_at)}",
+                hint="once all clocks are right, let a worker compute its next time again: `update"
+                " workflow_schedules set last_fired_at = null, next_fire_at = null where"
+                f" schedule_name = '{quoted}'`",
+            )
         if workers.living and (one.workflow_type, one.version) not in known:
             yield Finding(
                 level=Level.WARNING,
