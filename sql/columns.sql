@@ -168,12 +168,17 @@
 -- name                   of the tag; an execution has one value for each
 -- value                  what it says
 
--- workflow_audit_log: what people did to executions, except signals.
+-- workflow_audit_log: what people did, except signals: to an execution, or to what scope
+-- and name say.
 --
 -- workflow_audit_id      gives the order
--- workflow_execution_id  to which execution it was done
+-- workflow_execution_id  to which execution it was done; null if it was done to none
+-- scope                  EXECUTION; or to what else: SCHEDULE, WORKFLOW, QUEUE (a named
+--                        queue), STEP (a limit for steps), ALL (everything)
+-- name                   of that; null for an execution, '' for everything
 -- act                    what was done: the library writes retry, unblock, resolve, rerun,
---                        cancel, acknowledge, pause and resume
+--                        cancel, acknowledge, pause and resume; of a schedule also
+--                        trigger, backfill and delete; of limits, set
 -- actor                  who did it: USER@MACHINE, or the name that the caller gave
 -- details                as JSON: of a retry, the "error" and "message" that ended the
 --                        execution; of one from a step, also that step ("from"), the steps
@@ -186,7 +191,10 @@
 --                        which deleted rows were still "missing" then; of a pause, the
 --                        "reason" and the reason that it "was" before; of a resume, or a
 --                        cancel that ends a pause, "paused_at", "paused_by" and
---                        "paused_reason" of that pause; else null
+--                        "paused_reason" of that pause; of a set, each limit that changed,
+--                        with what it "was" and what it "is"; of a trigger, the execution
+--                        that it "started"; of a backfill, how many, and the first ("from")
+--                        and the last ("to") of their times; else null
 -- created_at             when it was done
 
 -- workflow_limits: how much runs at once, over all workers. Code declares it with
@@ -274,6 +282,12 @@
 -- worker_number  the worker
 -- workflow_type  the name of the workflow
 -- version        the version of its code
+
+-- workflow_worker_queues: which named queues a worker serves. One that has no row here
+-- serves all of them, and what is in none.
+--
+-- worker_number  the worker
+-- queue          the name of the queue
 
 -- workflow_schedules: when executions of a workflow are started by themselves.
 --

@@ -45,6 +45,7 @@ class Tables(msgspec.Struct):
     timers: dict = {}
     signals: dict = {}
     audit_log: dict = {}
+    changes: dict = {}
     claims: dict = {}
     acknowledged: dict = {}
     limits: dict = {}
@@ -348,6 +349,8 @@ class Tables(msgspec.Struct):
                     if before.status.is_terminal and before != record:
                         raise finished(before)
                     self.put(record)
+                case d.ChangeEntry():
+                    self.changes[next(numbers)] = record
                 case _ if one not in self.executions:
                     raise d.StoreError(f"{record} belongs to nothing known")
                 case d.StepCheckpoint():
@@ -676,7 +679,8 @@ class DictStore(d.CheckpointStore):
                 t.limits[name] = (one, one)
 
     @writes
-    def save_limit(self, t, definition, now=None):
+    def save_limit(self, t, definition, *records, now=None):
+        t.save(records)
         (one,) = limits.checked([definition])
         name = (type(one), one.name)
         t.limits[name] = (one, t.limits.get(name, (None, None))[1])
@@ -764,11 +768,13 @@ class DictStore(d.CheckpointStore):
     # Membership
 
     @reads
-    def join(self, _, workflows, max_concurrent, now=None):
+    def join(self, _, workflows, max_concurrent, now=None, *, queues=None):
         r.check_integer("max_concurrent", max_concurrent, minimum=1)
         for workflow_type, version in workflows:
             r.check_identifier("a workflow's type", workflow_type)
             r.check_integer("a workflow's version", version, minimum=1)
+        for queue in queues or ():
+            r.check_identifier("the name of a queue", queue)
         self.dicts.living.add(self.worker_id)
         self.dicts.served.setdefault(self.worker_id, set()).update(workflows)
 
@@ -913,18 +919,22 @@ class DictStore(d.CheckpointStore):
         return True
 
     @writes
-    def begin_pause(self, t, pause):
+    def begin_pause(self, t, pause, *records):
         before = t.pauses.get((pause.scope, pause.name))
         reason = pause.paused_reason or (before and before.paused_reason)
         t.pauses[pause.scope, pause.name] = change(before or pause, paused_reason=reason)
         self.dicts.pauses += 1
+        if before is None or pause.paused_reason is not None:
+            t.save(records)
         return before is None
 
     @writes
-    def end_pause(self, t, scope, name=""):
+    def end_pause(self, t, scope, name="", *records):
         r.check_scope(scope, name)
         self.dicts.pauses += 1
-        return t.pauses.pop((scope, name), None) is not None
+        was_paused = t.pauses.pop((scope, name), None) is not None
+        t.save(records if was_paused else ())
+        return was_paused
 
     load_pauses = reads(lambda _, t: [t.pauses[key] for key in sorted(t.pauses)])
 
@@ -952,9 +962,11 @@ class DictStore(d.CheckpointStore):
         return True
 
     @writes
-    def delete_schedule(self, t, name):
+    def delete_schedule(self, t, name, *records):
         r.check_identifier("schedule_name", name)
-        return t.schedules.pop(name, None) is not None
+        was_there = t.schedules.pop(name, None) is not None
+        t.save(records if was_there else ())
+        return was_there
 
     @reads
     def load_schedules(self, t):
@@ -972,6 +984,11 @@ class DictStore(d.CheckpointStore):
 
     load_tags = reads(lambda _, t, one: dict(t.tags.get(one, {})))
     load_audit_log = reads(lambda _, t, one: select(t.audit_log, one))
+
+    @reads
+    def load_changes(self, t, scope, name=""):
+        r.check_named_scope(scope, name)
+        return [one for one in t.changes.values() if (one.scope, one.name) == (scope, name)]
 
 
 def holds(t, claim):

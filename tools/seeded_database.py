@@ -115,6 +115,14 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_limit": [{"kind": "QUEUE", "name": name} for name in ("mail", "unlimited")],
     "load_limits": [{}],
     "load_named_queues": [{}],
+    "load_step_limits": [{}],
+    "load_held_slots": [
+        {"kind": kind, "name": name, "row_limit": 99}
+        for kind, name in (("QUEUE", "mail"), ("STEP", "openai"))
+    ],
+    "load_due_by_queue": [{"now": "9999-12-31T00:00:00.000000Z"}],
+    "load_latest_acts": [{"row_limit": 99}],
+    "load_acts_on": [{"scopes": '["QUEUE", "ALL"]', "name": None, "row_limit": 99}],
     "load_duplicate": [{"queue": queue, "dedup_id": "one"} for queue in ("mail", None)],
     "load_limit_uses": [{**ABOUT_USES, "name": "mail"}],
     "load_limit_uses_of_key": [{**ABOUT_USES, "name": "mail", "limit_key": "kim"}],
@@ -182,6 +190,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
             "error_text": None,
             "parent": None,
             "root": None,
+            "queue": None,
             "inputs": "[]",
             "tags": "{}",
         }
@@ -240,10 +249,12 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_open_of_completed": [{"row_limit": 99}],
     "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
     "load_audit_log": [{"workflow_execution_id": "by hand"}],
+    "load_changes": [{"scope": "QUEUE", "name": "mail"}],
     "load_not_undone": [{"row_limit": 99}],
     "load_undoing": [{"row_limit": 99}],
     "load_workers": [{"worker_ids": '["joined", "dead"]'}],
     "load_served": [{"worker_numbers": "[1, 2, 3]"}],
+    "load_served_queues": [{"worker_numbers": "[1, 2, 3]"}],
     "load_unmarked_workers": [{}],
     "load_forgettable_workers": [{"before": "9999-12-31T00:00:00.000000Z", "batch_size": 9}],
     "count_claims_by_worker": [{}],
@@ -551,7 +562,11 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
 def _add_pauses(connection: sqlite3.Connection) -> None:
     """Two workflows that are paused, and an execution that somebody has paused by hand: of its
     children, one is held with it, and one does not know it yet."""
-    for scope, name, reason in (("WORKFLOW", "other", "the bank"), ("WORKFLOW", "gone", None)):
+    for scope, name, reason in (
+        ("WORKFLOW", "other", "the bank"),
+        ("WORKFLOW", "gone", None),
+        ("QUEUE", "idle", "the bank"),
+    ):
         connection.execute(
             "insert into workflow_pauses (scope, name, paused_by, paused_reason)"
             " values (?, ?, 'kim', ?)",
@@ -606,12 +621,28 @@ def _add_workers(connection: sqlite3.Connection) -> None:
         " rate_seconds, key_rate, key_rate_seconds, declared) values"
         " ('QUEUE', 'mail', 3, 2, 1, 5, 1.5, 2, 60.0, '{}'),"
         " ('QUEUE', 'unlimited', null, null, null, null, null, null, null, null),"
-        " ('QUEUE', 'idle', 1, null, null, null, null, null, null, null)"
+        " ('QUEUE', 'idle', 1, null, null, null, null, null, null, null),"
+        " ('STEP', 'openai', 5, null, 1, 5, 1.5, null, null, '{}'),"
+        " ('STEP', 'unlimited', null, null, null, null, null, null, null, null)"
+    )
+    connection.execute(
+        "insert into workflow_worker_queues select worker_number, 'mail' from workflow_workers"
+        " where worker_id = 'joined'"
+    )
+    connection.executemany(
+        "insert into workflow_audit_log (scope, name, act, actor, details)"
+        " values (?, ?, ?, 'kim', ?)",
+        (
+            ("QUEUE", "mail", "pause", None),
+            ("QUEUE", "mail", "set", "{}"),
+            ("ALL", "", "pause", None),
+        ),
     )
     for execution, queue, key in (
         ("queued", "mail", "kim"),
         ("queued without a key", "mail", None),
         ("queued elsewhere", "unlimited", None),
+        ("queued where nobody knows", "undeclared", None),
     ):
         connection.execute(
             "insert into workflow_executions (workflow_execution_id, workflow_id, guarantee, queue,"
@@ -638,6 +669,14 @@ def _add_workers(connection: sqlite3.Connection) -> None:
     connection.execute(
         "update workflow_claims set queue = 'mail', queue_key = 'lee'"
         " where workflow_execution_id = 'between steps'"
+    )
+    connection.execute(
+        "update workflow_claims set queue = 'mail' where workflow_execution_id = 'undoing 8'"
+    )
+    connection.execute(
+        "insert into workflow_step_slots (name, fencing_token, workflow_execution_id, branch,"
+        " step_index, taken_at) select 'undeclared', fencing_token, workflow_execution_id, '', 0,"
+        " claimed_at from workflow_claims where workflow_execution_id = 'undoing 8'"
     )
     for execution in ("asleep", "elsewhere"):
         connection.execute(

@@ -505,11 +505,11 @@ limit :row_limit;
 -- name: match_rows
 -- Which of some executions (a JSON array of ids) fit all that is asked for: they last
 -- changed in a span of time; they are at a step, or failed there; they have a text in
--- their error; they are children of one execution, or in the tree of one; they have
--- some tags (a JSON object), and some values in their input. An input is a JSON array
--- of arguments. :inputs asks for each value by the position of an argument, or by a
--- path in an argument that is an object. A text is compared as it is; a number, true,
--- false and null as they stand in JSON.
+-- their error; they are children of one execution, or in the tree of one; they are in
+-- a named queue; they have some tags (a JSON object), and some values in their input.
+-- An input is a JSON array of arguments. :inputs asks for each value by the position of
+-- an argument, or by a path in an argument that is an object. A text is compared as it
+-- is; a number, true, false and null as they stand in JSON.
 -- @sort: the steps of one execution
 -- :workflow_execution_ids text
 -- :changed_from text
@@ -518,6 +518,7 @@ limit :row_limit;
 -- :error_text text null
 -- :parent text null
 -- :root text null
+-- :queue text null
 -- :inputs text
 -- =workflow_execution_id text
 with recursive tree (workflow_execution_id) as (
@@ -537,6 +538,7 @@ where
         select value from json_each(:workflow_execution_ids)
     )
     and (:parent is null or execution.parent_execution_id = :parent)
+    and (:queue is null or execution.queue = :queue)
     and (
         :root is null
         or execution.workflow_execution_id in (
@@ -818,6 +820,7 @@ where present.status is not null;
 
 -- name: load_execution_data^
 -- Of one execution, what a summary leaves out.
+-- :workflow_execution_id text
 select
     input_data,
     output_data,
@@ -838,6 +841,7 @@ where workflow_execution_id = :workflow_execution_id;
 -- name: load_signals
 -- Every signal of one execution, delivered or not, in order of arrival.
 -- @sort: the signals of one execution
+-- :workflow_execution_id text
 select
     workflow_signal_id,
     workflow_execution_id,
@@ -954,6 +958,7 @@ where
 -- name: count_cut_off_of$
 -- How many steps of an execution were cut off or timed out, and nobody has dealt with
 -- that.
+-- :workflow_execution_id text
 -- =total integer
 select count(*) as total
 from workflow_in_doubt
@@ -1536,6 +1541,16 @@ from workflow_worker_workflows
 where worker_number in (select value from json_each(:worker_numbers))
 order by worker_number, workflow_type, version;
 
+-- name: load_served_queues
+-- Which named queues some workers serve (a JSON array of numbers).
+-- :worker_numbers text
+select
+    worker_number,
+    queue
+from workflow_worker_queues
+where worker_number in (select value from json_each(:worker_numbers))
+order by worker_number, queue;
+
 -- name: count_claims_by_worker
 -- How many executions each worker has claimed. Reads all claims, by their index.
 -- @scan workflow_claims: an index alone, a row for each claim
@@ -1805,6 +1820,7 @@ limit :row_limit;
 -- missing, and which rows.
 -- @scan workflow_audit_log: a row for each thing that people did
 -- :row_limit integer
+-- =workflow_execution_id text
 -- =missing text
 select
     entry.workflow_execution_id,
@@ -1812,6 +1828,7 @@ select
 from workflow_audit_log as entry
 where
     entry.act = 'unblock'
+    and entry.workflow_execution_id is not null
     and json_extract(entry.details, '$.missing') is not null
     and exists (
         select 1
@@ -1854,6 +1871,7 @@ select
 
 -- name: load_attempt_workers
 -- Which worker began each attempt of an execution, as far as it is known.
+-- :workflow_execution_id text
 -- =worker_number integer
 -- =worker text
 select

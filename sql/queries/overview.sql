@@ -332,12 +332,20 @@ order by schedule_name;
 
 -- name: load_named_queues
 -- The named queues, with their limits and what is in them, by name.
+-- @sort: the names of queues, which are few
 select
     queue,
+    is_declared,
     concurrency,
     per_worker,
     per_key,
+    rate,
+    rate_seconds,
+    rate_used,
+    key_rate,
+    key_rate_seconds,
     running,
+    running_keys,
     due,
     due_since,
     due_age_seconds,
@@ -346,6 +354,158 @@ select
     running_since,
     paused_at,
     paused_by,
-    paused_reason
+    paused_reason,
+    updated_at
 from workflow_named_queues
 order by queue;
+
+-- name: load_step_limits
+-- The limits for steps, with what runs under them, by name.
+-- @scan workflow_step_slots: what runs now, and what dead workers have left
+-- @scan workflow_claims: what runs now
+-- @sort: what runs now
+select
+    name,
+    is_declared,
+    concurrency,
+    per_key,
+    rate,
+    rate_seconds,
+    rate_used,
+    running,
+    running_keys,
+    held_longest,
+    held_step,
+    held_since,
+    updated_at
+from workflow_step_limits
+order by name;
+
+-- name: load_held_slots
+-- Who holds the slots of one queue, or of one limit for steps; the longest first.
+-- @sort: what runs now under this limit
+-- :name text
+-- :row_limit integer
+select
+    kind,
+    name,
+    limit_key,
+    workflow_execution_id,
+    workflow_type,
+    branch,
+    step_index,
+    step_name,
+    worker,
+    held_since
+from workflow_held_slots
+where
+    kind = :kind
+    and name = :name
+order by held_since
+limit :row_limit;
+
+-- name: load_due_by_queue
+-- What waits for a worker, by named queue and workflow; what is in no queue, too. It
+-- hops from one queue to the next, and counts the due entries of each in an index.
+-- :now text
+-- =queue text null
+-- =workflow_type text
+-- =version integer
+-- =due integer
+-- =due_since text
+with recursive waiting (queue) as (
+    select min(execution.queue)
+    from workflow_executions as execution
+    where
+        execution.available_at is not null
+        and execution.queue is not null
+    union all
+    select (
+        select min(execution.queue)
+        from workflow_executions as execution
+        where
+            execution.available_at is not null
+            and execution.queue > waiting.queue
+    )
+    from waiting
+    where waiting.queue is not null
+)
+
+select
+    counted.queue,
+    counted.workflow_type,
+    counted.version,
+    counted.due,
+    counted.due_since
+from (
+    select
+        place.queue,
+        workflow.workflow_type,
+        workflow.version,
+        (
+            select count(*)
+            from workflow_executions as execution
+            where
+                execution.queue is place.queue
+                and execution.workflow_id = workflow.workflow_id
+                and +execution.available_at <= :now
+        ) as due,
+        (
+            select min(execution.available_at)
+            from workflow_executions as execution
+            where
+                execution.queue is place.queue
+                and execution.workflow_id = workflow.workflow_id
+                and +execution.available_at <= :now
+        ) as due_since
+    from (
+        select null as queue
+        union all
+        select waiting.queue
+        from waiting
+        where waiting.queue is not null
+    ) as place
+    cross join workflows as workflow
+) as counted
+where counted.due > 0;
+
+-- name: load_latest_acts
+-- What people did last to anything, the newest first.
+-- @scan workflow_audit_log: from its end, as many rows as it gives
+-- :row_limit integer
+select
+    workflow_audit_id,
+    workflow_execution_id,
+    scope,
+    name,
+    act,
+    actor,
+    details,
+    created_at
+from workflow_audit_log
+order by workflow_audit_id desc
+limit :row_limit;
+
+-- name: load_acts_on
+-- What people did last to what is not an execution, the newest first.
+-- Of some scopes (a JSON array), and of one name, if it is given.
+-- @sort: what people did to these, which is not much
+-- :scopes text
+-- :name text null
+-- :row_limit integer
+-- =name text
+select
+    workflow_audit_id,
+    scope,
+    name,
+    act,
+    actor,
+    details,
+    created_at
+from workflow_audit_log
+where
+    scope in (select value from json_each(:scopes))
+    and name is not null
+    and (:name is null or name = :name)
+order by workflow_audit_id desc
+limit :row_limit;

@@ -28,6 +28,7 @@ inner join workflow_workers
 -- name: load_workers_of
 -- Who has the workflow of an execution registered, also those that are dead.
 -- @scan workflow_workers: a few of them
+-- :workflow_execution_id text
 select
     worker.worker_id,
     worker.host,

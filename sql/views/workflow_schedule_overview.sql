@@ -1,29 +1,36 @@
--- workflow_schedule_overview: the schedules, a row for each: when it fires next, what it
--- started last, and whether it fires at all.
+-- workflow_schedule_overview: the schedules, a row for each. `state` says whether it
+-- fires. Of one that is ACTIVE, next_fire_at is its next time; of the others, it is null.
+-- The columns that begin with last_ say what it did before.
 --
 -- schedule_name          text          the schedule
 -- state                  text          ACTIVE: it fires at next_fire_at; PAUSED: a person
---                                      has stopped it; ENDED: it has no more times;
+--                                      has paused it; ENDED: it has no more times;
 --                                      TROUBLE: no worker can compute its times
 -- workflow_type          text          the workflow that it starts
--- version                integer       its version
--- cron                   text null     its expression; null where every_seconds counts
--- tz                     text          the time zone of the expression
--- every_seconds          integer null  its interval; null where cron counts
+-- version                integer       the version of that workflow
+-- cron                   text null     its cron expression; null if it has an interval
+-- tz                     text          the time zone of the cron expression
+-- every_seconds          integer null  its interval; null if it has a cron expression
 -- overlap                text          as in workflow_schedules
 -- missed                 text          as in workflow_schedules
--- next_fire_at           text null     the time that is fired next; null unless ACTIVE, and
---                                      for a moment while a worker computes it
--- due_in_seconds         real null     until then; negative for one that no worker has
---                                      fired yet
--- last_fired_at          text null     the last time that was fired
--- last_execution_id      text null     what was started last
--- last_status            text null     the status of that execution; null if it is deleted
+-- next_fire_at           text null     the next time at which it fires. Null if it is not
+--                                      ACTIVE. Also null for less than a second after
+--                                      somebody has edited it, until a worker has
+--                                      computed its next time
+-- due_in_seconds         real null     the seconds from now until next_fire_at. Less than
+--                                      0 if that time is over and no worker has fired it
+-- last_fired_at          text null     the last of its times that was fired
+-- last_execution_id      text null     the execution that it started last, or that a
+--                                      person started from it
+-- last_status            text null     the status of that execution; null if that
+--                                      execution was deleted
 -- unfinished_executions  integer       how many of its executions are not over
--- last_skipped_at        text null     the last time that was not fired
--- buffered_at            text null     a time that is fired when the execution before it
---                                      is finished
--- ends_at                text null     after this time it fires no more
+-- last_skipped_at        text null     the last of its times at which nothing was started,
+--                                      because of overlap, missed or within_seconds
+-- buffered_at            text null     a time that waits: it is fired when the unfinished
+--                                      execution is over (overlap buffer_one and
+--                                      cancel_other)
+-- ends_at                text null     it fires at no time after this one
 -- paused_at              text null     since when it is paused
 -- paused_by              text null     who paused it
 -- paused_reason          text null     why

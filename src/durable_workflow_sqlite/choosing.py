@@ -49,6 +49,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     parent: str | None = None
     root: str | None = None
+    in_queue: str | None = None
     is_all: bool = False
 
     @property
@@ -68,6 +69,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
             ("--step", self.step),
             ("--parent", self.parent),
             ("--root", self.root),
+            ("--in-queue", self.in_queue),
         ):
             if text == "":  # perhaps a variable that is not set; it would choose all
                 raise ValueError(f"{option} is empty; leave it out, or give --all for all")
@@ -110,6 +112,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
             tags=tags_of(self.tags),
             parent=self.parent,
             root=self.root,
+            queue=self.in_queue,
         )
 
     @staticmethod

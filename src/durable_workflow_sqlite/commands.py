@@ -14,6 +14,7 @@ from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.deleted_rows import follow_a_step
 from durable_workflow_sqlite.engine.enqueuing import RERUN
 from durable_workflow_sqlite.engine.mending import is_about_records
+from durable_workflow_sqlite.engine.mistakes import BEFORE_RECORDS
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.errors import (
@@ -43,7 +44,9 @@ _UNFIT: Final = tuple(
 
 def needs_code_that_fits(trouble: str | None) -> bool:
     """Whether nobody can undo an execution before there is code that fits its records."""
-    return trouble is not None and trouble.partition(":")[0] in _UNFIT
+    return trouble is not None and (
+        trouble.partition(":")[0] in _UNFIT or BEFORE_RECORDS in trouble
+    )
 
 
 def how_to_undo(file: Path, execution_id: str) -> str:

@@ -27,6 +27,13 @@ class Rate(msgspec.Struct, frozen=True):
             raise ValueError(f"the period of a rate must be more than zero, not {self.period}")
 
 
+def in_words(limit: int | Rate | None) -> int | str | None:
+    """A limit as people write it: a rate as 100/60, which is a number and seconds."""
+    if not isinstance(limit, Rate):
+        return limit
+    return f"{limit.number}/{limit.period.total_seconds():.15g}"
+
+
 class Named(msgspec.Struct, frozen=True):
     """What has a name, which may be given without its keyword."""
 

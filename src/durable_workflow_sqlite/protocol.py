@@ -15,6 +15,8 @@ from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
+    ChangeEntry,
+    ChangeScope,
     DueSchedules,
     ExecutionStatus,
     LimitRoom,
@@ -407,8 +409,13 @@ class Limits(Protocol):
         """
         ...
 
-    async def save_limit(self, definition: limits.Definition, now: datetime | None = None) -> None:
-        """Change a queue or a limit, or add it; it is not declared by that."""
+    async def save_limit(
+        self, definition: limits.Definition, *records: Record, now: datetime | None = None
+    ) -> None:
+        """Change a queue or a limit, or add it; it is not declared by that.
+
+        `records` are saved in the same transaction.
+        """
         ...
 
     async def load_limits(self) -> list[limits.Definition]:
@@ -476,10 +483,13 @@ class Membership(Protocol):
         workflows: Collection[tuple[str, int]],
         max_concurrent: int,
         now: datetime | None = None,
+        *,
+        queues: Collection[str] | None = None,
     ) -> None:
         """Record this store as a worker, with what it runs, so that people see it.
 
-        workflows: types and versions; earlier ones stay. max_concurrent: its slots.
+        workflows: types and versions; earlier ones stay. max_concurrent: its slots. queues: those
+            that it serves, beside earlier ones; None: all of them, and what is in none.
 
         From this call on, or from its first claim, the worker lives until the store is closed.
         """
@@ -595,6 +605,10 @@ class Mending(Protocol):
         """What people did to an execution, in order."""
         ...
 
+    async def load_changes(self, scope: ChangeScope, name: str = "") -> list[ChangeEntry]:
+        """What people did to a schedule, a workflow, a queue, a limit or everything, in order."""
+        ...
+
 
 class Schedules(Protocol):
     """When executions are started by themselves, and which of them are not finished yet."""
@@ -615,8 +629,11 @@ class Schedules(Protocol):
         """
         ...
 
-    async def delete_schedule(self, schedule_name: str) -> bool:
-        """Delete a schedule, and leave its executions; False if there was none."""
+    async def delete_schedule(self, schedule_name: str, *records: Record) -> bool:
+        """Delete a schedule, and leave its executions; False if there was none.
+
+        If there was one, `records` are saved in the same transaction.
+        """
         ...
 
     async def load_schedule(self, schedule_name: str) -> Schedule | None:
@@ -699,15 +716,19 @@ class Pausing(Protocol):
         """
         ...
 
-    async def begin_pause(self, pause: Pause) -> bool:
-        """Pause a workflow, or everything; returns whether it was not paused before.
+    async def begin_pause(self, pause: Pause, *records: Record) -> bool:
+        """Pause a workflow, a queue, or everything; returns whether it was not paused before.
 
-        If it was, only its reason changes, and only if one is given.
+        If it was, only its reason changes, and only if one is given. If anything changes, `records`
+        are saved in the same transaction.
         """
         ...
 
-    async def end_pause(self, scope: PauseScope, name: str = "") -> bool:
-        """Resume a workflow, or everything; False if it was not paused."""
+    async def end_pause(self, scope: PauseScope, name: str = "", *records: Record) -> bool:
+        """Resume a workflow, a queue, or everything; False if it was not paused.
+
+        If it was, `records` are saved in the same transaction.
+        """
         ...
 
     async def load_pauses(self) -> list[Pause]:
@@ -732,7 +753,8 @@ class Maintenance(Protocol):
         """Delete finished executions begun and last changed before a time; return their number.
 
         Each batch is a transaction, so that no writer waits for long. The rows of workers that were
-        found dead before that time are deleted, too, if these workers have no claim left.
+        found dead before that time are deleted, too, if these workers have no claim left. So are
+        older entries of the audit log about what is not an execution.
         """
         ...
 

@@ -443,6 +443,38 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_time("created_at", self.created_at)
 
 
+class ChangeScope(StrEnum):
+    """To what somebody did something, if not to an execution. STEP: to a limit for steps."""
+
+    SCHEDULE = "SCHEDULE"
+    WORKFLOW = "WORKFLOW"
+    QUEUE = "QUEUE"
+    STEP = "STEP"
+    ALL = "ALL"
+
+
+class ChangeEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a person did to something that is not an execution, as `AuditEntry` for executions.
+
+    `name` is the name of the schedule, the workflow, the queue or the limit; "" for
+    ChangeScope.ALL.
+    """
+
+    scope: ChangeScope
+    name: str
+    act: str
+    actor: str
+    details: str | None = None
+    created_at: datetime = msgspec.field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        check_named_scope(self.scope, self.name)
+        check_identifier("act", self.act)
+        check_identifier("actor", self.actor)
+        check_text("details", self.details)
+        check_time("created_at", self.created_at)
+
+
 Overlap = Literal["skip", "buffer_one", "cancel_other", "all"]
 """What a schedule does at a time when an execution of an earlier time is not finished."""
 
@@ -698,6 +730,7 @@ Record = (
     | WorkflowTimer
     | WorkflowSignal
     | AuditEntry
+    | ChangeEntry
 )
 _RECORDS: Final = frozenset(get_args(Record))
 
@@ -711,7 +744,7 @@ def check_records(records: Iterable[Record], claim: WorkflowClaim | None) -> lis
     for record in records:
         if type(record) not in _RECORDS:
             raise TypeError(f"save() takes records, not {record!r}")
-        if claim is not None and not isinstance(record, Workflow):
+        if claim is not None and not isinstance(record, Workflow | ChangeEntry):
             check_covered(claim, record.workflow_execution_id)
         if isinstance(record, WorkflowExecution) and record.status in TERMINAL_STATUSES:
             final.append(record.workflow_execution_id)
@@ -740,7 +773,17 @@ def check_sent(signal: WorkflowSignal) -> None:
 def check_scope(scope: PauseScope, name: str) -> None:
     """Raise TypeError or ValueError for what cannot be paused."""
     check_member("scope", scope, PauseScope)
-    if scope is not PauseScope.ALL:
+    _check_name_in(scope, name)
+
+
+def check_named_scope(scope: ChangeScope, name: str) -> None:
+    """Raise TypeError or ValueError for what nobody can have changed."""
+    check_member("scope", scope, ChangeScope)
+    _check_name_in(scope, name)
+
+
+def _check_name_in(scope: PauseScope | ChangeScope, name: str) -> None:
+    if scope.value != "ALL":
         check_identifier("name", name)
     elif name != "":
         raise ValueError(f"everything has no name: {name!r}")

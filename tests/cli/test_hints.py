@@ -18,6 +18,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     SqliteCheckpointStore,
     WorkflowCancelledError,
+    WorkflowCodeError,
     WorkflowContext,
     workflow,
 )
@@ -111,6 +112,45 @@ async def test_who_has_sent_the_signal_is_not_told_to_send_it(file: Path) -> Non
         assert hint(file, "a") == (
             "its signal go has come: a worker takes it, and nobody need send it again"
         )
+
+
+async def test_undoing_waits_for_code_without_a_mistake_before_the_records(file: Path) -> None:
+    undone: list[str] = []
+    has_typo = False
+
+    @workflow(name="order")
+    async def order(ctx: WorkflowContext) -> None:
+        if has_typo:
+            raise NameError("degrees")
+        await ctx.step("charge", lambda: "c", compensate=undone.append)
+        await ctx.wait_signal("go")
+
+    async with an_engine(file, workflows=[order]) as (store, engine):
+        await engine.start(order, execution_id="o")
+        await until(partial(store.load_open_waits, "o", "go"))
+    has_typo = True
+    async with an_engine(file, workflows=[order]) as (store, engine):
+        await engine.send_signal("o", "go")
+        with pytest.raises(WorkflowCodeError, match="before it came to all that is recorded"):
+            await engine.handle("o").result()
+
+        async def is_left() -> bool:
+            says = hint(file, "o") or ""
+            return "to cancel it" in says and "undoing needs code that fits its history" in says
+
+        await until(is_left)
+        await engine.cancel("o")
+
+        async def is_asked() -> bool:
+            return (hint(file, "o") or "").startswith("to undo it: undoing needs code that fits")
+
+        await until(is_asked)
+        assert undone == []
+    has_typo = False
+    async with an_engine(file, workflows=[order]) as (store, engine):
+        with pytest.raises(WorkflowCancelledError):
+            await engine.handle("o").result()
+    assert undone == ["c"]
 
 
 def test_the_step_that_blocks_an_execution_is_named(file: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_queue_is_paused_shown_by_every_command_and_resumed(file: Path) -> Non
     parts = ("due", "running", "waiting", "paused", "in_trouble", "blocked")
     assert sum(queue[part] for part in parts) == queue["unfinished"]
     assert (queue["due"], queue["paused"]) == (0, 1)
-    assert lines("queue", "list", file)[0][-1].startswith("20")
+    assert lines("queue", "list", file)[0][8].startswith("20")
     listed = run("doctor", file, "--verbose").stdout
     assert "queue mail is paused since" in listed
     assert "resume FILE --queue mail" in listed or resume in listed

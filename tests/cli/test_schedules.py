@@ -184,3 +184,22 @@ def test_a_schedule_says_when_it_last_did_not_fire(file: Path) -> None:
     assert f"{held}; to look at that: durable-workflow show {file} {started}" in text
     edit(file, "update workflow_executions set status = 'COMPLETED'")
     assert held not in on_terminal("schedule", "show", file, "often", columns=250)[1]
+
+
+def test_who_did_what_to_a_schedule_is_in_the_audit_log(file: Path) -> None:
+    lines("schedule", "pause", file, "nightly", "--reason", "stock")
+    lines("schedule", "resume", file, "nightly")
+    ((started,),) = lines("schedule", "trigger", file, "nightly")
+    number = len(lines("schedule", "backfill", file, "nightly", "--from", "3d"))
+    lines("schedule", "delete", file, "nightly")
+    found = lines("audit", file, "--schedule", "nightly")
+    assert [line[3] for line in found] == ["delete", "backfill", "trigger", "resume", "pause"]
+    assert json.loads(found[2][5]) == {"started": started}
+    assert json.loads(found[1][5])["started"] == number == 3
+    assert json.loads(found[3][5])["paused_reason"] == "stock"
+    assert all("@" in line[4] for line in found)
+    lines("schedule", "pause", file, "often")
+    lines("schedule", "pause", file, "often")  # it was: nothing is written
+    assert [line[3] for line in lines("audit", file, "--schedule", "often")] == ["pause"]
+    _, text = on_terminal("schedule", "show", file, "often", columns=200)
+    assert "what people did" in text

@@ -67,9 +67,88 @@ def test_each_question_is_answered(shell: sqlite3.Connection, question: str) -> 
             " values (?, 'retry', 'kim')",
             (one,),
         )
+    _add_schedules_queues_and_children(shell)
     shell.execute(CHANGES[0].replace("order-17", "order-WAIT-1"))
     answer = shell.execute(question.replace("order-17", "order-WAIT-1")).fetchall()
     assert answer
+
+
+def _add_schedules_queues_and_children(shell: sqlite3.Connection) -> None:
+    new = (
+        "insert into workflow_executions (workflow_execution_id, workflow_id, status, queue,"
+        " parent_execution_id) select ?, workflow_id, 'RUNNING', ?, ? from workflow_executions"
+        " limit 1"
+    )
+    shell.execute(
+        "insert into workflow_schedules (schedule_name, workflow_type, cron, last_execution_id)"
+        " values ('nightly', 'order', '0 3 * * *', 'nightly@now')"
+    )
+    shell.execute("insert into workflow_limits (kind, name) values ('QUEUE', 'mail')")
+    shell.execute("insert into workflow_limits (kind, name) values ('STEP', 'openai')")
+    shell.execute(new, ("nightly@now", "mail", None))
+    shell.execute(new, ("child", None, "order-WAIT-1"))
+    shell.execute(
+        "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at, queue)"
+        " values ('nightly@now', 'w', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'), 'mail')"
+    )
+    shell.execute(
+        "insert into workflow_step_slots (name, fencing_token, workflow_execution_id, branch,"
+        " step_index, taken_at) select 'openai', fencing_token, workflow_execution_id, '', 0,"
+        " claimed_at from workflow_claims where queue = 'mail'"
+    )
+    shell.execute(
+        "insert into workflow_audit_log (scope, name, act, actor)"
+        " values ('QUEUE', 'mail', 'pause', 'kim')"
+    )
+    shell.execute(
+        "insert into workflow_worker_queues select worker_number, 'mail' from workflow_workers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("write", "rule"),
+    [
+        ("update workflow_executions set status = 'DONE'", "status_is_known"),
+        ("update workflow_timers set status = 'DONE'", "status_is_known"),
+        ("update workflow_signals set status = 'DONE'", "status_is_known"),
+        ("update step_checkpoints set status = 'DONE'", "status_is_known"),
+        ("update workflow_executions set available_at = '2030-01-01'", "available_at_is_a_time"),
+        ("update workflow_executions set updated_at = datetime('now')", "updated_at_is_a_time"),
+    ],
+)
+def test_what_a_trigger_of_ones_own_writes_is_checked_too(
+    shell: sqlite3.Connection, write: str, rule: str
+) -> None:
+    shell.execute(CHANGES[0].replace("order-17", "order-WAIT-1"))
+    shell.execute(f"create trigger mine after insert on workflow_tags begin {write}; end")
+    before = list(shell.iterdump())
+    with pytest.raises(sqlite3.IntegrityError, match=rule):
+        shell.execute("insert into workflow_tags values ('order-WAIT-1', 'customer', '7')")
+    assert list(shell.iterdump()) == before
+
+
+def test_the_columns_without_a_rule_are_those_that_the_page_names(
+    shell: sqlite3.Connection,
+) -> None:
+    found: set[tuple[str, str]] = set()
+    tables = shell.execute(
+        "select name, sql from sqlite_schema where type = 'table' and name not glob 'sqlite_*'"
+    ).fetchall()
+    for table, sql in tables:
+        columns = [name for _, name, *_ in shell.execute(f"pragma table_info({table})")]
+        found |= {
+            (table, name)
+            for name in columns
+            if re.search("_(at|since)$", name) and f"{name} glob" not in sql
+        }
+        statuses = [name for name in columns if name == "status"]
+        assert all(f"{name} = '" in sql for name in statuses), table
+    page = (ROOT / "docs" / "sql.md").read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith("| a wrong time in a column")]
+    named: set[tuple[str, str]] = set()
+    for columns_of, table in re.findall("((?:`[a-z_]+`(?:, | and )?)+) of `([a-z_]+)`", row):
+        named |= {(table, name) for name in re.findall("`([a-z_]+)`", columns_of)}
+    assert named == found
 
 
 def test_the_overview_explains_a_stuck_order(shell: sqlite3.Connection) -> None:

@@ -92,7 +92,7 @@ async def test_a_named_queue_is_paused_and_resumed(file: Path, visit: Open) -> N
     async with an_engine(file, workflows=[]) as (_, engine):
         await engine.declare(Queue("mail", concurrency=2))
     client = visit()
-    assert "/pause-whole?queue=mail" in client.get("/workers").text
+    assert "/pause-whole?queue=mail" in client.get("/queues").text
     page = client.get("/pause-whole", params={"queue": "mail"})
     assert "Pause the queue mail ?" in words(page.text)
     token = token_in(page.text)
@@ -111,8 +111,12 @@ async def test_a_named_queue_is_paused_and_resumed(file: Path, visit: Open) -> N
     wrong = send_form("pause", queue="mial")
     assert wrong.status_code == 422 and "did you mean" in wrong.text
     assert send_form("pause", queue="mail", workflow="approval").status_code == 422
-    assert send_form("resume", queue="mail").status_code == 303
+    answer = send_form("resume", queue="mail")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/queues?done=resumed")
     assert rows(file, "select * from workflow_pauses") == []
+    assert rows(file, "select scope, name, act, actor from workflow_audit_log") == [
+        ("QUEUE", "mail", act, "dashboard, from testclient") for act in ("pause", "resume")
+    ]
 
 
 def test_many_are_paused_and_resumed(file: Path, visit: Open) -> None:

@@ -83,10 +83,15 @@ def test_pause_and_resume(file: Path, visit: Open) -> None:
     shown = client.get("/schedules?done=paused").text
     assert "The schedule is paused." in shown
     assert "stock&lt;i&gt;taking" in shown
+    assert "pause schedule nightly reason: stock&lt;i&gt;taking" in words(shown)
     again = do(client, act="pause", name="nightly")
     assert again.headers["location"] == "/schedules?done=was_paused"
     answer = do(client, act="resume", name="nightly")
     assert answer.headers["location"] == "/schedules?done=resumed"
+    acts = rows(file, "select scope, name, act, actor from workflow_audit_log")
+    assert acts == [
+        ("SCHEDULE", "nightly", act, "dashboard, from testclient") for act in ("pause", "resume")
+    ]
     assert paused(file) == []
 
 
@@ -94,7 +99,9 @@ async def test_a_trigger_starts_what_a_worker_runs(file: Path, visit: Open) -> N
     answer = do(visit(), act="trigger", name="<b>often</b>")
     assert answer.headers["location"] == "/schedules?done=triggered"
     ((execution_id, actor),) = rows(
-        file, "select workflow_execution_id, actor from workflow_audit_log where act = 'trigger'"
+        file,
+        "select workflow_execution_id, actor from workflow_audit_log"
+        " where act = 'trigger' and scope = 'EXECUTION'",
     )
     assert str(execution_id).startswith("<b>often</b>@")
     assert str(actor).startswith("dashboard")

@@ -53,6 +53,8 @@ ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
     "retry": lambda engine: engine.retry("there"),
     "acknowledge": lambda engine: engine.acknowledge("there"),
     "declare": lambda engine: engine.declare(Queue("mail")),
+    "limits": lambda engine: engine.limits(),
+    "change_limits": lambda engine: engine.change_limits(Queue("mail")),
     "enqueue_named": lambda engine: engine.enqueue_named("other"),
     "resolve": lambda engine: engine.resolve("there", "go"),
     "rerun": lambda engine: engine.rerun("there"),

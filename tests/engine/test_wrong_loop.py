@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from durable_workflow_sqlite import (
+    ChangeScope,
     DurableEngine,
     ExecutionHandle,
     ExecutionStatus,
@@ -80,6 +81,8 @@ def uses_of_engine(engine: DurableEngine) -> dict[str, Use]:
         "retry": lambda: engine.retry("waits"),
         "acknowledge": lambda: engine.acknowledge("waits"),
         "declare": lambda: engine.declare(Queue("mail")),
+        "limits": engine.limits,
+        "change_limits": lambda: engine.change_limits(Queue("mail"), add=True),
         "enqueue_named": lambda: engine.enqueue_named("job"),
         "resolve": lambda: engine.resolve("waits", "go"),
         "rerun": lambda: engine.rerun("waits"),
@@ -210,6 +213,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "acknowledge": lambda: store.acknowledge("waits"),
         "load_tags": lambda: store.load_tags("waits"),
         "load_audit_log": lambda: store.load_audit_log("waits"),
+        "load_changes": lambda: store.load_changes(ChangeScope.ALL),
         "load_open_waits": lambda: store.load_open_waits("waits", "go"),
         "save_schedule": lambda: store.save_schedule(schedule, seen=None),
         "load_schedule": lambda: store.load_schedule("s"),

@@ -17,6 +17,8 @@ import pytest
 
 from durable_workflow_sqlite import (
     AuditEntry,
+    ChangeEntry,
+    ChangeScope,
     ExecutionConflictError,
     ExecutionFinishedError,
     ExecutionStatus,
@@ -283,6 +285,10 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_tags("t")
             await store.save(AuditEntry(workflow_execution_id="t", act="retry", actor="kim"))
             await store.load_audit_log("t")
+            await store.save(
+                ChangeEntry(scope=ChangeScope.QUEUE, name=mail, act="set", actor="kim")
+            )
+            await store.load_changes(ChangeScope.QUEUE, mail)
             store.change_counter()
             nightly = Schedule(schedule_name="s", workflow_type="order", every_seconds=60)
             new = NewExecution(workflow=WORKFLOW, execution=new_execution("s@1"))
@@ -296,6 +302,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.delete_old_timers(later)
             await store.delete_old_signals(later)
             await store.delete_finished(["e"], later)
+            await store.join([("order", 2)], 5, queues=[mail])
             await store.join([("order", 2)], 5)
             await store.delete_completed_before(later, FINAL)  # finds the others dead
             await store.delete_completed_before(later, FINAL)

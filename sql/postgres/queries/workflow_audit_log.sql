@@ -22,7 +22,6 @@ values (
 -- What people did to one execution, in order.
 select
     workflow_audit_id,
-    workflow_execution_id,
     act,
     actor,
     details,
@@ -37,4 +36,43 @@ delete from durable_workflow.workflow_audit_log
 where
     workflow_execution_id = any(
         array(select json_array_elements_text(cast(:workflow_execution_ids as json)))
+    );
+
+-- name: insert_change_entry!
+-- Notes what somebody did to what is not an execution.
+insert into durable_workflow.workflow_audit_log (
+    scope,
+    name,
+    act,
+    actor,
+    details,
+    created_at
+)
+values (:scope, :name, :act, :actor, :details, :created_at);
+
+-- name: load_changes
+-- What people did to one schedule, workflow, queue or limit, or to everything.
+select
+    workflow_audit_id,
+    act,
+    actor,
+    details,
+    created_at
+from durable_workflow.workflow_audit_log
+where
+    scope = :scope
+    and name = :name
+order by workflow_audit_id;
+
+-- name: delete_old_changes!
+-- Deletes a batch of the entries about what is not an execution, from before a time.
+delete from durable_workflow.workflow_audit_log
+where
+    workflow_audit_id in (
+        select old.workflow_audit_id
+        from durable_workflow.workflow_audit_log as old
+        where
+            old.name is not null
+            and old.created_at < :before
+        limit :batch_size
     );

@@ -131,6 +131,8 @@ class Client:
     enqueue = starting(Behind.enqueue)
     enqueue_named = starting(Behind.enqueue_named)
     declare = blocking(Behind.declare)
+    limits = blocking(Behind.limits)
+    change_limits = blocking(Behind.change_limits)
     load = blocking(Behind.load)
     send_signal = blocking(Behind.send_signal)
     signal_or_start = signalling(Behind.signal_or_start)

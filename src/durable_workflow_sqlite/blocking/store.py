@@ -100,6 +100,7 @@ class CheckpointStore:
     acknowledge = blocking(Behind.acknowledge)
     load_tags = blocking(Behind.load_tags)
     load_audit_log = blocking(Behind.load_audit_log)
+    load_changes = blocking(Behind.load_changes)
     save_schedule = blocking(Behind.save_schedule)
     delete_schedule = blocking(Behind.delete_schedule)
     load_schedule = blocking(Behind.load_schedule)

@@ -21,6 +21,7 @@ _MODULES: Final = {
     **dict.fromkeys(("rerun", "resolve", "unblock", "acknowledge"), "actions"),
     **dict.fromkeys(("pause", "resume"), "pausing"),
     "queue": "queues",
+    "audit": "acts",
     **dict.fromkeys(("prune", "backup", "vacuum", "doctor", "dashboard"), "maintenance"),
     **dict.fromkeys(("migrate", "worker"), "running"),
 }

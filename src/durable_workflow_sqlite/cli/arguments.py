@@ -179,6 +179,10 @@ Root = Annotated[
     ),
 ]
 
+InQueue = Annotated[
+    str | None, typer.Option("--in-queue", metavar="NAME", help="executions in this named queue")
+]
+
 
 def on_database(
     app: typer.Typer, name: str | None = None, *, cls: type[OnDatabase] = OnDatabase
@@ -248,6 +252,7 @@ def _chosen(
     tags: Tags = None,
     parent: Parent = None,
     root: Root = None,
+    in_queue: InQueue = None,
     ended_before: Annotated[
         str | None,
         typer.Option("--ended-before", metavar="AGE", help="finished longer ago: 12h, 30d"),
@@ -284,6 +289,7 @@ def _finished(
     tags: Tags = None,
     parent: Parent = None,
     root: Root = None,
+    in_queue: InQueue = None,
     is_all: Annotated[bool, typer.Option("--all", help="of any age")] = False,
 ) -> Chosen:
     return _as_chosen(**locals())

@@ -34,7 +34,7 @@ from durable_workflow_sqlite.reading.executions import (
 from durable_workflow_sqlite.reading.findings import Finding, Level
 from durable_workflow_sqlite.reading.overview import Overview, Problem
 from durable_workflow_sqlite.reading.pauses import Paused
-from durable_workflow_sqlite.reading.queues import NamedQueue
+from durable_workflow_sqlite.reading.queues import NamedQueue, Queues, queue_findings
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.schedules import ScheduleState, schedule_findings
 from durable_workflow_sqlite.reading.selection import Selection
@@ -56,6 +56,7 @@ class _Status(msgspec.Struct, frozen=True):
     queues: tuple[QueueState, ...]
     paused: Paused
     schedules: list[ScheduleState]
+    named_queues: Queues
 
     @property
     def all_workers(self) -> Workers:
@@ -75,6 +76,7 @@ def _look(reader: Reader, now: datetime) -> _Status:
         found.queues,
         reader.paused(limit=SHOWN),
         reader.schedules(),
+        reader.queues(now),
     )
 
 
@@ -332,7 +334,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
             ],
         ),
         *_who_lives(found, file, now),
-        *worker_tables.warnings(_of_schedules(found, now), file),
+        *worker_tables.warnings(_of_the_file(found, now), file),
     ]
     if found.queues:
         parts += ["", worker_tables.queue_table(found.all_workers, now)]
@@ -358,8 +360,11 @@ def _who_lives(found: _Status, file: Path, now: datetime) -> Iterator[Renderable
     yield from worker_tables.warnings(findings, file)
 
 
-def _of_schedules(found: _Status, now: datetime) -> list[Finding]:
-    return list(schedule_findings(found.schedules, found.all_workers, now))
+def _of_the_file(found: _Status, now: datetime) -> list[Finding]:
+    return [
+        *schedule_findings(found.schedules, found.all_workers, now),
+        *queue_findings(found.named_queues, found.all_workers, now),
+    ]
 
 
 def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[RenderableType]:
@@ -488,7 +493,7 @@ def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[tables
     """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
     yield from worker_tables.status_lines(found.all_workers, file, now)
-    yield from worker_tables.warning_lines(_of_schedules(found, now), file)
+    yield from worker_tables.warning_lines(_of_the_file(found, now), file)
     yield ["disk", found.disk.level, found.disk.message]
     for count in found.counts:
         yield ["count", count.workflow_type, count.version, count.status, count.count]

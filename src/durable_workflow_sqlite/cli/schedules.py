@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from durable_workflow_sqlite.ages import time_before
-from durable_workflow_sqlite.cli import output, tables
+from durable_workflow_sqlite.cli import acts, output, tables
 from durable_workflow_sqlite.cli.arguments import AsJson, PlainForm, form_of, on_database
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.client import Client
@@ -24,6 +24,7 @@ from durable_workflow_sqlite.stores import open_reader, open_store
 T = TypeVar("T")
 
 NEXT = 5
+ACTS = 10
 STYLES = {"ACTIVE": "green", "PAUSED": "yellow", "ENDED": "dim", "TROUBLE": "bold red"}
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="the name of the schedule")]
@@ -73,10 +74,11 @@ def list_(file: Path, output_form: Form = None, as_json: AsJson = False) -> None
 
 @on_database(group)
 def show(file: Path, name: Name, output_form: Form = None, as_json: AsJson = False) -> None:
-    """Show all of a schedule, and its next times."""
+    """Show all of a schedule, and who paused, resumed or started it."""
     form = form_of(output_form, as_json=as_json)
     with open_reader(file) as reader:
         found = {one.schedule_name: one for one in reader.schedules()}
+        changes = reader.acts(["SCHEDULE"], name, limit=ACTS)
     one = found.get(name)
     if one is None:
         raise ScheduleNotFoundError(f"there is no schedule {name!r}{nearest(name, found)}")
@@ -104,6 +106,8 @@ def show(file: Path, name: Name, output_form: Form = None, as_json: AsJson = Fal
     ]
     shown = [row for row in rows if row[1] is not None or not output.is_terminal()]
     tables.write_table(f"schedule {name}", ["", ""], shown)
+    if output.is_terminal():
+        acts.write_acts(changes, datetime.now(UTC))
     if output.is_terminal() and one.is_held_up and one.last_execution_id is not None:
         look = command("show", file, one.last_execution_id)
         why = "it is not fired while its last execution is not over"

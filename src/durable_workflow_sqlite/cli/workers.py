@@ -24,13 +24,14 @@ def page(workers: Workers, file: Path, now: datetime, *, is_wide: bool) -> Rende
     wide = ["program", "id"] if is_wide else []
     table = tables.make_table(
         "workers",
-        ["", "worker", "since", "runs", "slots", "has", *wide, "now"],
+        ["", "worker", "since", "runs", "queues", "slots", "has", *wide, "now"],
         [
             [
                 "" if one.number is None else str(one.number),
                 _name(one),
                 output.ago(one.started_at, now),
                 _runs(one),
+                _queues(one),
                 _slots(one),
                 one.executions,
                 *([one.program, tables.execution_id(one.worker_id)] if is_wide else ()),
@@ -60,6 +61,7 @@ def lines(workers: Workers, *, is_wide: bool) -> Iterator[list[tables.Cell]]:
             None if first is None else first.execution_id,
             None if first is None else first.step_name,
             None if first is None else first.since,
+            None if one.queues is None else ", ".join(one.queues),
             *([one.program, one.worker_id] if is_wide else ()),
         ]
 
@@ -157,6 +159,10 @@ def _name(one: WorkerState) -> Text:
 
 def _runs(one: WorkerState) -> str:
     return ", ".join(f"{served.workflow_type} v{served.version}" for served in one.serves)
+
+
+def _queues(one: WorkerState) -> str:
+    return "all" if one.queues is None else ", ".join(one.queues)
 
 
 def _slots(one: WorkerState) -> str:

@@ -16,7 +16,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
-from durable_workflow_sqlite.dashboard import actions, bulk, pages, pausing, schedules
+from durable_workflow_sqlite.dashboard import actions, bulk, pages, pausing, queues, schedules
 from durable_workflow_sqlite.dashboard.login import routes as login_routes
 from durable_workflow_sqlite.dashboard.protection import Keys, Protection
 from durable_workflow_sqlite.dashboard.reading import Source
@@ -70,6 +70,7 @@ def build(
             *([] if read_only else pausing.routes(file, source, templates)),
             *([] if read_only else bulk.routes(file, source, runs, templates)),
             *([] if read_only else schedules.routes(file, source, templates)),
+            *([] if read_only else queues.routes(file, source, templates)),
             *([] if keys.is_open else login_routes(keys, templates)),
             Mount("/static", _Static(directory=STATIC)),
         ],

@@ -42,8 +42,8 @@ class Filters(NamedTuple):
     """What is asked for, as it was written; `chosen` says whether it makes sense.
 
     begun, ended: an age as 6h, so long ago or longer; -6h is not longer ago. inputs: KEY=VALUE.
-    tags: NAME=VALUE. parent, root: an id. state: one of STATES. after: the `next` of the page
-        before.
+    tags: NAME=VALUE. parent, root: an id. queue: a name. state: one of STATES. after: the `next`
+        of the page before.
     """
 
     statuses: tuple[str, ...] = ()
@@ -58,6 +58,7 @@ class Filters(NamedTuple):
     tags: tuple[str, ...] = ()
     parent: str = ""
     root: str = ""
+    queue: str = ""
     state: str = ""
     after: str = ""
 
@@ -82,6 +83,7 @@ class Filters(NamedTuple):
             tags=several("tag"),
             parent=one("parent"),
             root=one("root"),
+            queue=query.get("queue", ""),
             state=one("state"),
             after=one("after"),
         )
@@ -131,6 +133,7 @@ class Filters(NamedTuple):
             tags=self.tags,
             parent=self.parent or None,
             root=self.root or None,
+            in_queue=self.queue or None,
             is_blocked=self.state == "blocked",
             in_trouble=self.state == "trouble",
             is_not_undone=self.state == "not-undone",
@@ -152,6 +155,7 @@ class Filters(NamedTuple):
             *(("tag", one) for one in self.tags),
             ("parent", self.parent),
             ("root", self.root),
+            ("queue", self.queue),
             ("state", self.state),
             ("after", self.after),
         ]
@@ -178,6 +182,7 @@ class Filters(NamedTuple):
             ("ended", f"ended {_age_in_words(self.ended)}"),
             ("parent", f"child of {self.parent}"),
             ("root", f"in the tree of {self.root}"),
+            ("queue", f"in queue {self.queue}"),
             ("state", STATES.get(self.state, self.state)),
         )
         return [

@@ -26,10 +26,17 @@ _WORDS: Final = {
         "schedules that need somebody",
         "They do not fire, or no worker runs what they start",
     ),
+    "queues": (
+        "queues or limits that need somebody",
+        "Something waits in a queue or under a limit, and will not go on by itself",
+    ),
     "queue": ("waiting for a worker", "They have been due for over a minute"),
     "disk": ("disk nearly full", "Workers stop when the disk is full"),
     "failed": ("failed in the last hour", "See the errors below"),
 }
+_PAGES: Final = {"schedule": "schedules", "queues": "queues"}
+"""The page that says more of an alarm, if it has one."""
+
 _FILTERS: Final = {
     "not-undone": Filters(state="not-undone"),
     "trouble": Filters(state="trouble"),
@@ -74,7 +81,8 @@ def _line(alarm: Alarm, at: str) -> AlarmLine:
     words, meaning = _WORDS[alarm.name]
     number = f"{alarm.count:,}{'+' if alarm.count >= COUNTED else ''}"
     filters = _FILTERS.get(alarm.name)
-    href = f"{at}/schedules" if alarm.name == "schedule" else f"{at}/#alarm-{alarm.name}"
+    page = _PAGES.get(alarm.name)
+    href = f"{at}/#alarm-{alarm.name}" if page is None else f"{at}/{page}"
     return AlarmLine(
         name=alarm.name,
         number="" if alarm.name == "disk" else number,

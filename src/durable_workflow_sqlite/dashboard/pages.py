@@ -1,4 +1,4 @@
-"""The pages that only show: the overview, the list, one execution, the workers, one payload."""
+"""The pages that only show: overview, list, execution, workers, queues, schedules, payload."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from durable_workflow_sqlite.dashboard.listing import (
     types_of,
 )
 from durable_workflow_sqlite.dashboard.overview import DEFAULT_SPAN, SPANS, overview_of
+from durable_workflow_sqlite.dashboard.queues import SAYS as QUEUES_SAY
+from durable_workflow_sqlite.dashboard.queues import queues_of
 from durable_workflow_sqlite.dashboard.reading import LOOK_AGAIN_S, Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, prefix
 from durable_workflow_sqlite.dashboard.schedules import SAYS as SCHEDULES_SAY
@@ -38,6 +40,7 @@ def routes(source: Source, pages: Pages) -> list[Route]:
         Route("/executions", shown.executions),
         Route("/execution", shown.execution),
         Route("/workers", shown.workers),
+        Route("/queues", shown.queues),
         Route("/schedules", shown.schedules),
         Route("/payload", shown.one_payload),
     ]
@@ -140,6 +143,23 @@ class _ReadingPages:
         )
         return await self._pages.page(
             request, "workers.html", etag=_etag(version, now), place="workers", **content
+        )
+
+    async def queues(self, request: Request) -> Response:
+        version, now = await self._source.version(), datetime.now(UTC)
+        if (same := _unchanged(request, version, now)) is not None:
+            return same
+        at = quote(prefix(request))
+        content = await self._source.read(
+            lambda reader: queues_of(self._source, reader, version, now, at)
+        )
+        return await self._pages.page(
+            request,
+            "queues.html",
+            etag=_etag(version, now),
+            place="queues",
+            done=QUEUES_SAY.get(request.query_params.get("done", ""), ""),
+            **content,
         )
 
     async def schedules(self, request: Request) -> Response:

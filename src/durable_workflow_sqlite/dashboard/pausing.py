@@ -51,6 +51,8 @@ class _PausingPages:
         except (ValueError, QueueNotFoundError) as error:
             return await self._confirmation(request, form, wrong=str(error), status=422)
         self._source.forget()
+        if form.get("queue"):
+            return to_page(request, f"/queues?done={'paused' if _is_pause(request) else 'resumed'}")
         return to_page(request, "/workers")
 
     async def _confirmation(
@@ -60,7 +62,7 @@ class _PausingPages:
             request,
             "pausing.html",
             status=status,
-            place="workers",
+            place="queues" if named.get("queue") else "workers",
             is_pause=_is_pause(request),
             workflow=named.get("workflow", ""),
             queue=named.get("queue", ""),
@@ -85,8 +87,8 @@ async def _do(client: Client, is_pause: bool, form: dict[str, str], by: str) -> 
     elif is_pause:
         await client.pause_all(reason=reason, by=by)
     elif workflow:
-        await client.resume_workflow(workflow)
+        await client.resume_workflow(workflow, by=by)
     elif queue:
-        await client.resume_queue(queue)
+        await client.resume_queue(queue, by=by)
     else:
-        await client.resume_all()
+        await client.resume_all(by=by)

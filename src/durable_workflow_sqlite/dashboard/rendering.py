@@ -30,6 +30,7 @@ NAVIGATION: Final = (
     ("overview", "", "Overview"),
     ("executions", "executions", "Executions"),
     ("workers", "workers", "Workers"),
+    ("queues", "queues", "Queues"),
     ("schedules", "schedules", "Schedules"),
 )
 """The pages that every page leads to: name, address and words. A page of its own joins here."""

@@ -37,6 +37,8 @@ class Act(NamedTuple):
     run: Callable[[Client, str, dict[str, str], str], Awaitable[str]]
 
 
+_ACTS: Final = 10
+
 SAYS: Final = {
     "paused": "The schedule is paused.",
     "was_paused": "The schedule was paused before: nothing was changed.",
@@ -51,8 +53,8 @@ async def _pause(client: Client, name: str, form: dict[str, str], by: str) -> st
     return "paused" if await client.pause_schedule(name, reason=reason, by=by) else "was_paused"
 
 
-async def _resume(client: Client, name: str, _: dict[str, str], __: str) -> str:
-    return "resumed" if await client.resume_schedule(name) else "not_paused"
+async def _resume(client: Client, name: str, _: dict[str, str], by: str) -> str:
+    return "resumed" if await client.resume_schedule(name, by=by) else "not_paused"
 
 
 async def _trigger(client: Client, name: str, _: dict[str, str], by: str) -> str:
@@ -93,6 +95,7 @@ def schedules_of(source: Source, reader: Reader, version: str, now: datetime) ->
     schedules = source.kept("schedules", version, reader.schedules)
     return {
         "schedules": schedules,
+        "acts": reader.acts(["SCHEDULE"], limit=_ACTS),
         "findings": [
             (one.message, for_file(one.hint or "", reader.path).replace("`", ""))
             for one in schedule_findings(schedules, reader.workers(counts, limit=0), now)

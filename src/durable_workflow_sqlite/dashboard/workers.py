@@ -27,7 +27,6 @@ def workers_of(source: Source, reader: Reader, version: str, now: datetime) -> d
     return {
         "workers": workers.workers,
         "queues": workers.queues,
-        "named_queues": source.kept("named_queues", version, reader.named_queues),
         "paused": paused_of(source, reader, version),
         "findings": [
             (one.message, for_file(one.hint or "", reader.path).replace("`", ""))

@@ -1,4 +1,4 @@
-"""Who did what to an execution: the entries of the audit log."""
+"""Who did what, to an execution or to something else: the entries of the audit log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from datetime import datetime
 
 import msgspec
 
-from durable_workflow_sqlite.records import MAX_IDENTIFIER_LENGTH, AuditEntry
+from durable_workflow_sqlite.records import (
+    MAX_IDENTIFIER_LENGTH,
+    AuditEntry,
+    ChangeEntry,
+    ChangeScope,
+)
 
 
 def entry(
@@ -24,6 +29,25 @@ def entry(
         act=act,
         actor=this_user() if by is None else by,
         details=None if details is None else msgspec.json.encode(details).decode(),
+        created_at=now,
+    )
+
+
+def change(
+    scope: ChangeScope,
+    name: str,
+    act: str,
+    by: str | None,
+    now: datetime,
+    details: dict[str, object] | None = None,
+) -> ChangeEntry:
+    """An entry about what is not an execution; by: as for `entry`."""
+    return ChangeEntry(
+        scope=scope,
+        name=name,
+        act=act,
+        actor=this_user() if by is None else by,
+        details=None if not details else msgspec.json.encode(details).decode(),
         created_at=now,
     )
 

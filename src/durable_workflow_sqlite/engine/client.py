@@ -21,6 +21,7 @@ from durable_workflow_sqlite.engine import (
 from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_function
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
+from durable_workflow_sqlite.engine.limiting_client import LimitingClient
 from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.pausing_client import PausingClient
@@ -30,7 +31,6 @@ from durable_workflow_sqlite.engine.startable import Startable
 from durable_workflow_sqlite.engine.starting import OnDuplicate
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry, check_workflow
-from durable_workflow_sqlite.limits import Limit, Queue
 from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import WorkflowExecution, check_identifier, check_tags
@@ -43,7 +43,7 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class Client(PausingClient, SchedulingClient, SignallingClient):
+class Client(PausingClient, LimitingClient, SchedulingClient, SignallingClient):
     """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
 
     Creating a client costs nothing: it reads and recovers nothing, and needs no closing. Use it in
@@ -190,17 +190,6 @@ class Client(PausingClient, SchedulingClient, SignallingClient):
             access, type, args, version, execution_id, timing, tags, signals
         )
         return self.handle(stored)
-
-    async def declare(self, *definitions: Queue | Limit) -> None:
-        """Make sure that queues and limits are there, as given here; for each start of a program.
-
-        To declare the same again changes nothing, so what a person has changed since stays. If the
-        code declares other limits than last time, these count from now on, for all workers.
-
-        Raises TypeError for what is neither a `Queue` nor a `Limit`, and ValueError for a name that
-        comes twice.
-        """
-        await (access := self._working()).store.declare_limits(definitions, access.clock.now())
 
     async def trigger(self, name: str, *, by: str | None = None) -> ExecutionHandle[Any]:
         """Start an execution of a schedule now, also if it is paused, and whatever `overlap` says.

@@ -262,7 +262,10 @@ class Dispatcher:
                 looked_at = self._clock.now()
                 if self._registry:
                     await self._store.join(
-                        self._registry.names_and_versions, self._max_concurrent, looked_at
+                        self._registry.names_and_versions,
+                        self._max_concurrent,
+                        looked_at,
+                        queues=self._claims.queues,
                     )
                 await self._take()
                 due_at = await self._next_due_at(looked_at)

@@ -246,7 +246,9 @@ class Execution(Driver):
             error = body.result()[1] if body.is_over and body.trouble is None else None
             mistake = error and mistake_in(error, self.definition.stops_on, body.outcome_errors)
             if mistake is not None:
-                raise trouble_of(body, mistake, self.environment.format_error) from mistake
+                raise trouble_of(
+                    body, mistake, self.environment.format_error, is_replayed=True
+                ) from mistake
             raise
         gaps.refuse(body)
         self.history.events.clear()

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 _LIBRARY: Final = __name__.partition(".")[0] + "."
 
 
+BEFORE_RECORDS: Final = "before it came to all that is recorded"
+"""Of a mistake that keeps a worker from undoing, too: it does not come to the compensations."""
+
+
 def mistake_in(
     error: BaseException, classes: tuple[type[Exception], ...], outcomes: OutcomeErrors
 ) -> BaseException | None:
@@ -34,9 +38,16 @@ def mistake_in(
 
 
 def trouble_of(
-    body: Body, mistake: BaseException, format_error: failures.ErrorFormatter
+    body: Body,
+    mistake: BaseException,
+    format_error: failures.ErrorFormatter,
+    *,
+    is_replayed: bool = False,
 ) -> WorkflowCodeError:
-    """With this an execution is left as it is, whose function has raised a mistake."""
+    """With this an execution is left as it is, whose function has raised a mistake.
+
+    is_replayed: whether there are records that it has not come to.
+    """
     execution_id = body.execution_id
     text = failures.as_text(mistake, format_error)
     name = type(mistake).__qualname__
@@ -53,6 +64,11 @@ def trouble_of(
         f"the workflow function of execution {execution_id!r} raised {text}{where(mistake)}"
         f"{forgotten}. No step raised it, so it tells of a mistake in the code: the execution"
         " was left as it is, nothing was undone, and with corrected code it continues"
+        + (
+            f". It raised that {BEFORE_RECORDS}, so undoing waits for that, too"
+            if is_replayed
+            else ""
+        )
         + ("" if is_of_this_library(mistake) or not is_failure(mistake) else otherwise),
         workflow_execution_id=execution_id,
         error_type=failures.error_type(mistake),

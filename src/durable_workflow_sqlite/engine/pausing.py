@@ -14,8 +14,10 @@ from durable_workflow_sqlite.limits import Queue
 from durable_workflow_sqlite.nearest import nearest
 from durable_workflow_sqlite.records import (
     PAUSED_SIGNAL,
+    ChangeScope,
     Pause,
     PauseScope,
+    Schedule,
     SignalStatus,
     WorkflowExecution,
     WorkflowSignal,
@@ -73,7 +75,7 @@ async def spread(access: Access, at_most: int | None = None) -> None:
     access.look()
 
 
-def details_of(record: WorkflowExecution) -> dict[str, object]:
+def details_of(record: WorkflowExecution | Pause | Schedule) -> dict[str, object]:
     """What the audit log keeps of a pause that ends."""
     return {
         "paused_at": record.paused_at,
@@ -113,25 +115,25 @@ async def pause_all(access: Access, reason: str | None, by: str | None) -> bool:
     return await _begin(access, PauseScope.ALL, "", reason, by)
 
 
-async def resume_workflow(access: Access, workflow_type: str) -> bool:
+async def resume_workflow(access: Access, workflow_type: str, by: str | None) -> bool:
     """See `DurableEngine.resume_workflow`."""
-    if await _end(access, PauseScope.WORKFLOW, workflow_type):
+    if await _end(access, PauseScope.WORKFLOW, workflow_type, by):
         return True
     await _check_type(access, workflow_type, "resumed")
     return False
 
 
-async def resume_queue(access: Access, name: str) -> bool:
+async def resume_queue(access: Access, name: str, by: str | None) -> bool:
     """See `DurableEngine.resume_queue`."""
-    if await _end(access, PauseScope.QUEUE, name):
+    if await _end(access, PauseScope.QUEUE, name, by):
         return True
     await _check_queue(access, name, "resumed")
     return False
 
 
-async def resume_all(access: Access) -> bool:
+async def resume_all(access: Access, by: str | None) -> bool:
     """See `DurableEngine.resume_all`."""
-    return await _end(access, PauseScope.ALL, "")
+    return await _end(access, PauseScope.ALL, "", by)
 
 
 async def _begin(
@@ -139,23 +141,40 @@ async def _begin(
 ) -> bool:
     _check_reason(reason)
     access.check_open()
+    now = access.clock.now()
+    before = await _found(access, scope, name)
+    details: dict[str, object] = {} if reason is None else {"reason": reason}
+    if before is not None:
+        details["was"] = before.paused_reason
+    entry = audit.change(ChangeScope(scope.value), name, "pause", by, now, details)
     begun = Pause(
         scope=scope,
         name=name,
-        paused_at=access.clock.now(),
-        paused_by=audit.this_user() if by is None else by,
+        paused_at=now,
+        paused_by=entry.actor,
         paused_reason=reason,
     )
-    is_new = await access.store.begin_pause(begun)
+    is_new = await access.store.begin_pause(begun, entry)
     await access.look_at_pauses()
     return is_new
 
 
-async def _end(access: Access, scope: PauseScope, name: str) -> bool:
+async def _end(access: Access, scope: PauseScope, name: str, by: str | None) -> bool:
     access.check_open()
-    is_ended = await access.store.end_pause(scope, name)
+    before = await _found(access, scope, name)
+    is_ended = False
+    if before is not None:
+        now = access.clock.now()
+        details = details_of(before)
+        entry = audit.change(ChangeScope(scope.value), name, "resume", by, now, details)
+        is_ended = await access.store.end_pause(scope, name, entry)
     await access.look_at_pauses()
     return is_ended
+
+
+async def _found(access: Access, scope: PauseScope, name: str) -> Pause | None:
+    pauses = await access.store.load_pauses()
+    return next((one for one in pauses if (one.scope, one.name) == (scope, name)), None)
 
 
 async def _check_type(access: Access, workflow_type: str, was: str) -> None:

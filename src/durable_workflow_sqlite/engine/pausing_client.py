@@ -59,13 +59,13 @@ class PausingClient:
         """
         return await pausing.pause_workflow(self._working(), workflow_type, reason, by)
 
-    async def resume_workflow(self, workflow_type: str) -> bool:
+    async def resume_workflow(self, workflow_type: str, *, by: str | None = None) -> bool:
         """End the pause of a workflow; False if it is not paused.
 
-        Executions that are paused themselves stay paused. Raises ValueError for a name that no
-        workflow has.
+        Executions that are paused themselves stay paused. by: as for `resume`. Raises ValueError
+        for a name that no workflow has.
         """
-        return await pausing.resume_workflow(self._working(), workflow_type)
+        return await pausing.resume_workflow(self._working(), workflow_type, by)
 
     async def pause_queue(
         self, name: str, *, reason: str | None = None, by: str | None = None
@@ -78,24 +78,25 @@ class PausingClient:
         """
         return await pausing.pause_queue(self._working(), name, reason, by)
 
-    async def resume_queue(self, name: str) -> bool:
+    async def resume_queue(self, name: str, *, by: str | None = None) -> bool:
         """End the pause of a named queue; False if it is not paused.
 
-        Executions that are paused themselves, or with their workflow, stay paused. Raises
-        QueueNotFoundError for a queue that is not declared.
+        Executions that are paused themselves, or with their workflow, stay paused. by: as for
+        `resume`. Raises QueueNotFoundError for a queue that is not declared.
         """
-        return await pausing.resume_queue(self._working(), name)
+        return await pausing.resume_queue(self._working(), name, by)
 
     async def pause_all(self, *, reason: str | None = None, by: str | None = None) -> bool:
         """Pause everything in this store, as `pause_workflow` does for each workflow."""
         return await pausing.pause_all(self._working(), reason, by)
 
-    async def resume_all(self) -> bool:
+    async def resume_all(self, *, by: str | None = None) -> bool:
         """End the pause of everything; False if there is none.
 
-        Workflows, queues and executions that are paused themselves stay paused.
+        Workflows, queues and executions that are paused themselves stay paused. by: as for
+        `resume`.
         """
-        return await pausing.resume_all(self._working())
+        return await pausing.resume_all(self._working(), by)
 
     async def pauses(self) -> list[Pause]:
         """What is paused as a whole: everything, and workflows and queues by name.

@@ -17,12 +17,15 @@ from durable_workflow_sqlite.engine.firing import (
     execution_of,
     next_time,
 )
+from durable_workflow_sqlite.engine.pausing import details_of
 from durable_workflow_sqlite.engine.schedule_times import ScheduleTimes
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import ScheduleNotFoundError
 from durable_workflow_sqlite.nearest import nearest
 from durable_workflow_sqlite.records import (
     SCHEDULE_TAG,
+    ChangeEntry,
+    ChangeScope,
     Missed,
     Overlap,
     Schedule,
@@ -202,15 +205,22 @@ def _resumed(schedule: Schedule, times: ScheduleTimes, now: datetime) -> Schedul
 
 
 async def _change(
-    access: Access, name: str, change: Callable[[Schedule | None, datetime], Schedule]
+    access: Access,
+    name: str,
+    change: Callable[[Schedule | None, datetime], Schedule],
+    entry: Callable[[Schedule, datetime], ChangeEntry] | None = None,
 ) -> Schedule:
-    """Change a schedule from what it is at that moment; the schedule as it is then."""
+    """Change a schedule from what it is at that moment; the schedule as it is then.
+
+    entry: who did that, for the audit log; a program that declares a schedule is in none.
+    """
     while True:
-        seen = await access.store.load_schedule(name)
-        becomes = change(seen, access.clock.now())
+        seen, now = await access.store.load_schedule(name), access.clock.now()
+        becomes = change(seen, now)
         if becomes == seen:
             return becomes
-        if await access.store.save_schedule(becomes, seen=seen):
+        entries = [] if entry is None or seen is None else [entry(seen, now)]
+        if await access.store.save_schedule(becomes, *entries, seen=seen):
             access.look_at_schedules()
             return becomes
 
@@ -238,6 +248,7 @@ async def pause(access: Access, name: str, reason: str | None, by: str | None) -
     check_identifier("by", who)
     await load(access, name)
     is_changed = False
+    details: dict[str, object] = {} if reason is None else {"reason": reason}
 
     def change(seen: Schedule | None, now: datetime) -> Schedule:
         nonlocal is_changed
@@ -246,14 +257,20 @@ async def pause(access: Access, name: str, reason: str | None, by: str | None) -
         is_changed = seen.paused_at is None
         return _paused(seen, now, who, reason) if is_changed else seen
 
-    await _change(access, name, change)
+    await _change(access, name, change, lambda _, now: _entry(name, "pause", who, now, details))
     return is_changed
 
 
-async def resume(access: Access, name: str) -> bool:
+async def resume(access: Access, name: str, by: str | None) -> bool:
     """See `Client.resume_schedule`."""
     await load(access, name)
     is_changed = False
+
+    def entry(seen: Schedule, now: datetime) -> ChangeEntry:
+        details = {} if seen.paused_at is None else details_of(seen)
+        if seen.trouble is not None:
+            details["trouble"] = seen.trouble
+        return _entry(name, "resume", by, now, details)
 
     def change(seen: Schedule | None, now: datetime) -> Schedule:
         nonlocal is_changed
@@ -262,8 +279,14 @@ async def resume(access: Access, name: str) -> bool:
         is_changed = seen.paused_at is not None or seen.trouble is not None
         return _resumed(seen, ScheduleTimes(seen), now) if is_changed else seen
 
-    await _change(access, name, change)
+    await _change(access, name, change, entry)
     return is_changed
+
+
+def _entry(
+    name: str, act: str, by: str | None, now: datetime, details: dict[str, object]
+) -> ChangeEntry:
+    return audit.change(ChangeScope.SCHEDULE, name, act, by, now, details)
 
 
 async def trigger(access: Access, name: str, by: str | None) -> str:
@@ -278,8 +301,11 @@ async def trigger(access: Access, name: str, by: str | None) -> str:
         becomes = msgspec.structs.replace(
             seen, last_execution_id=execution_id, updated_at=max(now, seen.updated_at)
         )
-        entry = audit.entry(execution_id, "trigger", by, now, {"schedule": name})
-        if await access.store.save_schedule(becomes, entry, seen=seen, start=[new]):
+        entries = (
+            audit.entry(execution_id, "trigger", by, now, {"schedule": name}),
+            _entry(name, "trigger", by, now, {"started": execution_id}),
+        )
+        if await access.store.save_schedule(becomes, *entries, seen=seen, start=[new]):
             access.look()
             return execution_id
 
@@ -322,16 +348,24 @@ async def _start_missing(
         details: dict[str, object] = {"schedule": name}
         entries = [audit.entry(id_, "backfill", by, now, details) for id_ in start]
         becomes = msgspec.structs.replace(seen, updated_at=max(now, seen.updated_at))
-        if await access.store.save_schedule(becomes, *entries, seen=seen, start=start.values()):
+        of_schedule: list[ChangeEntry] = []
+        if start:
+            first, last = (by_id[one] for one in (min(start), max(start)))
+            span: dict[str, object] = {"started": len(start), "from": first, "to": last}
+            of_schedule.append(_entry(name, "backfill", by, now, span))
+        if await access.store.save_schedule(
+            becomes, *entries, *of_schedule, seen=seen, start=start.values()
+        ):
             access.look()
             return list(start)
 
 
-async def unschedule(access: Access, name: str) -> bool:
+async def unschedule(access: Access, name: str, by: str | None) -> bool:
     """See `Client.unschedule`."""
     check_identifier("name", name)
     access.check_open()
-    return await access.store.delete_schedule(name)
+    entry = _entry(name, "delete", by, access.clock.now(), {})
+    return await access.store.delete_schedule(name, entry)
 
 
 async def next_times(access: Access, name: str, count: int) -> list[datetime]:

@@ -96,12 +96,14 @@ class SchedulingClient:
         )
         return await scheduling.declare(access, name, declared)
 
-    async def unschedule(self, name: str) -> bool:
+    async def unschedule(self, name: str, *, by: str | None = None) -> bool:
         """Delete a schedule; False if there is none. Its executions stay as they are.
 
         A program that still declares the schedule creates it again when it starts.
+
+        by: as for `pause_schedule`.
         """
-        return await scheduling.unschedule(self._working(), name)
+        return await scheduling.unschedule(self._working(), name, by)
 
     async def load_schedule(self, name: str) -> Schedule:
         """A schedule as it is stored. Raises ScheduleNotFoundError."""
@@ -128,13 +130,15 @@ class SchedulingClient:
         """
         return await scheduling.pause(self._working(), name, reason, by)
 
-    async def resume_schedule(self, name: str) -> bool:
+    async def resume_schedule(self, name: str, *, by: str | None = None) -> bool:
         """Resume a paused schedule, from now on; False if it was not paused.
 
-        It also tries again what is in trouble. Raises ScheduleNotFoundError; ValueError if its row
-        has an expression or a zone that is not valid; QueueNotFoundError if its queue is gone.
+        It also tries again what is in trouble. by: as for `pause_schedule`, for the audit log.
+
+        Raises ScheduleNotFoundError; ValueError if its row has an expression or a zone that is not
+        valid; QueueNotFoundError if its queue is gone.
         """
-        return await scheduling.resume(self._working(), name)
+        return await scheduling.resume(self._working(), name, by)
 
     async def _trigger(self, name: str, by: str | None) -> str:
         return await scheduling.trigger(self._working(), name, by)

@@ -16,6 +16,9 @@ RECENTLY: Final = timedelta(hours=1)
 LATE: Final = timedelta(minutes=1)
 """Work that is due for longer than this has no worker, or no worker with a free slot."""
 
+FORGOTTEN: Final = timedelta(days=1)
+"""After this time, a person should look again at what is paused and holds executions."""
+
 SHOWN: Final = 5
 
 COUNTED: Final = 10_000
@@ -68,8 +71,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
     name: the same as the check of `doctor`: not-undone, trouble, disk, blocked, undoing, cut-off,
     in-doubt, timers, stopped, workers (none lives, and these wait), unknown (no living worker has
-    their workflow registered), schedule. Also queue (waits for a worker for longer than `LATE`),
-    and failed (in the last hour).
+    their workflow registered), schedule. Also queues (what `queue_findings` finds), queue (waits
+    for a worker for longer than `LATE`, and not for a slot), and failed (in the last hour).
     examples: the ids of some of these executions.
     """
 

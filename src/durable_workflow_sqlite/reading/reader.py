@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from durable_workflow_sqlite.reading.acts import NamedAct
 from durable_workflow_sqlite.reading.executions import (
     ExecutionCount,
     ExecutionDetails,
@@ -17,7 +18,7 @@ from durable_workflow_sqlite.reading.executions import (
 from durable_workflow_sqlite.reading.findings import Alarm, Finding
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
 from durable_workflow_sqlite.reading.pauses import Paused
-from durable_workflow_sqlite.reading.queues import NamedQueue
+from durable_workflow_sqlite.reading.queues import HeldSlot, NamedQueue, Queues
 from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import Workers
@@ -96,8 +97,29 @@ class Reader(Protocol):
         """All schedules, by name."""
         ...
 
+    def queues(self, now: datetime) -> Queues:
+        """The named queues and the limits for steps by name, and what waits in each queue."""
+        ...
+
     def named_queues(self) -> list[NamedQueue]:
         """The named queues, with their limits and what is in them, by name."""
+        ...
+
+    def held_slots(self, kind: str, name: str, *, limit: int = 10) -> list[HeldSlot]:
+        """Who holds the slots of a queue (kind QUEUE) or of a limit for steps (STEP).
+
+        The longest first, and at most `limit` of them.
+        """
+        ...
+
+    def acts(
+        self, scopes: Sequence[str] | None = None, name: str | None = None, *, limit: int = 50
+    ) -> list[NamedAct]:
+        """What people did last, the newest first.
+
+        scopes: only what was done to these, of SCHEDULE, WORKFLOW, QUEUE, STEP and ALL; None: to
+            anything, also to executions. name: only what was done to that one of these.
+        """
         ...
 
     def count_living_workers(self) -> int:

@@ -51,6 +51,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     version: of the workflow. step: those that are at a step of this name, or failed there.
     inputs: values of the input, all of them. tags: all of them, too.
     parent: the children of this execution. root: this execution, and all in the tree below it.
+    queue: those in this named queue.
 
     Raises ValueError, TypeError.
     """
@@ -73,6 +74,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     tags: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     parent: str | None = None
     root: str | None = None
+    queue: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("created_before", "created_after", "changed_before", "changed_after"):
@@ -96,6 +98,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
             or self.inputs
             or self.parent
             or self.root
+            or self.queue
             or self.changed_before
             or self.changed_after
         )

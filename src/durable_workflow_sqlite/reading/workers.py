@@ -32,7 +32,8 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
 
     number, host, process_id, program, started_at: None if its row is not written yet, or gone.
     slots: how many executions it runs at once; None if that is not known.
-    serves: the workflows that it runs. executions: how many it has, those that wait included.
+    serves: the workflows that it runs. queues: the named queues that it serves; None: all of them,
+    and what is in none. executions: how many it has, those that wait included.
     slots_in_use: in how many of them code runs. doing: some of these, the longest first.
     is_stopped: its process lives, but is stopped (SIGSTOP), as far as this machine knows.
     holds: some of the executions that a stopped one has; nobody takes them over.
@@ -54,6 +55,11 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     is_stopped: bool = False
     holds: tuple[str, ...] = ()
     last_write_at: datetime | None = None
+    queues: tuple[str, ...] | None = None
+
+    def serves_queue(self, queue: str | None) -> bool:
+        """Whether it claims what is in a queue. queue: None: what is in none."""
+        return self.queues is None or queue in self.queues
 
     @property
     def name(self) -> str:

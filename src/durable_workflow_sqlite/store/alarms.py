@@ -17,11 +17,13 @@ from durable_workflow_sqlite.reading.findings import (
     Kind,
     Level,
 )
+from durable_workflow_sqlite.reading.queues import Queues, queue_findings
 from durable_workflow_sqlite.reading.schedules import schedule_findings
 from durable_workflow_sqlite.records import ExecutionStatus, check_time
 from durable_workflow_sqlite.store import checkup
 from durable_workflow_sqlite.store.overview import living_workers
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.reading_queues import read_queues
 from durable_workflow_sqlite.store.reading_schedules import read_schedules
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import time_to_text
@@ -133,6 +135,9 @@ def _of_workers(
     workers = read_workers(file, counts, limit=0)
     schedules = schedule_findings(read_schedules(file), workers, now)
     yield Alarm(kind=Kind.WARNING, name="schedule", count=len(list(schedules)))
+    queues = read_queues(file, now)
+    of_queues = queue_findings(queues, workers, now)
+    yield Alarm(kind=Kind.WARNING, name="queues", count=len(list(of_queues)))
     if not workers.living:
         waiting = sum(one.due for one in workers.queues) + workers.left_behind
         yield Alarm(kind=Kind.WARNING, name="workers", count=waiting)
@@ -149,7 +154,17 @@ def _of_workers(
         for one in workers.queues
         if one.due_since is not None and one.due_since < now - LATE
     )
-    yield Alarm(kind=Kind.WARNING, name="queue", count=waiting)
+    yield Alarm(kind=Kind.WARNING, name="queue", count=max(waiting - _held(queues, now), 0))
+
+
+def _held(queues: Queues, now: datetime) -> int:
+    """How many are late because of the limits of their queue, which is what the limits are for."""
+    holding = {one.name for one in queues.queues if one.may_hold}
+    return sum(
+        one.due
+        for one in queues.due
+        if one.queue in holding and one.due_since is not None and one.due_since < now - LATE
+    )
 
 
 def _of_the_disk(file: ReadOnlyFile) -> Iterator[Alarm]:

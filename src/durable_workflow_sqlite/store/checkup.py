@@ -7,13 +7,14 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.reading.findings import (
     COUNTED,
+    FORGOTTEN,
     LATE,
     RECENTLY,
     SHOWN,
@@ -25,6 +26,7 @@ from durable_workflow_sqlite.reading.findings import (
 )
 from durable_workflow_sqlite.reading.overview import ExecutionInTrouble, Overview, short_place
 from durable_workflow_sqlite.reading.pauses import name_of, option_of, says
+from durable_workflow_sqlite.reading.queues import queue_findings
 from durable_workflow_sqlite.reading.schedules import schedule_findings
 from durable_workflow_sqlite.reading.worker_findings import START, worker_findings
 from durable_workflow_sqlite.reading.workers import Workers
@@ -37,6 +39,7 @@ from durable_workflow_sqlite.store.overview import overview, paused
 from durable_workflow_sqlite.store.problems import problems
 from durable_workflow_sqlite.store.processes import writers
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.reading_queues import read_queues
 from durable_workflow_sqlite.store.reading_schedules import read_schedules
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import time_to_text
@@ -50,8 +53,6 @@ _GROUPS: Final = 20
 LOCK_WAIT_S: Final = 1.0
 """So long another transaction may hold the write lock."""
 
-FORGOTTEN: Final = timedelta(days=1)
-"""After this time, a person should look again at what is paused and holds executions."""
 
 SUSPECT_AT: Final = 5
 """Take-overs in a row after which an execution is a suspect, as `max_recoveries` is by default."""
@@ -94,6 +95,7 @@ def _content(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Find
     workers = read_workers(file, None, limit=SHOWN)
     yield from worker_findings(workers, now)
     yield from schedule_findings(read_schedules(file), workers, now)
+    yield from queue_findings(read_queues(file, now), workers, now)
     yield from _lock_files(file, workers)
     yield from _executions(file, workers, signals, now)
     yield from _paused(file, workers, now)
@@ -420,7 +422,11 @@ def _paused(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator[Fin
 
     for one in found.wholes:
         option = shlex.join(option_of(one.scope, one.name))
-        holds = one.name in held if one.scope is PauseScope.WORKFLOW else bool(held)
+        holds = {
+            PauseScope.WORKFLOW: one.name in held,
+            PauseScope.QUEUE: False,  # `queue_findings` knows what waits in it
+            PauseScope.ALL: bool(held),
+        }[one.scope]
         yield Finding(
             level=level(one.paused_at, holds=holds),
             check="paused",

@@ -119,7 +119,7 @@ def _signal(row: q.LoadSignalsRow) -> Signal:
     )
 
 
-def _act(row: q.WorkflowAuditLogRow) -> Act:
+def _act(row: q.LoadAuditLogRow) -> Act:
     return Act(
         act=row.act,
         actor=row.actor,

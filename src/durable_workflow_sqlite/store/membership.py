@@ -46,12 +46,21 @@ class Membership:
         self._serves: set[tuple[str, int]] = set()
         self._told: set[tuple[str, int]] = set()
         """Of those, what is in the file for sure."""
+        self._queues: set[str] | None = set()
+        """The queues that it serves; None: all of them; none, as long as it has not joined."""
+        self._told_queues: set[str] | None = set()
 
-    def knows(self, workflows: Collection[tuple[str, int]], max_concurrent: int) -> bool:
+    def knows(
+        self,
+        workflows: Collection[tuple[str, int]],
+        max_concurrent: int,
+        queues: Collection[str] | None = (),
+    ) -> bool:
         """Whether all of this is in the file."""
         return (
             self.number is not None
             and self._max_concurrent >= max_concurrent
+            and self._told_queues == self._with_queues(queues)
             and self._told >= self._serves
             and self._told.issuperset(workflows)
         )
@@ -60,14 +69,16 @@ class Membership:
         self,
         workflows: Collection[tuple[str, int]] = (),
         max_concurrent: int = 0,
+        queues: Collection[str] | None = (),
         *,
         now: datetime,
     ) -> None:
         """Write what is not in the file yet. From within a transaction; see `told`.
 
         max_concurrent: of more than one engine on the store, the highest counts; 0: not known.
+        queues: those that it serves, beside those of before; None: all of them.
         """
-        if self.knows(workflows, max_concurrent):
+        if self.knows(workflows, max_concurrent, queues):
             return
         queries, connection = self._queries, self._connection
         slots = max(max_concurrent, self._max_concurrent) or None
@@ -93,9 +104,28 @@ class Membership:
                 worker_number=number,
                 workflows=msgspec.json.encode(sorted(new)).decode(),
             )
+        served = self._with_queues(queues)
+        if served is None and self._told_queues != served:
+            queries.delete_served_queues(connection, worker_numbers=json_array([number]))
+        elif served is not None and self._told_queues != served:
+            queries.insert_served_queues(
+                connection, worker_number=number, queues=json_array(sorted(served))
+            )
 
-    def told(self, workflows: Collection[tuple[str, int]] = (), max_concurrent: int = 0) -> None:
+    def _with_queues(self, queues: Collection[str] | None) -> set[str] | None:
+        if queues == ():
+            return self._queues
+        return None if self._queues is None or queues is None else self._queues.union(queues)
+
+    def told(
+        self,
+        workflows: Collection[tuple[str, int]] = (),
+        max_concurrent: int = 0,
+        queues: Collection[str] | None = (),
+    ) -> None:
         """What `tell` wrote is committed."""
+        self._queues = self._with_queues(queues)
+        self._told_queues = self._queues
         self.number = self._written
         self._max_concurrent = max(max_concurrent, self._max_concurrent)
         self._serves.update(workflows)
@@ -117,6 +147,7 @@ class Membership:
             self._connection, worker_id=self._worker_id
         )
         self._told.clear()
+        self._told_queues = set()
 
     async def forget_the_dead(self, before: datetime, batch_size: int) -> None:
         """Delete the rows of those that were found dead before a time; note who is dead now.
@@ -132,6 +163,7 @@ class Membership:
             )
             numbers = json_array([row.worker_number for row in found])
             self._queries.delete_served(self._connection, worker_numbers=numbers)
+            self._queries.delete_served_queues(self._connection, worker_numbers=numbers)
             self._queries.delete_workers(self._connection, worker_numbers=numbers)
             return len(found) == batch_size
 

@@ -158,7 +158,9 @@ class Pauses:
 
     # As a whole
 
-    async def begin_pause(self, pause: Pause) -> bool:
+    async def begin_pause(self, pause: Pause, save: Callable[[], None]) -> bool:
+        """`save` is called in the same transaction, if anything changes."""
+
         def begin() -> bool:
             self._commit.count_change()
             key = {"scope": pause.scope.value, "name": pause.name}
@@ -173,16 +175,22 @@ class Pauses:
                 self._queries.change_pause_reason(
                     self._connection, **key, paused_reason=pause.paused_reason
                 )
+            if is_new or pause.paused_reason is not None:
+                save()
             return bool(is_new)
 
         return await self._commit.write(begin)
 
-    async def end_pause(self, scope: PauseScope, name: str) -> bool:
+    async def end_pause(self, scope: PauseScope, name: str, save: Callable[[], None]) -> bool:
+        """`save` is called in the same transaction, if it was paused."""
         check_scope(scope, name)
 
         def end() -> bool:
             self._commit.count_change()
-            return bool(self._queries.delete_pause(self._connection, scope=scope.value, name=name))
+            if not self._queries.delete_pause(self._connection, scope=scope.value, name=name):
+                return False
+            save()
+            return True
 
         return await self._commit.write(end)
 

@@ -44,6 +44,7 @@ def pick(
                 error_text=left.error,
                 parent=left.parent,
                 root=left.root,
+                queue=left.queue,
                 inputs=msgspec.json.encode(left.inputs).decode(),
                 tags=msgspec.json.encode(left.tags).decode(),
             )

@@ -376,6 +376,13 @@ class LoadServedRow(Struct, frozen=True, gc=False):
     version: int
 
 
+class LoadServedQueuesRow(Struct, frozen=True, gc=False):
+    """What load_served_queues gives."""
+
+    worker_number: int
+    queue: str
+
+
 class CountClaimsByWorkerRow(Struct, frozen=True, gc=False):
     """What count_claims_by_worker gives."""
 
@@ -527,10 +534,17 @@ class LoadNamedQueuesRow(Struct, frozen=True, gc=False):
     """What load_named_queues gives."""
 
     queue: str
+    is_declared: int
     concurrency: int | None
     per_worker: int | None
     per_key: int | None
+    rate: int | None
+    rate_seconds: float | None
+    rate_used: int | None
+    key_rate: int | None
+    key_rate_seconds: float | None
     running: int
+    running_keys: int
     due: int
     due_since: str | None
     due_age_seconds: float | None
@@ -540,6 +554,75 @@ class LoadNamedQueuesRow(Struct, frozen=True, gc=False):
     paused_at: str | None
     paused_by: str | None
     paused_reason: str | None
+    updated_at: str | None
+
+
+class LoadStepLimitsRow(Struct, frozen=True, gc=False):
+    """What load_step_limits gives."""
+
+    name: str
+    is_declared: int
+    concurrency: int | None
+    per_key: int | None
+    rate: int | None
+    rate_seconds: float | None
+    rate_used: int | None
+    running: int
+    running_keys: int
+    held_longest: str | None
+    held_step: str | None
+    held_since: str | None
+    updated_at: str | None
+
+
+class LoadHeldSlotsRow(Struct, frozen=True, gc=False):
+    """What load_held_slots gives."""
+
+    kind: str
+    name: str
+    limit_key: str | None
+    workflow_execution_id: str
+    workflow_type: str | None
+    branch: str | None
+    step_index: int | None
+    step_name: str | None
+    worker: str
+    held_since: str
+
+
+class LoadDueByQueueRow(Struct, frozen=True, gc=False):
+    """What load_due_by_queue gives."""
+
+    queue: str | None
+    workflow_type: str
+    version: int
+    due: int
+    due_since: str
+
+
+class LoadLatestActsRow(Struct, frozen=True, gc=False):
+    """What load_latest_acts gives."""
+
+    workflow_audit_id: int
+    workflow_execution_id: str | None
+    scope: str
+    name: str | None
+    act: str
+    actor: str
+    details: str | None
+    created_at: str
+
+
+class LoadActsOnRow(Struct, frozen=True, gc=False):
+    """What load_acts_on gives."""
+
+    workflow_audit_id: int
+    scope: str
+    name: str
+    act: str
+    actor: str
+    details: str | None
+    created_at: str
 
 
 class StepCheckpointRow(Struct, frozen=True, gc=False):
@@ -571,11 +654,10 @@ class LoadOpenStepsRow(Struct, frozen=True, gc=False):
     status: str
 
 
-class WorkflowAuditLogRow(Struct, frozen=True, gc=False):
-    """A row of workflow_audit_log."""
+class LoadAuditLogRow(Struct, frozen=True, gc=False):
+    """What load_audit_log gives."""
 
     workflow_audit_id: int
-    workflow_execution_id: str
     act: str
     actor: str
     details: str | None
@@ -1102,6 +1184,7 @@ class Queries(Protocol):
         root: str | None,
         workflow_execution_ids: str,
         parent: str | None,
+        queue: str | None,
         changed_from: str,
         changed_before: str,
         step_name: str | None,
@@ -1111,11 +1194,11 @@ class Queries(Protocol):
     ) -> list[MatchRowsRow]:
         """Which of some executions (a JSON array of ids) fit all that is asked for: they last
         changed in a span of time; they are at a step, or failed there; they have a text in
-        their error; they are children of one execution, or in the tree of one; they have
-        some tags (a JSON object), and some values in their input. An input is a JSON array
-        of arguments. :inputs asks for each value by the position of an argument, or by a
-        path in an argument that is an object. A text is compared as it is; a number, true,
-        false and null as they stand in JSON.
+        their error; they are children of one execution, or in the tree of one; they are in
+        a named queue; they have some tags (a JSON object), and some values in their input.
+        An input is a JSON array of arguments. :inputs asks for each value by the position of
+        an argument, or by a path in an argument that is an object. A text is compared as it
+        is; a number, true, false and null as they stand in JSON.
         """
         ...
 
@@ -1341,6 +1424,12 @@ class Queries(Protocol):
         """What some workers run (a JSON array of numbers)."""
         ...
 
+    def load_served_queues(
+        self, connection: object, *, worker_numbers: str
+    ) -> list[LoadServedQueuesRow]:
+        """Which named queues some workers serve (a JSON array of numbers)."""
+        ...
+
     def count_claims_by_worker(self, connection: object) -> list[CountClaimsByWorkerRow]:
         """How many executions each worker has claimed. Reads all claims, by their index."""
         ...
@@ -1471,6 +1560,34 @@ class Queries(Protocol):
 
     def load_named_queues(self, connection: object) -> list[LoadNamedQueuesRow]:
         """The named queues, with their limits and what is in them, by name."""
+        ...
+
+    def load_step_limits(self, connection: object) -> list[LoadStepLimitsRow]:
+        """The limits for steps, with what runs under them, by name."""
+        ...
+
+    def load_held_slots(
+        self, connection: object, *, kind: str, name: str, row_limit: int
+    ) -> list[LoadHeldSlotsRow]:
+        """Who holds the slots of one queue, or of one limit for steps; the longest first."""
+        ...
+
+    def load_due_by_queue(self, connection: object, *, now: str) -> list[LoadDueByQueueRow]:
+        """What waits for a worker, by named queue and workflow; what is in no queue, too. It
+        hops from one queue to the next, and counts the due entries of each in an index.
+        """
+        ...
+
+    def load_latest_acts(self, connection: object, *, row_limit: int) -> list[LoadLatestActsRow]:
+        """What people did last to anything, the newest first."""
+        ...
+
+    def load_acts_on(
+        self, connection: object, *, scopes: str, name: str | None, row_limit: int
+    ) -> list[LoadActsOnRow]:
+        """What people did last to what is not an execution, the newest first.
+        Of some scopes (a JSON array), and of one name, if it is given.
+        """
         ...
 
     # step_checkpoints.sql
@@ -1607,7 +1724,7 @@ class Queries(Protocol):
         self,
         connection: object,
         *,
-        workflow_execution_id: str,
+        workflow_execution_id: str | None,
         act: str,
         actor: str,
         details: str | None,
@@ -1617,13 +1734,37 @@ class Queries(Protocol):
         ...
 
     def load_audit_log(
-        self, connection: object, *, workflow_execution_id: str
-    ) -> list[WorkflowAuditLogRow]:
+        self, connection: object, *, workflow_execution_id: str | None
+    ) -> list[LoadAuditLogRow]:
         """What people did to one execution, in order."""
         ...
 
     def delete_audit_log(self, connection: object, *, workflow_execution_ids: str) -> int:
         """Deletes the entries of a batch of executions (a JSON array of ids)."""
+        ...
+
+    def insert_change_entry(
+        self,
+        connection: object,
+        *,
+        scope: str,
+        name: str | None,
+        act: str,
+        actor: str,
+        details: str | None,
+        created_at: str,
+    ) -> int:
+        """Notes what somebody did to what is not an execution."""
+        ...
+
+    def load_changes(
+        self, connection: object, *, scope: str, name: str | None
+    ) -> list[LoadAuditLogRow]:
+        """What people did to one schedule, workflow, queue or limit, or to everything."""
+        ...
+
+    def delete_old_changes(self, connection: object, *, before: str, batch_size: int) -> int:
+        """Deletes a batch of the entries about what is not an execution, from before a time."""
         ...
 
     # workflow_claims.sql
@@ -2599,6 +2740,16 @@ class Queries(Protocol):
         """Deletes a batch of timers that fired or were cancelled, and were due before a time."""
         ...
 
+    # workflow_worker_queues.sql
+
+    def insert_served_queues(self, connection: object, *, worker_number: int, queues: str) -> int:
+        """A worker serves these queues from now on: a JSON array of names."""
+        ...
+
+    def delete_served_queues(self, connection: object, *, worker_numbers: str) -> int:
+        """Deletes what these workers (a JSON array of numbers) served: they serve all queues."""
+        ...
+
     # workflow_worker_workflows.sql
 
     def insert_served(self, connection: object, *, worker_number: int, workflows: str) -> int:
@@ -2737,6 +2888,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_untaken_signals": LoadUntakenSignalsRow,
     "load_workers": LoadWorkersRow,
     "load_served": LoadServedRow,
+    "load_served_queues": LoadServedQueuesRow,
     "count_claims_by_worker": CountClaimsByWorkerRow,
     "load_claimed_by": LoadClaimedByRow,
     "load_work_under_way": LoadWorkUnderWayRow,
@@ -2754,10 +2906,16 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "count_by_hour": CountByHourRow,
     "load_schedule_states": LoadScheduleStatesRow,
     "load_named_queues": LoadNamedQueuesRow,
+    "load_step_limits": LoadStepLimitsRow,
+    "load_held_slots": LoadHeldSlotsRow,
+    "load_due_by_queue": LoadDueByQueueRow,
+    "load_latest_acts": LoadLatestActsRow,
+    "load_acts_on": LoadActsOnRow,
     "load_checkpoints": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
     "load_open_steps": LoadOpenStepsRow,
-    "load_audit_log": WorkflowAuditLogRow,
+    "load_audit_log": LoadAuditLogRow,
+    "load_changes": LoadAuditLogRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,
     "load_claims_of": LoadClaimsOfRow,
@@ -2827,6 +2985,7 @@ TABLES: Final = frozenset(
         "workflow_step_slots",
         "workflow_tags",
         "workflow_timers",
+        "workflow_worker_queues",
         "workflow_worker_workflows",
         "workflow_workers",
         "workflows",

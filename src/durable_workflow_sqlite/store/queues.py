@@ -137,10 +137,18 @@ class Queues:
         if await self._commit.read(missing):
             await self._commit.write(declare)
 
-    async def save(self, definition: Definition, now: datetime | None) -> None:
+    async def save(
+        self, definition: Definition, save_beside: Callable[[], None], now: datetime | None
+    ) -> None:
+        """`save_beside` is called in the same transaction."""
         (one,) = checked([definition])
         at = now or utc_now()
-        await self._commit.write(lambda: self._save(one, None, at))
+
+        def save() -> None:
+            self._save(one, None, at)
+            save_beside()
+
+        await self._commit.write(save)
 
     async def load(self) -> list[Definition]:
         found = await self._commit.read(lambda: self._queries.load_limits(self._connection))

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from durable_workflow_sqlite.reading.acts import NamedAct
 from durable_workflow_sqlite.reading.executions import (
     ExecutionCount,
     ExecutionDetails,
@@ -15,7 +16,7 @@ from durable_workflow_sqlite.reading.executions import (
 from durable_workflow_sqlite.reading.findings import Alarm, Finding
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
 from durable_workflow_sqlite.reading.pauses import Paused
-from durable_workflow_sqlite.reading.queues import NamedQueue
+from durable_workflow_sqlite.reading.queues import HeldSlot, NamedQueue, Queues
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
@@ -26,7 +27,8 @@ from durable_workflow_sqlite.store.backup import Progress, back_up
 from durable_workflow_sqlite.store.cursor import Cursor
 from durable_workflow_sqlite.store.picking import AT_ONCE, pick, place_of
 from durable_workflow_sqlite.store.read_only import ReadOnlyFile
-from durable_workflow_sqlite.store.reading_queues import named_queues
+from durable_workflow_sqlite.store.reading_acts import latest_acts
+from durable_workflow_sqlite.store.reading_queues import held_slots, named_queues, read_queues
 from durable_workflow_sqlite.store.reading_schedules import read_schedules
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import json_array, readable_time, time_to_text
@@ -104,8 +106,20 @@ class SqliteReader(ReadOnlyFile, Reader):
     def schedules(self) -> list[ScheduleState]:
         return read_schedules(self)
 
+    def queues(self, now: datetime) -> Queues:
+        check_time("now", now)
+        return read_queues(self, now)
+
     def named_queues(self) -> list[NamedQueue]:
         return named_queues(self)
+
+    def held_slots(self, kind: str, name: str, *, limit: int = 10) -> list[HeldSlot]:
+        return held_slots(self, kind, name, limit=limit)
+
+    def acts(
+        self, scopes: Sequence[str] | None = None, name: str | None = None, *, limit: int = 50
+    ) -> list[NamedAct]:
+        return latest_acts(self, scopes, name, limit=limit)
 
     def count_living_workers(self) -> int:
         return len(self.all_living())

@@ -69,9 +69,14 @@ def _read(
         served.setdefault(one.worker_number, []).append(
             Served(workflow_type=one.workflow_type, version=one.version)
         )
+    queues: dict[int, list[str]] = {}
+    for row in queries.load_served_queues(connection, worker_numbers=numbers):
+        queues.setdefault(row.worker_number, []).append(row.queue)
     under_way = _under_way(queries.load_work_under_way(connection) if claims else [])
     workers = [
-        _worker(one, one in living, rows.get(one), claims.get(one, 0), under_way, served, limit)
+        _worker(
+            one, one in living, rows.get(one), claims.get(one, 0), under_way, served, queues, limit
+        )
         for one in ids
     ]
     workers = [_with_what_it_holds(connection, one) if one.is_stopped else one for one in workers]
@@ -141,6 +146,7 @@ def _worker(
     claims: int,
     under_way: dict[str, list[WorkUnderWay]],
     served: dict[int, list[Served]],
+    queues: dict[int, list[str]],
     limit: int,
 ) -> WorkerState:
     doing = under_way.get(worker_id, [])
@@ -159,6 +165,9 @@ def _worker(
         serves=() if row is None else tuple(served.get(row.worker_number, ())),
         doing=tuple(doing[:limit]) if is_alive else (),
         is_stopped=is_alive and row is not None and is_stopped(row.host, row.process_id),
+        queues=None
+        if row is None or row.worker_number not in queues
+        else tuple(queues[row.worker_number]),
     )
 
 

@@ -100,6 +100,19 @@ class Retention:
 
         return await self._in_batches(delete_batch, batch_size, on_deleted)
 
+    async def delete_old_changes(self, before: datetime, batch_size: int) -> None:
+        """Delete the entries of the audit log about what is not an execution."""
+        text = _limit(before)
+
+        def delete() -> bool:
+            deleted = self._queries.delete_old_changes(
+                self._connection, before=text, batch_size=batch_size
+            )
+            return deleted == batch_size
+
+        while await self._commit.write(delete):
+            pass
+
     async def delete_old_timers(self, before: datetime, batch_size: int) -> int:
         before_text = _limit(before)
 

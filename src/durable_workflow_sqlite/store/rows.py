@@ -12,6 +12,8 @@ import msgspec
 from durable_workflow_sqlite.errors import StoreCorruptError
 from durable_workflow_sqlite.records import (
     AuditEntry,
+    ChangeEntry,
+    ChangeScope,
     ExecutionStatus,
     Missed,
     OnParentEnd,
@@ -240,10 +242,10 @@ def keyed_signal_from(
         raise _unreadable(what, error, workflow_execution_id) from None
 
 
-def audit_entry_from(row: q.WorkflowAuditLogRow) -> AuditEntry:
+def audit_entry_from(row: q.LoadAuditLogRow, workflow_execution_id: str) -> AuditEntry:
     try:
         return AuditEntry(
-            workflow_execution_id=row.workflow_execution_id,
+            workflow_execution_id=workflow_execution_id,
             act=row.act,
             actor=row.actor,
             details=row.details,
@@ -251,7 +253,21 @@ def audit_entry_from(row: q.WorkflowAuditLogRow) -> AuditEntry:
         )
     except (ValueError, TypeError) as error:
         what = f"entry {row.workflow_audit_id} of the audit log, of execution"
-        raise _unreadable(what, error, row.workflow_execution_id) from None
+        raise _unreadable(what, error, workflow_execution_id) from None
+
+
+def change_entry_from(row: q.LoadAuditLogRow, scope: ChangeScope, name: str) -> ChangeEntry:
+    try:
+        return ChangeEntry(
+            scope=scope,
+            name=name,
+            act=row.act,
+            actor=row.actor,
+            details=row.details,
+            created_at=text_to_time("created_at", row.created_at),
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable(f"entry {row.workflow_audit_id} of the audit log", error) from None
 
 
 def schedule_from(row: q.WorkflowScheduleRow) -> Schedule:

@@ -114,15 +114,17 @@ class Schedules:
             updated_at=time_to_text(schedule.updated_at),
         )
 
-    async def delete_schedule(self, schedule_name: str) -> bool:
+    async def delete_schedule(self, schedule_name: str, save: Callable[[], None]) -> bool:
+        """`save` is called in the same transaction, if there was one."""
         check_identifier("schedule_name", schedule_name)
 
         def delete() -> bool:
             self._commit.hold("SCHEDULE", schedule_name)
             self._commit.count_change()
-            return bool(
-                self._queries.delete_schedule(self._connection, schedule_name=schedule_name)
-            )
+            if not self._queries.delete_schedule(self._connection, schedule_name=schedule_name):
+                return False
+            save()
+            return True
 
         return await self._commit.write(delete)
 

@@ -23,6 +23,8 @@ from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
+    ChangeEntry,
+    ChangeScope,
     DueSchedules,
     ExecutionStatus,
     LimitRoom,
@@ -45,6 +47,7 @@ from durable_workflow_sqlite.records import (
     check_covered,
     check_identifier,
     check_integer,
+    check_named_scope,
     check_records,
     check_sent,
     utc_now,
@@ -134,6 +137,7 @@ class StatementStore(CheckpointStore, Maintenance):
             WorkflowSignal: self._signals.upsert,
             Workflow: self._upsert_workflow,
             AuditEntry: self._insert_audit_entry,
+            ChangeEntry: self._insert_change_entry,
             StepSlot: self._queues.save_slot,
         }
 
@@ -756,6 +760,24 @@ class StatementStore(CheckpointStore, Maintenance):
             created_at=time_to_text(entry.created_at),
         )
 
+    def _insert_change_entry(self, entry: ChangeEntry, _: WorkflowClaim | None) -> int:
+        return self._queries.insert_change_entry(
+            self._database,
+            scope=entry.scope.value,
+            name=entry.name,
+            act=entry.act,
+            actor=entry.actor,
+            details=entry.details,
+            created_at=time_to_text(entry.created_at),
+        )
+
+    async def load_changes(self, scope: ChangeScope, name: str = "") -> list[ChangeEntry]:
+        check_named_scope(scope, name)
+        found = await self._transactions.read(
+            lambda: self._queries.load_changes(self._database, scope=scope.value, name=name)
+        )
+        return readable(found, lambda row: rows.change_entry_from(row, scope, name))
+
     async def load_audit_log(self, workflow_execution_id: str) -> list[AuditEntry]:
         check_identifier("workflow_execution_id", workflow_execution_id)
         found = await self._transactions.read(
@@ -763,7 +785,7 @@ class StatementStore(CheckpointStore, Maintenance):
                 self._database, workflow_execution_id=workflow_execution_id
             )
         )
-        return readable(found, rows.audit_entry_from)
+        return readable(found, lambda row: rows.audit_entry_from(row, workflow_execution_id))
 
     async def load_tags(self, workflow_execution_id: str) -> dict[str, str]:
         check_identifier("workflow_execution_id", workflow_execution_id)
@@ -800,20 +822,25 @@ class StatementStore(CheckpointStore, Maintenance):
         workflows: Collection[tuple[str, int]],
         max_concurrent: int,
         now: datetime | None = None,
+        *,
+        queues: Collection[str] | None = None,
     ) -> None:
         check_integer("max_concurrent", max_concurrent, minimum=1)
         self._transactions.check_usable()
-        if self._membership.knows(workflows, max_concurrent):
+        if self._membership.knows(workflows, max_concurrent, queues):
             return
         served = list(workflows)
         for workflow_type, version in served:
             check_identifier("a workflow's type", workflow_type)
             check_integer("a workflow's version", version, minimum=1)
+        named = None if queues is None else list(queues)
+        for queue in named or ():
+            check_identifier("the name of a queue", queue)
         at = now or utc_now()
         self._claims.be_alive()
         tell = self._membership.tell
-        await self._transactions.write(lambda: tell(served, max_concurrent, now=at))
-        self._membership.told(served, max_concurrent)
+        await self._transactions.write(lambda: tell(served, max_concurrent, named, now=at))
+        self._membership.told(served, max_concurrent, named)
 
     async def load_served(self) -> set[tuple[str, int]]:
         return await self._membership.load_served()
@@ -863,8 +890,10 @@ class StatementStore(CheckpointStore, Maintenance):
     ) -> None:
         await self._queues.declare(definitions, now)
 
-    async def save_limit(self, definition: limits.Definition, now: datetime | None = None) -> None:
-        await self._queues.save(definition, now)
+    async def save_limit(
+        self, definition: limits.Definition, *records: Record, now: datetime | None = None
+    ) -> None:
+        await self._queues.save(definition, lambda: self._save_all(records, None, []), now)
 
     async def load_limits(self) -> list[limits.Definition]:
         return await self._queues.load()
@@ -983,11 +1012,11 @@ class StatementStore(CheckpointStore, Maintenance):
     async def spread_pauses(self, now: datetime | None = None) -> bool:
         return await self._pauses.spread_pauses(now)
 
-    async def begin_pause(self, pause: Pause) -> bool:
-        return await self._pauses.begin_pause(pause)
+    async def begin_pause(self, pause: Pause, *records: Record) -> bool:
+        return await self._pauses.begin_pause(pause, lambda: self._save_all(records, None, []))
 
-    async def end_pause(self, scope: PauseScope, name: str = "") -> bool:
-        return await self._pauses.end_pause(scope, name)
+    async def end_pause(self, scope: PauseScope, name: str = "", *records: Record) -> bool:
+        return await self._pauses.end_pause(scope, name, lambda: self._save_all(records, None, []))
 
     async def load_pauses(self) -> list[Pause]:
         return await self._pauses.load_pauses()
@@ -1017,8 +1046,10 @@ class StatementStore(CheckpointStore, Maintenance):
             schedule, lambda: self._save_all(records, None, []), seen, start
         )
 
-    async def delete_schedule(self, schedule_name: str) -> bool:
-        return await self._schedules.delete_schedule(schedule_name)
+    async def delete_schedule(self, schedule_name: str, *records: Record) -> bool:
+        return await self._schedules.delete_schedule(
+            schedule_name, lambda: self._save_all(records, None, [])
+        )
 
     async def load_schedule(self, schedule_name: str) -> Schedule | None:
         return await self._schedules.load_schedule(schedule_name)
@@ -1049,6 +1080,7 @@ class StatementStore(CheckpointStore, Maintenance):
             before, statuses, batch_size=batch_size, on_deleted=on_deleted
         )
         await self._membership.forget_the_dead(before, batch_size)
+        await self._retention.delete_old_changes(before, batch_size)
         return deleted
 
     async def delete_finished(

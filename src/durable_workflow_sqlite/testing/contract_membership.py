@@ -62,6 +62,11 @@ class MembershipContract(StoreContract):
                 await store.join(wrong, 5)
         with pytest.raises(ValueError, match="max_concurrent"):
             await store.join([("order", 1)], 0)
+        for queues in (["mail"], ["mail", "gpu"], [], None, ["mail"]):
+            await store.join([("order", 1)], 5, queues=queues)
+        with pytest.raises(ValueError, match="the name of a queue"):
+            await store.join([("order", 3)], 5, queues=[""])
+        assert ("order", 3) not in await store.load_served()
         # It is not a claim: nothing is in its hands.
         assert await store.release_claims_of_the_dead(3) == []
 

@@ -8,9 +8,15 @@ import msgspec
 import pytest
 
 from durable_workflow_sqlite import (
+    ChangeEntry,
+    ChangeScope,
     CheckpointStore,
     ExecutionConflictError,
     ExecutionStatus,
+    Pause,
+    PauseScope,
+    Queue,
+    Schedule,
     SignalStatus,
     StepCheckpoint,
     StepKind,
@@ -43,6 +49,43 @@ from durable_workflow_sqlite.testing.contract_base import (
 
 class MendingContract(StoreContract):
     """Changes of an execution, what a person has dealt with, and the audit log."""
+
+    @over_a_store
+    async def test_the_log_of_what_is_no_execution_is_written_with_the_change_or_not_at_all(
+        self, store: CheckpointStore
+    ) -> None:
+        async def acts(scope: ChangeScope, name: str) -> list[str]:
+            return [one.act for one in await store.load_changes(scope, name)]
+
+        def entry(scope: ChangeScope, name: str, act: str) -> ChangeEntry:
+            return ChangeEntry(scope=scope, name=name, act=act, actor="kim", created_at=NOON)
+
+        mail = (ChangeScope.QUEUE, "mail")
+        await store.save_limit(Queue("mail", concurrency=2), entry(*mail, "set"), now=NOON)
+        pause = Pause(scope=PauseScope.QUEUE, name="mail", paused_at=NOON, paused_by="kim")
+        assert await store.begin_pause(pause, entry(*mail, "pause"))
+        assert not await store.begin_pause(pause, entry(*mail, "again"))
+        assert await store.end_pause(PauseScope.QUEUE, "mail", entry(*mail, "resume"))
+        assert not await store.end_pause(PauseScope.QUEUE, "mail", entry(*mail, "again"))
+        assert await store.load_changes(*mail) == [
+            entry(*mail, act) for act in ("set", "pause", "resume")
+        ]
+        nightly = (ChangeScope.SCHEDULE, "nightly")
+        schedule = Schedule(schedule_name="nightly", workflow_type="order", every_seconds=60)
+        assert await store.save_schedule(schedule, entry(*nightly, "resume"), seen=None)
+        assert not await store.save_schedule(schedule, entry(*nightly, "again"), seen=None)
+        assert await store.delete_schedule("nightly", entry(*nightly, "delete"))
+        assert not await store.delete_schedule("nightly", entry(*nightly, "again"))
+        assert await acts(*nightly) == ["resume", "delete"]
+        everything = entry(ChangeScope.ALL, "", "pause")
+        await store.save(everything)
+        assert await store.load_changes(ChangeScope.ALL) == [everything]
+        assert await acts(ChangeScope.STEP, "mail") == []
+        for wrong in ((ChangeScope.QUEUE, ""), (ChangeScope.ALL, "mail")):
+            with pytest.raises(ValueError, match="name"):
+                await store.load_changes(*wrong)
+            with pytest.raises(ValueError, match="name"):
+                entry(*wrong, "set")
 
     @over_a_store
     async def test_the_audit_log_keeps_what_people_did_in_order(
