@@ -53,7 +53,7 @@ other-loops: $(READY) ## Run the tests of the engine and of the kit on the event
 	@for loop in $(LOOPS); do echo "on $$loop:"; DURABLE_LOOP=$$loop $(BIN)/python -m pytest -q \
 		-n $(WORKERS) tests/engine tests/testing -m "not campaign" $(ARGS) || exit 1; done
 
-FAULTS := kill freeze power errors open-race clock bad-data
+FAULTS := kill freeze power errors open-race clock bad-data limits
 
 .PHONY: faults
 faults: $(FAULTS:%=fault-%) ## Run every fault campaign in full; counts go to docs/reliability.md

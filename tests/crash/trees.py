@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from durable_workflow_sqlite import (
     ChildFailedError,
     DurableEngine,
@@ -53,6 +55,14 @@ class Tree:
 async def run(engine: DurableEngine, root: AnyWorkflow, _: Journal) -> None:
     with suppress(DurableWorkflowError):
         await engine.run(root, execution_id=ROOT)
+
+
+async def run_in_a_queue_of_one(engine: DurableEngine, root: AnyWorkflow, _: Journal) -> None:
+    """All of it shares one slot: one that leaked would keep it waiting forever."""
+    await engine.declare(Queue("mail", concurrency=1))
+    handle = await engine.enqueue(root, execution_id=ROOT, queue="mail", key="kim")
+    with suppress(DurableWorkflowError):
+        await handle.result()
 
 
 async def cancel_in_the_middle(engine: DurableEngine, root: AnyWorkflow, journal: Journal) -> None:
@@ -90,7 +100,7 @@ def family(
     *,
     fails: bool = False,
     waits: bool = False,
-    queue: str | None = None,
+    queue: str | UnsetType = UNSET,
     limit: str | None = None,
 ) -> list[AnyWorkflow]:
     """A root with two children, each with two leaves by a map."""
@@ -188,6 +198,14 @@ TREES = [
     Tree("three levels", family, run, "COMPLETED"),
     Tree("three levels, parked", family, run, "COMPLETED", parks=True),
     Tree("a leaf that fails", partial(family, fails=True), run, "FAILED"),
+    Tree("in a queue of one", family, run_in_a_queue_of_one, "COMPLETED"),
+    Tree("in a queue of one, parked", family, run_in_a_queue_of_one, "COMPLETED", parks=True),
+    Tree(
+        "a leaf that fails, in a queue of one",
+        partial(family, fails=True),
+        run_in_a_queue_of_one,
+        "FAILED",
+    ),
     Tree("cancelled in the middle", partial(family, waits=True), cancel_in_the_middle, "CANCELLED"),
     Tree("a child that is undone", caught, run, "FAILED"),
     Tree("continues as new", again_and_again, run, "COMPLETED"),

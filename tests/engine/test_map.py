@@ -5,25 +5,34 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from durable_workflow_sqlite import (
     ChildFailedError,
     DurableEngine,
+    ExecutionStatus,
+    Record,
     RetryPolicy,
     SqliteCheckpointStore,
+    StepCheckpoint,
+    Workflow,
     WorkflowCancelledError,
     WorkflowCodeError,
     WorkflowContext,
+    WorkflowExecution,
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.testing.contract_base import new_execution
 from tests.engine.test_children import in_memory, invoice, waits
 from tests.processes import Journal, an_engine, run_until_killed, until
+from tests.stores import SavesAll
 
 
 async def double(number: int) -> int:
@@ -154,6 +163,58 @@ async def test_the_other_children_are_cancelled_at_the_first_error() -> None:
                 await engine.handle(f"m/one.{name}:one-0").result()
         await handle.signal("on")
         assert await handle.result() == "not three"
+
+
+async def test_a_child_whose_start_is_just_being_saved_is_cancelled_too() -> None:
+    a, c = "m/one.a:one-0", "m/one.c:one-0"
+    asked, failed, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Slow(SavesAll):
+        """The start of c is saved once the parent has heard that b failed, and no sooner."""
+
+        async def load_execution(self, workflow_execution_id: str) -> WorkflowExecution | None:
+            if workflow_execution_id == c:
+                asked.set()
+                await failed.wait()
+            return await super().load_execution(workflow_execution_id)
+
+        async def save(self, *records: Record, **more: Any) -> None:
+            first = records[0] if records else None
+            if isinstance(first, StepCheckpoint) and first.error_type and first.branch:
+                failed.set()
+            if [one.workflow_execution_id for one in more.get("send", ())] == [a]:
+                told.set()
+            if [one.execution.workflow_execution_id for one in more.get("start", ())] == [f"{c}~2"]:
+                await told.wait()
+            await super().save(*records, **more)
+
+    @workflow
+    async def one(ctx: WorkflowContext, name: str) -> str:
+        if name == "b":
+            await ctx.step("hold", asked.wait)
+            await ctx.step("fail", fail_at_3, 3)
+        return name if name == "x" else await ctx.wait_signal("go", type=str)
+
+    @workflow
+    async def body(ctx: WorkflowContext) -> None:
+        with suppress(ChildFailedError):
+            await ctx.map("one", one, ["a", "b", "x", "c"], key=str, max_concurrency=3)
+        await ctx.wait_signal("on")
+
+    async with Slow.in_memory() as store, DurableEngine(store, [body, one]) as engine:
+        # As after `retry --from`: the parent has had a child of this id before.
+        earlier = new_execution(
+            c, workflow_id="one@1", parent_execution_id="m", status=ExecutionStatus.COMPLETED
+        )
+        await store.save(Workflow(workflow_id="one@1", workflow_type="one"), earlier)
+        handle = await engine.start(body, execution_id="m")
+        async with asyncio.timeout(30):
+            for child in (a, f"{c}~2"):
+                await until(partial(super(Slow, store).load_execution, child))
+                with pytest.raises(WorkflowCancelledError):
+                    await engine.handle(child).result()
+            await handle.signal("on")
+            await handle.result()
 
 
 async def test_a_key_that_comes_twice_is_a_mistake_in_the_code() -> None:

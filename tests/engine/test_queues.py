@@ -576,6 +576,172 @@ def test_a_worker_declares_the_queues_of_its_module() -> None:
         find_workflows(f"{__name__}:mail_queue")
 
 
+@workflow
+async def branches_out(ctx: WorkflowContext, depth: int, fails: bool) -> int:
+    await ctx.step("work", work, "mail")
+    if depth == 0:
+        if fails:
+            await ctx.step("refuse", refuse, "mail")
+        return 1
+    if fails:
+        await ctx.start_child("beside", asks, "mail")
+    found = await ctx.map("below", branches_out_further, [depth - 1] * 2)
+    return sum(found) + await ctx.child("one more", branches_out, depth - 1, fails)
+
+
+@workflow
+async def branches_out_further(ctx: WorkflowContext, depth: int) -> int:
+    return await ctx.child("below", branches_out, depth, False)
+
+
+TREE = (branches_out, branches_out_further, asks)
+
+
+@pytest.mark.parametrize(
+    "queue",
+    [
+        Queue("mail", concurrency=1),
+        Queue("mail", per_key=1),
+        Queue("mail", per_worker=1),
+        Queue("mail", concurrency=2, rate=Rate(20, timedelta(seconds=0.2))),
+    ],
+    ids=["concurrency", "per_key", "per_worker", "rate"],
+)
+@pytest.mark.parametrize("park_after", [timedelta(0), timedelta(seconds=60)])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_limit_also_binds_what_a_limited_execution_starts(
+    file: Path, queue: Queue, park_after: timedelta, fails: bool
+) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, TREE, park_after=park_after) as engine,
+    ):
+        await engine.declare(queue)
+        tree = await engine.enqueue(branches_out, 2, fails, queue="mail", key="kim", priority=3)
+        async with asyncio.timeout(90):
+            if fails:
+                with pytest.raises(WorkflowFailedError):
+                    await tree.result()
+            else:
+                assert await tree.result() == 9
+        assert 0 < most["mail"] <= (queue.concurrency or 1)
+        found = await store.load_executions_by_status(ExecutionStatus)
+        assert len(found) > 9
+        assert {(one.queue, one.queue_key, one.priority) for one in found} == {("mail", "kim", 3)}
+        assert all(one.status.is_terminal for one in found)
+
+
+@workflow
+async def places(ctx: WorkflowContext, where: str) -> None:
+    options: dict[str, Any] = {
+        "as the parent": {},
+        "with a key": {"key": "lee"},
+        "without a key": {"key": None},
+        "in none": {"queue": None},
+        "in another": {"queue": "other"},
+        "in another, with a key": {"queue": "other", "key": "lee"},
+    }[where]
+    await ctx.child("child", works, "a", **options)
+    options.pop("key", None)
+    await ctx.map("children", works, ["a"], queue_key=lambda item: f"of {item}", **options)
+
+
+@pytest.mark.parametrize(
+    ("where", "queue", "key"),
+    [
+        ("as the parent", "mail", "kim"),
+        ("with a key", "mail", "lee"),
+        ("without a key", "mail", None),
+        ("in another", "other", None),
+        ("in another, with a key", "other", "lee"),
+    ],
+)
+async def test_a_child_is_in_the_queue_of_its_parent_unless_it_says_another(
+    where: str, queue: str | None, key: str | None
+) -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, [places, works]) as engine,
+    ):
+        await engine.declare(Queue("mail"), Queue("other"))
+        await (
+            await engine.enqueue(places, where, execution_id="p", queue="mail", key="kim")
+        ).result()
+        child = await engine.load("p/child-0")
+        assert (child.queue, child.queue_key) == (queue, key)
+        mapped = await engine.load("p/children.0:children-0")
+        assert (mapped.queue, mapped.queue_key) == (queue, "of a")
+
+
+@workflow
+async def starts_outside(ctx: WorkflowContext) -> None:
+    await ctx.child("child", works, "a", queue=None)
+    await ctx.map("children", works, ["a"], queue=None)
+
+
+async def test_a_child_may_be_in_no_queue() -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, [starts_outside, places, works]) as engine,
+    ):
+        await engine.declare(Queue("mail"))
+        handle = await engine.enqueue(starts_outside, execution_id="p", queue="mail", key="kim")
+        await handle.result()
+        for one in ("p/child-0", "p/children.0:children-0"):
+            child = await engine.load(one)
+            assert (child.queue, child.queue_key) == (None, None)
+        # A key is of a queue, and this parent is in none.
+        with pytest.raises(WorkflowCodeError, match="key 'lee' is given without a queue"):
+            await engine.run(places, "with a key")
+
+
+@workflow
+async def begins_again(ctx: WorkflowContext, left: int) -> int:
+    await ctx.step("work", work, "mail")
+    return left if left == 0 else ctx.continue_as_new(left - 1)
+
+
+async def test_what_continues_as_new_stays_in_its_queue() -> None:
+    async with (
+        SqliteCheckpointStore.in_memory() as store,
+        DurableEngine(store, [begins_again]) as engine,
+    ):
+        await engine.declare(Queue("mail", concurrency=1))
+        handles = [await engine.enqueue(begins_again, 3, queue="mail", key="kim") for _ in range(3)]
+        for handle in handles:
+            assert await handle.result() == 0
+            record = await engine.load(handle.execution_id)
+            assert (record.queue, record.queue_key, record.run_number) == ("mail", "kim", 4)
+        assert most["mail"] == 1
+
+
+async def test_a_child_that_was_started_in_no_queue_stays_there(file: Path) -> None:
+    async with (
+        SqliteCheckpointStore.file(file) as store,
+        DurableEngine(store, [one_child, asks], park_after=timedelta(0)) as engine,
+    ):
+        await engine.declare(Queue("mail", concurrency=1))
+        parent = await engine.enqueue(one_child, execution_id="p", queue="mail", key="kim")
+        await until_suspended(engine, "p")
+        await until_suspended(engine, "p/child-0")
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            # As an earlier version has written it.
+            connection.execute("pragma busy_timeout = 5000")
+            connection.execute(
+                "update workflow_executions set queue = null, queue_key = null"
+                " where workflow_execution_id = 'p/child-0'"
+            )
+        await engine.send_signal("p/child-0", "answer", "yes")
+        async with asyncio.timeout(30):
+            assert await parent.result() == "yes"
+        assert (await engine.load("p/child-0")).queue is None
+
+
+@workflow
+async def one_child(ctx: WorkflowContext) -> str:
+    return await ctx.child("child", asks, "mail")
+
+
 @pytest.mark.parametrize("crashes", [False, True])
 async def test_a_parent_and_its_children_in_a_queue_of_one_slot_are_undone(
     file: Path, crashes: bool

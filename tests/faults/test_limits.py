@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
@@ -24,6 +25,7 @@ from durable_workflow_sqlite import (
     Limit,
     Queue,
     Rate,
+    RetryPolicy,
     SqliteCheckpointStore,
     WorkflowContext,
     WorkflowDefinition,
@@ -36,6 +38,9 @@ WORKERS = 4
 EXECUTIONS = 20_000 if FULL else 160
 RATE = Rate(50, timedelta(seconds=1))
 AT_ONCE = {"three": 3, "ten": 10, "api": 4}
+FAILS = 0.05
+IN_A_WHILE = RetryPolicy.fixed(max_attempts=None, delay=timedelta(seconds=0.15))
+"""Long enough that a back-off holds no slot of a queue."""
 KILL_AFTER_S = (0.05, 0.6)
 ROUND_LIMIT_S = 3600 if FULL else 90
 
@@ -43,42 +48,48 @@ ROUND_LIMIT_S = 3600 if FULL else 90
 class Log:
     """When what began and ended, of all workers; in the order of the clock that they share."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, worker: int) -> None:
+        """worker: its number. The system gives the id of a dead process to another one."""
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._worker = worker
 
     def note(self, what: str, kind: str) -> None:
-        os.write(self._file, f"{time.monotonic_ns()} {os.getpid()} {kind} {what}\n".encode())
+        os.write(self._file, f"{time.monotonic_ns()} {self._worker} {kind} {what}\n".encode())
 
     @asynccontextmanager
     async def running(self, *limits: str) -> AsyncIterator[None]:
         for one in limits:
             self.note(one, "begins")
-        yield
-        for one in limits:
-            self.note(one, "ends")
+        try:
+            yield
+        finally:
+            for one in limits:
+                self.note(one, "ends")
 
 
 def works(log: Log) -> list[WorkflowDefinition[..., Any]]:
     async def act(limits: list[str], seconds: float) -> None:
         async with log.running(*limits):
             await asyncio.sleep(seconds)
+            if random.random() < FAILS:
+                raise ConnectionError("in a while")
 
     @workflow
     async def limited(ctx: WorkflowContext, queue: str, seconds: float) -> None:
-        await ctx.step("first", act, [queue], seconds)
+        await ctx.step("first", act, [queue], seconds, retry=IN_A_WHILE)
         await ctx.sleep("wait", timedelta(seconds=seconds))
-        await ctx.step("call", act, [queue, "api"], seconds, limit="api")
+        await ctx.step("call", act, [queue, "api"], seconds, limit="api", retry=IN_A_WHILE)
 
     @workflow
     async def starts(ctx: WorkflowContext) -> None:
-        await ctx.step("start", act, [], 0.0)
+        await ctx.step("start", act, [], 0.0, retry=IN_A_WHILE)
 
     return [limited, starts]
 
 
-def be_born(folder: Path) -> Callable[[Callable[[str], None]], None]:
+def be_born(folder: Path, worker: int) -> Callable[[Callable[[str], None]], None]:
     async def work() -> None:
-        workflows = works(Log(folder / "log"))
+        workflows = works(Log(folder / "log", worker))
         async with (
             SqliteCheckpointStore.file(folder / "workflows.db") as store,
             DurableEngine(store, workflows, park_after=timedelta(seconds=0.02)),
@@ -99,7 +110,7 @@ def _is_done(file: Path) -> bool:
 
 
 async def _enqueue(folder: Path, dice: random.Random) -> None:
-    limited, starts = works(Log(folder / "log"))
+    limited, starts = works(Log(folder / "log", 0))
     async with SqliteCheckpointStore.file(folder / "workflows.db") as store:
         client = Client(store)
         await client.declare(
@@ -120,21 +131,23 @@ async def _enqueue(folder: Path, dice: random.Random) -> None:
 def test_limits_hold_while_workers_are_killed(tmp_path: Path, counts: Counter[str]) -> None:
     dice = random.Random(int(os.environ["DURABLE_SEED"]))
     assert Child(lambda _: asyncio.run(_enqueue(tmp_path, dice))).is_killed_in_the_end() is False
-    crew: list[Child] = []
+    crew: list[tuple[int, Child]] = []
+    numbers = itertools.count(1)
     died_at: dict[int, int] = {}
     began = time.monotonic()
     try:
         while not _is_done(tmp_path / "workflows.db"):
             assert time.monotonic() - began < ROUND_LIMIT_S, "it does not come to an end"
-            crew += [Child(be_born(tmp_path)) for _ in range(WORKERS - len(crew))]
+            born = [next(numbers) for _ in range(WORKERS - len(crew))]
+            crew += [(number, Child(be_born(tmp_path, number))) for number in born]
             time.sleep(dice.uniform(*KILL_AFTER_S))
-            victim = crew.pop(dice.randrange(len(crew)))
-            died_at[victim.pid] = time.monotonic_ns()
+            number, victim = crew.pop(dice.randrange(len(crew)))
+            died_at[number] = time.monotonic_ns()
             with suppress(ProcessLookupError):
                 os.kill(victim.pid, signal.SIGKILL)
             victim.is_killed_in_the_end()
     finally:
-        for child in crew:
+        for _, child in crew:
             child.kill()
     counts["kills beside limits"] += len(died_at)
     counts["executions under limits"] += EXECUTIONS
@@ -168,14 +181,14 @@ def _most(path: Path, died_at: dict[int, int]) -> Iterator[tuple[str, int]]:
     events: list[tuple[int, int, str]] = []
     open_ones: Counter[tuple[int, str]] = Counter()
     for line in path.read_text().splitlines():
-        at, pid, kind, limit = line.split()
+        at, worker, kind, limit = line.split()
         change = 1 if kind == "begins" else -1
-        open_ones[int(pid), limit] += change
+        open_ones[int(worker), limit] += change
         events.append((int(at), change, limit))
-    for (pid, limit), number in open_ones.items():
-        assert number == 0 or pid in died_at, "it did not end, and nobody killed it"
+    for (worker, limit), number in open_ones.items():
+        assert number == 0 or worker in died_at, "it did not end, and nobody killed it"
         if number:
-            events += [(died_at[pid], -1, limit)] * number
+            events += [(died_at[worker], -1, limit)] * number
     running: Counter[str] = Counter()
     most: Counter[str] = Counter()
     for _, change, limit in sorted(events):

@@ -24,7 +24,7 @@ from tests.properties.programs import (
 from tests.worlds import EXECUTION, Crash, Event
 
 MOST_LIVES = 5
-PAUSES = ("pause", "pause", "pause all", "resume", "resume")
+PAUSES = ("pause", "pause all", "pause workflow", "resume", "resume")
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,12 @@ class World(worlds.World):
                     await engine.resolve(EXECUTION, step.step_name, value)
                     self.note(f"{GIVEN}{step.step_name} {json.dumps(value)}")
 
-    async def _pause(self, engine: DurableEngine, *, is_all: bool) -> None:
+    async def _pause(self, engine: DurableEngine, what: str) -> None:
         """Nothing begins from the note on, in whatever process."""
-        if is_all:
+        if what == "pause all":
             await engine.pause_all()
+        elif what == "pause workflow":
+            await engine.pause_workflow(self.definition.name)
         else:
             await engine.pause(EXECUTION)
         await self._until_quiet()
@@ -84,6 +86,7 @@ class World(worlds.World):
     async def _resume(self, engine: DurableEngine) -> None:
         self.note(RESUMING)
         await engine.resume_all()
+        await engine.resume_workflow(self.definition.name)
         await engine.resume(EXECUTION)
 
     async def _is_paused(self, engine: DurableEngine) -> bool:
@@ -99,8 +102,8 @@ class World(worlds.World):
     async def _do(self, engine: DurableEngine, event: Event) -> None:
         if event.what == "give":
             await self._give(engine)
-        elif event.what in ("pause", "pause all"):
-            await self._pause(engine, is_all=event.what == "pause all")
+        elif event.what in ("pause", "pause all", "pause workflow"):
+            await self._pause(engine, event.what)
         elif event.what == "resume":
             await self._resume(engine)
         elif event.what == "cancel" and not await engine.pauses():

@@ -219,7 +219,7 @@ def test_an_error_that_was_caught_after_an_older_one_was_recorded_is_raised_agai
 
 
 @pytest.mark.parametrize("every_s", [10, pytest.param(3, marks=pytest.mark.campaign)])
-@pytest.mark.parametrize("what", ["pause", "pause all"])
+@pytest.mark.parametrize("what", ["pause", "pause all", "pause workflow"])
 def test_a_pause_at_any_time_and_a_crash_keep_every_promise(what: str, every_s: int) -> None:
     program = (
         UNDONE,

@@ -88,6 +88,8 @@ class Body:
         "new",
         "open",
         "outcome_errors",
+        "queue",
+        "queue_key",
         "run_number",
         "started_at",
         "steps_begun",
@@ -119,6 +121,8 @@ class Body:
         self.following: ContinueAsNew | None = None
         self.encode_input: Callable[[tuple[Any, ...]], str] | None = None
         self.run_number = 1
+        self.queue: str | None = None
+        self.queue_key: str | None = None
         self.heard = 0
         self.outcome_errors = OutcomeErrors(Body.ask.__code__)
         self.module = ""

@@ -89,6 +89,7 @@ def check_replay(
         history,
     )
     body.run_number = record.run_number
+    body.queue, body.queue_key = record.queue, record.queue_key
     body.encode_input = definition.encode_input
     own = WorkflowContext(body)
     variables = (context or definition.variables).copy()

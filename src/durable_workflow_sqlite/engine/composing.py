@@ -9,6 +9,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar, TypeVarTuple
 
+from msgspec import UNSET, UnsetType
+
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.awaiting import Awaited
 from durable_workflow_sqlite.engine.body import ContinueAsNew
@@ -112,8 +114,8 @@ class Composing(Numbering):
         *args: *Ts,
         on_parent_end: Literal["cancel", "detach"] = "cancel",
         timeout: timedelta | None = None,
-        queue: str | None = None,
-        key: str | None = None,
+        queue: str | UnsetType | None = UNSET,
+        key: str | UnsetType | None = UNSET,
         compensate: Callable[[R], object] | None = None,
         compensate_retry: RetryPolicy = COMPENSATION_RETRY,
     ) -> Coroutine[Any, Any, ChildHandle[R]]:
@@ -124,8 +126,9 @@ class Composing(Numbering):
             it is cancelled, and this execution waits for its end before it undoes its own steps.
             "detach": it goes on.
         timeout: the time to live of the child, from its start; then it is undone and FAILED.
-        queue, key: as for `engine.enqueue`. A parent that waits holds no slot of its own queue. If
-            no queue of this name is declared, the execution stops in trouble until one is.
+        queue, key: as for `engine.enqueue`; by default those of this execution. `queue=None` puts
+            the child into no queue. An execution that waits for its child holds no slot. If no
+            queue of this name is declared, the execution stops in trouble until one is.
         compensate: called with the result of the child if this execution is undone and the child
             has completed; `compensate_retry` is its policy. Not for a child that is detached.
 
@@ -145,8 +148,8 @@ class Composing(Numbering):
         workflow: Startable[*Ts, R],
         *args: *Ts,
         timeout: timedelta | None = None,
-        queue: str | None = None,
-        key: str | None = None,
+        queue: str | UnsetType | None = UNSET,
+        key: str | UnsetType | None = UNSET,
         compensate: Callable[[R], object] | None = None,
         compensate_retry: RetryPolicy = COMPENSATION_RETRY,
     ) -> Coroutine[Any, Any, R]:
@@ -188,8 +191,8 @@ class Composing(Numbering):
         args: tuple[Any, ...],
         on_parent_end: str,
         timeout: timedelta | None,
-        queue: str | None,
-        key: str | None,
+        queue: str | UnsetType | None,
+        key: str | UnsetType | None,
         compensate: Callable[[R], object] | None,
         compensate_retry: RetryPolicy,
     ) -> ChildCall:
@@ -216,8 +219,13 @@ class Composing(Numbering):
                 f"compensate_retry of child {name!r} must be a RetryPolicy,"
                 f" not {compensate_retry!r}"
             )
-        if queue is not None:
+        if isinstance(queue, UnsetType):
+            queue = self._body.queue
+            key = self._body.queue_key if isinstance(key, UnsetType) else key
+        elif queue is not None:
             check_identifier("queue", queue)
+        if isinstance(key, UnsetType):
+            key = None
         if key is not None:
             check_queue_key(queue, key)
         if args:

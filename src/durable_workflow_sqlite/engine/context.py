@@ -19,9 +19,11 @@ from typing import (
     overload,
 )
 
+from msgspec import UNSET, UnsetType
+
 from durable_workflow_sqlite.engine import hints, serialization
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
-from durable_workflow_sqlite.engine.mapping import AT_ONCE, MapCall
+from durable_workflow_sqlite.engine.mapping import AT_ONCE, MapCall, result_of
 from durable_workflow_sqlite.engine.operations import OnCancel, StepCall
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
 from durable_workflow_sqlite.engine.startable import Startable, StartableDefinition
@@ -217,6 +219,8 @@ class WorkflowContext(Waiting):
         compensate: Callable[[R], object] | None = None,
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
+        queue: str | UnsetType | None = UNSET,
+        queue_key: Callable[[T], str | None] | None = None,
     ) -> Coroutine[Any, Any, list[R]]: ...
 
     @overload
@@ -262,6 +266,8 @@ class WorkflowContext(Waiting):
         compensate: Callable[[R], object] | None = None,
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
+        queue: str | UnsetType | None = UNSET,
+        queue_key: Callable[[T], str | None] | None = None,
     ) -> Coroutine[Any, Any, list[R | Exception]]: ...
 
     def map(
@@ -276,6 +282,8 @@ class WorkflowContext(Waiting):
         compensate: Callable[[Any], object] | None = None,
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
+        queue: str | UnsetType | None = UNSET,
+        queue_key: Callable[[Any], str | None] | None = None,
     ) -> Coroutine[Any, Any, list[Any]]:
         """Run an action as a step, or a workflow as a child, for each item; return the results.
 
@@ -287,7 +295,7 @@ class WorkflowContext(Waiting):
             errors between the results. If a timeout ends the map, its children go on until this
             execution ends.
         compensate, timeout: as for `step`, or for `child`. retry: as for `step`; a workflow has
-            none.
+            none. queue: as for `child`; queue_key: gives the key of an item in its queue.
 
         Raises ValueError for a key that comes twice, and at the call for other bad arguments.
         """
@@ -302,18 +310,24 @@ class WorkflowContext(Waiting):
             raise TypeError(f"map {name!r} must be given a function or a workflow, not {over!r}")
         if is_workflow and retry is not None:
             raise ValueError(f"map {name!r} runs a workflow, which has no retry: leave it out")
+        if not is_workflow and not (queue is UNSET and queue_key is None):
+            raise ValueError(f"map {name!r} runs an action: only a workflow is in a queue")
+        if queue_key is not None and not callable(queue_key):
+            raise TypeError(f"queue_key of map {name!r} must be a function, not {queue_key!r}")
         options: dict[str, Any] = {"compensate": compensate, "timeout": timeout}
         to_run: Any = over
 
-        async def child(scope: WorkflowContext, item: Any, started: Callable[..., None]) -> Any:
-            handle = await scope.start_child(name, to_run, item, **options)
-            started(handle)
-            return await handle.result()
+        async def child(scope: WorkflowContext, item: Any, starts: Callable[..., None]) -> Any:
+            if queue_key is not None:
+                options["key"] = queue_key(item)
+            return await result_of(scope.start_child(name, to_run, item, **options), starts)
 
         async def step(scope: WorkflowContext, item: Any, _: Callable[..., None]) -> Any:
             return await scope.step(name, to_run, item, **options)
 
-        if not is_workflow:
+        if is_workflow:
+            options["queue"] = queue
+        else:
             options["retry"] = retry or RetryPolicy()
         call = MapCall(
             self.branch(name, repeat=True),

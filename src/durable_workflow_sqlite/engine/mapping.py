@@ -14,12 +14,15 @@ AT_ONCE: Final = 100
 
 B = TypeVar("B", bound=Composing)
 
+Starting = asyncio.Future[ChildHandle[Any]]
+"""The start of a child, which goes on if nobody waits for it any more."""
+
 
 class MapCall(Generic[B]):
     """What `ctx.map` was called with.
 
     scope: the branch that holds a branch for each item. one: asks for what is to be done for an
-    item, in its branch; it may note the handle of a child. collects: whether an error is a result.
+    item, in its branch; it may note that a child starts. collects: whether an error is a result.
     """
 
     __slots__ = (
@@ -37,7 +40,7 @@ class MapCall(Generic[B]):
         self,
         scope: B,
         items: Iterable[Any],
-        one: Callable[[B, Any, Callable[[ChildHandle[Any]], None]], Coroutine[Any, Any, Any]],
+        one: Callable[[B, Any, Callable[[Starting], None]], Coroutine[Any, Any, Any]],
         key: Callable[[Any], str] | None,
         at_once: int,
         collects: Callable[[Exception], bool],
@@ -49,7 +52,7 @@ class MapCall(Generic[B]):
         self._at_once = at_once
         self._collects = collects
         self._results: dict[int, Any] = {}
-        self._children: dict[int, ChildHandle[Any]] = {}
+        self._children: dict[int, Starting] = {}
 
     @property
     def name(self) -> str:
@@ -77,6 +80,11 @@ class MapCall(Generic[B]):
                 if workers
                 else ((), ())
             )
+        except asyncio.CancelledError:
+            for starting in self._children.values():
+                starting.cancel()
+            raise
+        else:
             failed = [
                 one for one in workers if one in done and not one.cancelled() and one.exception()
             ]
@@ -85,7 +93,9 @@ class MapCall(Generic[B]):
                 one.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
         if failed:
-            for child in list(self._children.values()):
+            # A start that is just being saved is a child: it is cancelled once it is there.
+            for starting in sorted(self._children.values(), key=lambda one: not one.done()):
+                child = await starting
                 await child.cancel()
             error = failed[0].exception()
             assert error is not None
@@ -101,13 +111,22 @@ class MapCall(Generic[B]):
         key = str(index) if self._key is None else self._key(item)
         branch = self.scope.branch(key)
 
-        def started(child: ChildHandle[Any]) -> None:
+        def starts(child: Starting) -> None:
             self._children[index] = child
 
         try:
-            self._results[index] = await self._one(branch, item, started)
+            self._results[index] = await self._one(branch, item, starts)
         except Exception as error:
             if not self._collects(error):
                 raise
             self._results[index] = error
         self._children.pop(index, None)
+
+
+async def result_of(
+    start: Coroutine[Any, Any, ChildHandle[Any]], starts: Callable[[Starting], None]
+) -> Any:
+    """Start a child, also if nobody waits for that any more, and wait for what it returns."""
+    starting = asyncio.ensure_future(start)
+    starts(starting)
+    return await (await asyncio.shield(starting)).result()
