@@ -143,6 +143,7 @@ def test_what_is_not_declared_is_said(file: Path, visit: Open) -> None:
 
 def test_a_read_only_dashboard_shows_them_and_changes_nothing(file: Path, visit: Open) -> None:
     client = visit(read_only=True)
+    assert "Limits…" in visit().get("/queues").text
     assert "Limits…" not in client.get("/queues").text
     assert client.get("/queue?kind=QUEUE&name=mail").status_code == 404
     assert client.post("/queue", data={"kind": "QUEUE", "name": "mail"}).status_code >= 400
