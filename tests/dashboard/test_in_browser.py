@@ -13,8 +13,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from chromium import CHROMIUM, DRIVER, browser, served
+from durable_workflow_sqlite import Queue
 from tests.dashboard.conftest import approval
-from tests.dashboard.test_actions import signals
+from tests.dashboard.test_actions import rows, signals
 from tests.hostile import HOSTILE, fill
 from tests.processes import an_engine
 
@@ -205,6 +206,31 @@ def test_without_script_every_action_has_a_page_that_asks(chrome: Chrome, file: 
         chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
+def test_a_queue_gets_other_limits_and_is_paused_by_its_buttons(chrome: Chrome, file: Path) -> None:
+    async def declare() -> None:
+        async with an_engine(file, workflows=[]) as (_, engine):
+            await engine.declare(Queue("mail", concurrency=2))
+
+    asyncio.run(declare())
+    with served(file) as url:
+        chrome.get(url)
+        chrome.find_element(By.LINK_TEXT, "Queues").click()
+        wait_for(chrome, lambda c: c.find_elements(By.ID, "h-queues"))
+        chrome.find_element(By.PARTIAL_LINK_TEXT, "Limits…").click()
+        field = wait_for(chrome, lambda c: c.find_element(By.NAME, "concurrency"))
+        assert field.get_attribute("value") == "2"
+        field.clear()
+        field.send_keys("5" + Keys.ENTER)
+        wait_for(chrome, lambda c: "done=changed" in c.current_url)
+        assert rows(file, "select concurrency from workflow_limits") == [(5,)]
+        chrome.find_element(By.PARTIAL_LINK_TEXT, "Pause…").click()
+        reason = wait_for(chrome, lambda c: c.find_element(By.NAME, "reason"))
+        reason.send_keys("we move" + Keys.ENTER)
+        wait_for(chrome, lambda c: c.find_elements(By.PARTIAL_LINK_TEXT, "Resume…"))
+        paused = rows(file, "select name, paused_reason from workflow_pauses")
+        assert paused == [("mail", "we move")]
+
+
 def test_a_page_changes_when_the_file_does_and_leaves_the_rest_alone(
     chrome: Chrome, file: Path
 ) -> None:
@@ -308,6 +334,7 @@ def test_no_page_is_wider_than_its_window(
             "execution?id=long",
             "cancel?id=heavy",
             "bulk/cancel",
+            "queues",
         ):
             chrome.get(hostile_url + address)
             assert chrome.execute_script("return document.documentElement.scrollWidth") <= width, (
