@@ -168,6 +168,15 @@ class Tables(msgspec.Struct):
         is_allowed = self.allowed_at(limits.rate, uses, now) is None
         return is_allowed and self.allowed_at(limits.key_rate, of_key, now) is None
 
+    def not_before_the_last(self, execution, now):
+        """What begins by a rate is not stored with an earlier time than what began before it."""
+        if not execution or execution.queue is None:
+            return now
+        limits = self.limits[d.Queue, execution.queue][0]
+        rates = [rate.period for rate in (limits.rate, limits.key_rate) if rate]
+        used = [at for *_, at in self.uses_of(d.Queue, execution.queue)]
+        return max([now, *(at for at in used if rates and at <= now + max(rates))])
+
     def is_for_it(self, signal):
         one, name = signal.workflow_execution_id, signal.signal_name
         waits = self.executions[one].status == "SUSPENDED"
@@ -599,6 +608,7 @@ class DictStore(d.CheckpointStore):
         return t.claims[one]
 
     def take(self, t, one, now):
+        now = t.not_before_the_last(t.get(one), now)
         if claim := self.claim(t, one, now):
             before = t.executions[one]
             status = before.status if before.status == "COMPENSATING" else STATUS.RUNNING

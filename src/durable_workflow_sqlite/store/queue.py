@@ -67,14 +67,25 @@ class Queue:
         def claim() -> list[WorkflowClaim]:
             self._commit.hold_execution(workflow_execution_id)
             may_be, room, key = self._queues.room_for(workflow_execution_id, at)
-            claims = self._claim([workflow_execution_id], at) if may_be else []
+            if not may_be:
+                return []
+            begins_at = self._begins_at([room], at)
+            claims = self._claim([workflow_execution_id], begins_at)
             for one in claims:
-                self._count(one, room, key, at)
+                self._count(one, room, key, begins_at)
             return claims
 
         claims = await self._commit.write(claim)
         self._claims.took(claims)
         return claims[0] if claims else None
+
+    def _begins_at(self, rooms: Iterable[Room | None], now: datetime) -> datetime:
+        """Not before what has begun by the same rates: a rate counts the times that are stored."""
+        rated = {room.limits.name: room for room in rooms if room is not None and room.has_rate}
+        times = [
+            self._queues.not_before_the_last(room.limits, QUEUE, now) for room in rated.values()
+        ]
+        return max(times, default=now)
 
     def _count(
         self, claim: WorkflowClaim, room: Room | None, key: str | None, now: datetime
@@ -144,10 +155,11 @@ class Queue:
             found = self._available.find(wanted, limit * workers, takes_suspect=takes_suspect)
             share = min(limit, -(-len(found) // workers))
             wanted_rows = {row.workflow_execution_id: (row, room) for row, room in found[:share]}
-            claims = self._claim(list(wanted_rows), at)
+            begins_at = self._begins_at([room for _, room in wanted_rows.values()], at)
+            claims = self._claim(list(wanted_rows), begins_at)
             for claim in claims:
                 row, room = wanted_rows[claim.workflow_execution_id]
-                self._count(claim, room, key_of(row), at)
+                self._count(claim, room, key_of(row), begins_at)
             return claims
 
         claims = await self._commit.write(claim)

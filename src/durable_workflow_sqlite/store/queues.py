@@ -317,19 +317,26 @@ class Queues:
             before=time_to_text(now - period),
             after=time_to_text(now + period),
         )
+        at = self.not_before_the_last(limits, kind, now)
+        self._queries.insert_limit_use(
+            self._connection, **names, limit_key=key, used_at=time_to_text(at)
+        )
+
+    def not_before_the_last(self, limits: Limits, kind: str, now: datetime) -> datetime:
+        """A time, or that of the last thing that began under a limit with a rate, if it is later.
+
+        It is later if another worker read its clock meanwhile, and had the write lock first.
+        """
+        seconds = max(limits.rate_seconds or 0.0, limits.key_rate_seconds or 0.0)
         latest = self._queries.load_limit_uses(
             self._connection,
-            **names,
+            kind=kind,
+            name=limits.name,
             since=time_to_text(now),
-            until=time_to_text(now + period),
+            until=time_to_text(now + timedelta(seconds=seconds)),
             row_limit=1,
         )
-        self._queries.insert_limit_use(
-            self._connection,
-            **names,
-            limit_key=key,
-            used_at=latest[0].used_at if latest else time_to_text(now),
-        )
+        return text_to_time("used_at", latest[0].used_at) if latest else now
 
     def room_for(
         self, workflow_execution_id: str, now: datetime

@@ -372,6 +372,24 @@ class QueuesContract(StoreContract):
         assert len(await other.claim_available(ORDER, 1, now=NOON + MINUTE)) == 1
         assert await store.claim_available(ORDER, 9, now=NOON + MINUTE) == []
 
+    @over_workers
+    async def test_what_begins_by_a_rate_is_stored_with_no_earlier_time_than_what_began_before(
+        self, store: CheckpointStore, open_another: OpenAnother
+    ) -> None:
+        """The other worker read its clock later, and was first. So no window has too many."""
+        other = await open_another()
+        await store.declare_limits([Queue("mail", rate=Rate(9, MINUTE)), Queue("free")])
+        for one in ("first", "second", "third"):
+            await _enqueue(store, one, queue="mail")
+        await _enqueue(store, "free", queue="free")
+        assert await other.claim_execution("first", NOON + SECOND)
+        assert await store.claim_execution("second", NOON)
+        mail = await store.claim_available(ORDER, 1, queues=["mail"], now=NOON)
+        assert claimed_ids(mail) == ["third"]
+        assert await store.claim_execution("free", NOON)
+        begun = [(await loaded(store, one)).started_at for one in ("second", "third", "free")]
+        assert begun == [NOON + SECOND, NOON + SECOND, NOON]
+
     @over_a_store
     async def test_what_goes_on_after_a_wait_does_not_count_for_a_rate(
         self, store: CheckpointStore
