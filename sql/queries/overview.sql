@@ -406,7 +406,9 @@ limit :row_limit;
 
 -- name: load_due_by_queue
 -- What waits for a worker, by named queue and workflow; what is in no queue, too. It
--- hops from one queue to the next, and counts the due entries of each in an index.
+-- hops from one queue to the next, and there from one priority to the next. So what
+-- waits for a later time costs nothing.
+-- @sort: a row for each queue, workflow and priority
 -- :now text
 -- =queue text null
 -- =workflow_type text
@@ -429,45 +431,79 @@ with recursive waiting (queue) as (
     )
     from waiting
     where waiting.queue is not null
-)
+),
 
-select
-    counted.queue,
-    counted.workflow_type,
-    counted.version,
-    counted.due,
-    counted.due_since
-from (
+place (queue, workflow_id, priority) as (
     select
-        place.queue,
-        workflow.workflow_type,
-        workflow.version,
+        named.queue,
+        workflow.workflow_id,
         (
-            select count(*)
+            select min(execution.priority)
             from workflow_executions as execution
             where
-                execution.queue is place.queue
+                execution.queue is named.queue
                 and execution.workflow_id = workflow.workflow_id
-                and +execution.available_at <= :now
-        ) as due,
-        (
-            select min(execution.available_at)
-            from workflow_executions as execution
-            where
-                execution.queue is place.queue
-                and execution.workflow_id = workflow.workflow_id
-                and +execution.available_at <= :now
-        ) as due_since
+                and execution.available_at is not null
+        )
     from (
         select null as queue
         union all
         select waiting.queue
         from waiting
         where waiting.queue is not null
-    ) as place
+    ) as named
     cross join workflows as workflow
+    union all
+    select
+        place.queue,
+        place.workflow_id,
+        (
+            select min(execution.priority)
+            from workflow_executions as execution
+            where
+                execution.queue is place.queue
+                and execution.workflow_id = place.workflow_id
+                and execution.priority > place.priority
+                and execution.available_at is not null
+        )
+    from place
+    where place.priority is not null
+)
+
+select
+    counted.queue,
+    workflow.workflow_type,
+    workflow.version,
+    sum(counted.due) as due,
+    min(counted.due_since) as due_since
+from (
+    select
+        place.queue,
+        place.workflow_id,
+        (
+            select count(*)
+            from workflow_executions as execution
+            where
+                execution.queue is place.queue
+                and execution.workflow_id = place.workflow_id
+                and execution.priority = place.priority
+                and execution.available_at <= :now
+        ) as due,
+        (
+            select min(execution.available_at)
+            from workflow_executions as execution
+            where
+                execution.queue is place.queue
+                and execution.workflow_id = place.workflow_id
+                and execution.priority = place.priority
+                and execution.available_at <= :now
+        ) as due_since
+    from place
+    where place.priority is not null
 ) as counted
-where counted.due > 0;
+inner join workflows as workflow on counted.workflow_id = workflow.workflow_id
+where counted.due > 0
+group by counted.queue, counted.workflow_id;
 
 -- name: load_latest_acts
 -- What people did last to anything, the newest first.

@@ -1574,7 +1574,8 @@ class Queries(Protocol):
 
     def load_due_by_queue(self, connection: object, *, now: str) -> list[LoadDueByQueueRow]:
         """What waits for a worker, by named queue and workflow; what is in no queue, too. It
-        hops from one queue to the next, and counts the due entries of each in an index.
+        hops from one queue to the next, and there from one priority to the next. So what
+        waits for a later time costs nothing.
         """
         ...
 
