@@ -703,6 +703,28 @@ async def test_a_paused_child_is_cancelled_with_its_parent_once_it_is_resumed(fi
         assert has_status(store, child, "CANCELLED")
 
 
+@pytest.mark.parametrize("guarantee", WorkflowGuarantee)
+async def test_a_pause_that_begins_here_may_end_elsewhere(
+    file: Path, guarantee: WorkflowGuarantee
+) -> None:
+    @workflow
+    async def order(ctx: WorkflowContext) -> str:
+        return str(await ctx.wait_signal("go"))
+
+    async with (
+        an_engine(file, workflows=[order]) as (_, engine),
+        SqliteCheckpointStore.file(file) as elsewhere,
+    ):
+        handle = await engine.start(order, execution_id="e", guarantee=guarantee)
+        client = Client(elsewhere)
+        for _ in range(10):
+            await engine.pause_workflow("order")
+            assert await client.resume_workflow("order")
+        await engine.send_signal("e", "go", "on")
+        async with asyncio.timeout(30):
+            assert await handle.result() == "on"
+
+
 @pytest.mark.parametrize("times", [20, pytest.param(80, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("guarantee", WorkflowGuarantee)
 async def test_pauses_that_follow_one_another_at_once_leave_nobody_asleep(

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.execution import Execution
+from durable_workflow_sqlite.engine.holds import Holds
 from durable_workflow_sqlite.engine.slots import Slots
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.errors import StoreCorruptError, StoreError
@@ -35,6 +36,7 @@ class Claiming:
         self,
         environment: Environment,
         registry: WorkflowRegistry,
+        holds: Holds,
         max_concurrent: int,
         suspect_at: int,
         look: Callable[[], None],
@@ -44,6 +46,7 @@ class Claiming:
         self._clock = environment.clock
         self._store = environment.store
         self._registry = registry
+        self._holds = holds
         self._suspect_at = suspect_at
         self._look = look
         self._slots = Slots(max_concurrent, look)
@@ -76,7 +79,7 @@ class Claiming:
         if _is_here(record):
             self._leaving.add(record.workflow_execution_id)
 
-    def pauses_ended(self) -> None:
+    def pauses_changed(self) -> None:
         """What was held back is perhaps not paused any more."""
         held_back, self._held_back = self._held_back, set()
         for execution_id in held_back:
@@ -170,7 +173,7 @@ class Claiming:
     async def take_one(self, execution_id: str) -> list[WorkflowClaim]:
         """This one, room or not; nothing if others have it, or if it is paused."""
         self._held_back.discard(execution_id)
-        self._tried[execution_id] = False
+        self._tried.setdefault(execution_id, False)
         try:
             for _ in range(TRIES):
                 claims = await self._taken(lambda: self._claim_one(execution_id))
@@ -180,13 +183,16 @@ class Claiming:
                 if record is None or record.status.is_terminal or not _is_here(record):
                     return []
                 if await self._is_paused(record):
-                    self._held_back.add(execution_id)
                     self._foreground[execution_id] = None
-                    if self._tried.get(execution_id, True):
-                        self._foreground[execution_id] = self._clock.now()
-                        self._look()
-                    return []
+                    break
                 # Others have it, or it was resumed since: then the next try claims it.
+            else:
+                if not self._tried.get(execution_id, True):
+                    return []  # others have it
+            self._held_back.add(execution_id)
+            if self._tried.get(execution_id, True):
+                self._foreground[execution_id] = self._clock.now()
+                self._look()
         finally:
             self._tried.pop(execution_id, None)
         return []
@@ -194,7 +200,7 @@ class Claiming:
     async def _is_paused(self, record: WorkflowExecution) -> bool:
         if record.is_paused:
             return True
-        pauses = await self._store.load_pauses()
+        pauses = await self._holds.look()
         definition = await self._store.load_workflow(record.workflow_id) if pauses else None
         return definition is not None and any(
             pause.holds(definition.workflow_type, record.queue) for pause in pauses

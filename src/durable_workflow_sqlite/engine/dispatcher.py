@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -24,12 +24,7 @@ from durable_workflow_sqlite.engine.recovery import Recovery, RecoveryResult
 from durable_workflow_sqlite.engine.releasing import Releases
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.records import (
-    Pause,
-    WorkflowClaim,
-    WorkflowExecution,
-    WorkflowGuarantee,
-)
+from durable_workflow_sqlite.records import WorkflowClaim, WorkflowExecution, WorkflowGuarantee
 
 T = TypeVar("T")
 
@@ -48,6 +43,7 @@ class Dispatcher:
     """Claims executions and launches them, as there is room.
 
     changed: told of an execution that its waiting callers are to look at.
+    pauses_changed: told when `holds` knows of other pauses than before.
     """
 
     def __init__(
@@ -56,6 +52,7 @@ class Dispatcher:
         registry: WorkflowRegistry,
         launch: Launch,
         changed: Callable[[str], None],
+        pauses_changed: Callable[[], None],
         *,
         max_concurrent: int,
         max_recoveries: int,
@@ -74,13 +71,14 @@ class Dispatcher:
         self._resuming: Counter[str] = Counter()
         """How many callers want an execution to be claimed at once."""
         suspect_at = max(1, max_recoveries // 2)
+        self.holds = Holds(environment.store, self._pauses_changed)
+        self._tell_of_pauses = pauses_changed
         self._claims = Claiming(
-            environment, registry, max_concurrent, suspect_at, self.look, queues
+            environment, registry, self.holds, max_concurrent, suspect_at, self.look, queues
         )
         self._releases = Releases(
             environment, self._spawn, look=self.look, is_released=self._claims.is_released
         )
-        self.holds = Holds()
         self._launching = Launching(
             environment,
             registry,
@@ -186,11 +184,10 @@ class Dispatcher:
         self._claims.is_left(execution.record)
         self._releases.parked(execution.claim)
 
-    def pauses_changed(self, pauses: Sequence[Pause]) -> None:
-        """These are the pauses of workflows and of everything now."""
-        if self.holds.change(pauses):
-            self._claims.pauses_ended()
-            self.look()
+    def _pauses_changed(self) -> None:
+        self._claims.pauses_changed()
+        self.look()
+        self._tell_of_pauses()
 
     def continues(self, execution: Execution) -> None:
         """An execution continues as new: this worker, which has its claim, launches it again."""

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import Pause, PauseScope, WorkflowExecution
 
 
 class Holds:
-    """The pauses as they were read last; the store has the truth, and claims nothing of them."""
+    """The pauses as they were read last; the store has the truth, and claims nothing of them.
 
-    def __init__(self) -> None:
+    changed: told when other pauses were read than before.
+    """
+
+    def __init__(self, store: CheckpointStore, changed: Callable[[], None]) -> None:
+        self._store = store
+        self._changed = changed
         self._pauses: Sequence[Pause] = ()
+        self._reading = asyncio.Lock()
 
-    def change(self, pauses: Sequence[Pause]) -> bool:
-        """These are the pauses now; whether one that was there has ended."""
-        before, self._pauses = self._pauses, pauses
-        keys = {(one.scope, one.name) for one in pauses}
-        return any((one.scope, one.name) not in keys for one in before)
+    async def look(self) -> Sequence[Pause]:
+        """The pauses now. One reads after the other: what is kept is what was read last."""
+        async with self._reading:
+            pauses = await self._store.load_pauses()
+            if pauses != self._pauses:
+                self._pauses = pauses
+                self._changed()
+        return pauses
 
     def why(self, record: WorkflowExecution, workflow_type: str) -> str | None:
         """Why an execution may not go on, in words; None if nothing holds it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
 from datetime import timedelta
@@ -38,7 +38,6 @@ from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     ExecutionStatus,
-    Pause,
     WorkflowClaim,
     WorkflowExecution,
     WorkflowSignal,
@@ -118,6 +117,7 @@ class OpenEngine(Access):
             settings.registry,
             self.launch,
             self._not_launched,
+            self._pauses_changed,
             max_concurrent=settings.max_concurrent,
             max_recoveries=settings.max_recoveries,
             queues=settings.queues,
@@ -227,8 +227,7 @@ class OpenEngine(Access):
         else:
             execution.signals_came()
 
-    def pauses_changed(self, pauses: Sequence[Pause]) -> None:
-        self.dispatcher.pauses_changed(pauses)
+    def _pauses_changed(self) -> None:
         for execution in list(self.executions.values()):
             self._pause_if_held(execution)
 
@@ -256,7 +255,7 @@ class OpenEngine(Access):
         await pausing.spread(self, SPREAD_AT_ONCE)
 
     async def look_at_pauses(self) -> None:
-        self.pauses_changed(await self.store.load_pauses())
+        await self.dispatcher.holds.look()
 
     def slots_may_be_free(self) -> None:
         self._environment.step_limits.look()

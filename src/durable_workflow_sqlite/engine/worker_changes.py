@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Protocol
 
 from durable_workflow_sqlite.engine.changes import ChangePoller
@@ -14,7 +13,6 @@ from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     MENDED_SIGNAL,
     PAUSED_SIGNAL,
-    Pause,
     WorkflowSignal,
 )
 
@@ -40,8 +38,8 @@ class Worker(Protocol):
     async def spread_pauses(self) -> None:
         """The caller of a pause or a resume may have died before the descendants knew it."""
 
-    def pauses_changed(self, pauses: Sequence[Pause]) -> None:
-        """These are the pauses of workflows and of everything now."""
+    async def look_at_pauses(self) -> None:
+        """A pause of workflows, of queues or of everything has perhaps begun or ended."""
 
 
 class WorkerChangePoller(ChangePoller):
@@ -56,13 +54,12 @@ class WorkerChangePoller(ChangePoller):
         """Of the signals after the last one, what this worker has been told of already."""
         self._untold: dict[tuple[str, str], None] = {}
         """What it is still to be told: executions, and the names of the signals that came."""
-        self._pauses: list[Pause] = []
         self._is_closed = False
 
     async def begin(self) -> None:
         self._last_signal = await self._store.load_last_signal_id()
         self._seen = self._store.change_counter()
-        await self._look_at_pauses()
+        await self._worker.look_at_pauses()
         self._begin_to_watch()
 
     async def close(self) -> None:
@@ -92,19 +89,13 @@ class WorkerChangePoller(ChangePoller):
         if arrived:
             last = self._last_signal = arrived[-1].workflow_signal_id
             self._known = {one for one in self._known if one > last}
-        await self._look_at_pauses()
+        await self._worker.look_at_pauses()
         refused = await self._tell()
         self._dispatcher.look()
         self._worker.slots_may_be_free()
         await super()._on_change()
         if refused is not None:
             raise refused
-
-    async def _look_at_pauses(self) -> None:
-        pauses = await self._store.load_pauses()
-        if pauses != self._pauses:
-            self._pauses = pauses
-            self._worker.pauses_changed(pauses)
 
     async def _tell(self) -> StoreError | None:
         """Tell the worker; why it could not be told of something, if so: it is at the next look."""
