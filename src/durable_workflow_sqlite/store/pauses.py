@@ -91,19 +91,23 @@ class Pauses:
         return self._queries.load_spreading(self._connection)
 
     def _hand_down(self, parent: str, at_most: int, now: datetime) -> int:
-        """Tell some children of an execution what holds them; how many. A trigger has it handed
-        down from them to their own children."""
+        """Tell some children of an execution what holds them; how many.
+
+        A trigger notes those that have children of their own, so that these are told, too.
+        """
         queries, connection = self._queries, self._connection
         self._commit.hold_execution(parent)
         holder = queries.load_holder(connection, workflow_execution_id=parent)
         if holder is None:
-            rows = queries.load_to_let_go(connection, parent_execution_id=parent, row_limit=at_most)
-            changed = [row.workflow_execution_id for row in rows]
+            let_go = queries.load_to_let_go(
+                connection, parent_execution_id=parent, row_limit=at_most
+            )
+            changed = [row.workflow_execution_id for row in let_go]
         else:
-            found = queries.load_to_hold(
+            to_hold = queries.load_to_hold(
                 connection, parent_execution_id=parent, holder=holder, row_limit=at_most
             )
-            changed = [row.workflow_execution_id for row in found]
+            changed = [row.workflow_execution_id for row in to_hold]
         if changed:
             self._commit.count_change()
             ids = json_array(changed)

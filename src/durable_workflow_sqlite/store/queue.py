@@ -95,7 +95,7 @@ class Queue:
             return
         if claim.status_before is ExecutionStatus.RUNNING and self._has_paused(claim):
             return
-        self._queues.begins(room.limits, QUEUE, key, now)
+        self._queues.count_use(room.limits, QUEUE, key, now)
 
     def _has_paused(self, claim: WorkflowClaim) -> bool:
         """Whether it only waited for the next attempts of its steps."""

@@ -304,20 +304,16 @@ class Queues:
         )
         return len(uses)
 
-    def begins(self, limits: Limits, kind: str, key: str | None, now: datetime) -> None:
-        """Something begins: it counts for the rates of its limit, if there are any."""
-        if limits.rate is None and limits.key_rate is None:
-            return
-        seconds = max(limits.rate_seconds or 0.0, limits.key_rate_seconds or 0.0)
-        period = timedelta(seconds=seconds)
+    def count_use(self, limits: Limits, kind: str, key: str | None, at: datetime) -> None:
+        """Something begins at a time that is not before the last one: it counts for the rates."""
+        period = _longest_period(limits)
         names = {"kind": kind, "name": limits.name}
         self._queries.delete_old_limit_uses(
             self._connection,
             **names,
-            before=time_to_text(now - period),
-            after=time_to_text(now + period),
+            before=time_to_text(at - period),
+            after=time_to_text(at + period),
         )
-        at = self.not_before_the_last(limits, kind, now)
         self._queries.insert_limit_use(
             self._connection, **names, limit_key=key, used_at=time_to_text(at)
         )
@@ -327,13 +323,12 @@ class Queues:
 
         It is later if another worker read its clock meanwhile, and had the write lock first.
         """
-        seconds = max(limits.rate_seconds or 0.0, limits.key_rate_seconds or 0.0)
         latest = self._queries.load_limit_uses(
             self._connection,
             kind=kind,
             name=limits.name,
             since=time_to_text(now),
-            until=time_to_text(now + timedelta(seconds=seconds)),
+            until=time_to_text(now + _longest_period(limits)),
             row_limit=1,
         )
         return text_to_time("used_at", latest[0].used_at) if latest else now
@@ -436,7 +431,9 @@ class Queues:
         room, limits = self._limit_room(slot.limit, slot.key, slot.at)
         if not room.is_free:
             raise LimitFullError(f"no slot of limit {slot.limit!r} is free")
-        self.begins(limits, STEP, slot.key, slot.at)
+        if limits.rate is not None:
+            at = self.not_before_the_last(limits, STEP, slot.at)
+            self.count_use(limits, STEP, slot.key, at)
         statement, in_order = self._insert_step_slot
         taken = self._commit.execute((statement, in_order(values)))
         return int(bool(taken) or self._claims.holds(claim))
@@ -449,6 +446,10 @@ def _is_duplicate(execution: WorkflowExecution, existing: str) -> DuplicateExecu
         " nothing was started",
         workflow_execution_id=existing,
     )
+
+
+def _longest_period(limits: Limits) -> timedelta:
+    return timedelta(seconds=max(limits.rate_seconds or 0.0, limits.key_rate_seconds or 0.0))
 
 
 def _is_limited(limits: Limits) -> bool:
