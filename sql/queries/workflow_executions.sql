@@ -1189,8 +1189,9 @@ where
     and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
 
 -- name: load_to_hold
--- The next children of an execution that its pause reaches, and that another one holds,
--- or none. Detached ones go on. An index has those that no pause of a parent holds.
+-- The next children of a paused execution that do not name :holder in paused_with yet:
+-- they name another execution, or none. Detached children are not held. The three parts
+-- are what an index can find; with `is not :holder` it would read all children.
 -- :holder text
 -- :row_limit integer
 -- =workflow_execution_id text
@@ -1223,7 +1224,8 @@ where
 limit :row_limit;
 
 -- name: load_to_let_go
--- The next children of an execution that a pause holds which does not reach them now.
+-- The next children of an execution that are still held, though no pause above holds
+-- them any more.
 -- :row_limit integer
 select workflow_execution_id
 from workflow_executions
@@ -1234,7 +1236,7 @@ where
 limit :row_limit;
 
 -- name: hold_with!
--- The pause of an execution above holds these (a JSON array of ids); null: none does.
+-- Writes which paused execution holds these (a JSON array of ids); null: none does.
 -- @unfenced: a person pauses or resumes what is above, also while a worker has them
 -- :workflow_execution_ids text
 -- :holder text null

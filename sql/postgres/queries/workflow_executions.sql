@@ -1173,8 +1173,9 @@ where
     and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
 
 -- name: load_to_hold
--- The next children of an execution that its pause reaches, and that another one holds,
--- or none. Detached ones go on. An index has those that no pause of a parent holds.
+-- The next children of a paused execution that do not name :holder in paused_with yet:
+-- they name another execution, or none. Detached children are not held. The three parts
+-- are what an index can find; with `is distinct from` it would read all children.
 select workflow_execution_id
 from durable_workflow.workflow_executions
 where
@@ -1204,7 +1205,8 @@ where
 limit :row_limit;
 
 -- name: load_to_let_go
--- The next children of an execution that a pause holds which does not reach them now.
+-- The next children of an execution that are still held, though no pause above holds
+-- them any more.
 select workflow_execution_id
 from durable_workflow.workflow_executions
 where
@@ -1214,7 +1216,7 @@ where
 limit :row_limit;
 
 -- name: hold_with!
--- The pause of an execution above holds these (a JSON array of ids); null: none does.
+-- Writes which paused execution holds these (a JSON array of ids); null: none does.
 -- @unfenced: a person pauses or resumes what is above, also while a worker has them
 -- :holder text null
 update durable_workflow.workflow_executions

@@ -2,12 +2,12 @@
 -- know what holds them, or that nothing does any more.
 
 -- name: load_spreading$
--- An execution whose children do not know yet what holds them.
+-- An execution whose children are still to be told what holds them.
 select workflow_execution_id
 from durable_workflow.workflow_spreading
 limit 1;
 
 -- name: delete_spreading!
--- All children of an execution know what holds them.
+-- All children of an execution have been told what holds them.
 delete from durable_workflow.workflow_spreading
 where workflow_execution_id = :workflow_execution_id;

@@ -2224,21 +2224,24 @@ class Queries(Protocol):
     def load_to_hold(
         self, connection: object, *, parent_execution_id: str | None, holder: str, row_limit: int
     ) -> list[LoadUnregisteredRow]:
-        """The next children of an execution that its pause reaches, and that another one holds,
-        or none. Detached ones go on. An index has those that no pause of a parent holds.
+        """The next children of a paused execution that do not name :holder in paused_with yet:
+        they name another execution, or none. Detached children are not held. The three parts
+        are what an index can find; with `is not :holder` it would read all children.
         """
         ...
 
     def load_to_let_go(
         self, connection: object, *, parent_execution_id: str | None, row_limit: int
     ) -> list[LoadUnregisteredRow]:
-        """The next children of an execution that a pause holds which does not reach them now."""
+        """The next children of an execution that are still held, though no pause above holds
+        them any more.
+        """
         ...
 
     def hold_with(
         self, connection: object, *, holder: str | None, workflow_execution_ids: str
     ) -> int:
-        """The pause of an execution above holds these (a JSON array of ids); null: none does."""
+        """Writes which paused execution holds these (a JSON array of ids); null: none does."""
         ...
 
     def load_unclaimed(
@@ -2618,11 +2621,11 @@ class Queries(Protocol):
     # workflow_spreading.sql
 
     def load_spreading(self, connection: object) -> str | None:
-        """An execution whose children do not know yet what holds them."""
+        """An execution whose children are still to be told what holds them."""
         ...
 
     def delete_spreading(self, connection: object, *, workflow_execution_id: str) -> int:
-        """All children of an execution know what holds them."""
+        """All children of an execution have been told what holds them."""
         ...
 
     # workflow_step_slots.sql
