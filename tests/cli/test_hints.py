@@ -27,12 +27,16 @@ from durable_workflow_sqlite.stores import open_reader
 from tests.databases import new_database
 from tests.processes import an_engine, until
 
+has_begun = threading.Event()
+"""Set when the call that hangs has begun: what is cancelled before that never begins."""
+
 hangs = threading.Event()
 """Set when the call that hangs is to end."""
 
 
 @pytest.fixture(autouse=True)
 def _end_what_hangs() -> Iterator[None]:
+    has_begun.clear()
     hangs.clear()
     yield
     hangs.set()
@@ -44,6 +48,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def call() -> None:
+    has_begun.set()
     assert hangs.wait(60)
 
 
@@ -69,18 +74,12 @@ def hint(file: Path, execution_id: str) -> str | None:
     return timeline.hint(details, file)
 
 
-async def runs(file: Path, execution_id: str) -> bool:
-    with open_reader(file) as reader:
-        details = reader.execution(execution_id)
-        return details is not None and bool(details.steps)
-
-
 async def test_a_cancelled_tree_says_which_call_it_waits_for_and_how_to_end_that(
     file: Path,
 ) -> None:
     async with an_engine(file, workflows=[whole, part]) as (_, engine):
         handle = await engine.start(whole, execution_id="w")
-        await until(partial(runs, file, "w/part-0"))
+        assert await asyncio.to_thread(has_begun.wait, 60)
         await handle.cancel()
 
         async def is_undone() -> bool:
@@ -158,7 +157,7 @@ def test_the_step_that_blocks_an_execution_is_named(file: Path) -> None:
         async with SqliteCheckpointStore.file(file) as store:
             async with DurableEngine(store, workflows=[part]) as engine:
                 await engine.start(part, execution_id="p")
-                await until(partial(runs, file, "p"))
+                assert await asyncio.to_thread(has_begun.wait, 60)
                 hangs.set()
                 await engine.handle("p").result()
 
