@@ -8,10 +8,14 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.moving.database import MovableDatabase
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.store.backup import vacuum
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, Synchronous
@@ -28,12 +32,14 @@ __all__ = [
     "Synchronous",
     "get_ready",
     "migrate_file",
+    "open_movable",
     "open_reader",
     "open_sqlite",
     "open_store",
     "path_of",
     "pending_sql",
     "vacuum",
+    "without_password",
 ]
 
 SQLITE_VERSION: Final = sqlite3.sqlite_version
@@ -72,14 +78,21 @@ def open_sqlite(
 
 
 def _open_postgres(url: str) -> StatementStore:
-    try:
+    with _psycopg_for(url):
         from durable_workflow_sqlite.postgres.store import PostgresStore
+
+    return PostgresStore(url)
+
+
+@contextmanager
+def _psycopg_for(url: str) -> Generator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise StoreError(
-            f"cannot open {_without_password(url)!r}: psycopg is not installed; install the extra"
+            f"cannot open {without_password(url)!r}: psycopg is not installed; install the extra"
             " `postgres`: pip install 'durable-workflow-sqlite[postgres]'"
         ) from error
-    return PostgresStore(url)
 
 
 def open_reader(url: str | os.PathLike[str]) -> Reader:
@@ -98,6 +111,26 @@ def open_reader(url: str | os.PathLike[str]) -> Reader:
     from durable_workflow_sqlite.store.reader import SqliteReader
 
     return SqliteReader.open(path)
+
+
+def open_movable(url: str | os.PathLike[str], *, create: bool) -> MovableDatabase:
+    """Open a database that is to be moved; or, with `create`, one that another is moved into.
+
+    url: as for `open_store`, except a store in memory.
+
+    Raises ValueError for any other URL, and StoreError.
+    """
+    if isinstance(url, str) and _POSTGRES.match(url):
+        with _psycopg_for(url):
+            from durable_workflow_sqlite.postgres.moving import PostgresMoving
+
+        return PostgresMoving(url)
+    path = path_of(url)
+    if path is None:
+        raise ValueError("a store in memory cannot be moved; give the path of a file")
+    from durable_workflow_sqlite.store.moving import SqliteMoving
+
+    return SqliteMoving.open_file(Path(path), create=create)
 
 
 def get_ready() -> None:
@@ -121,7 +154,7 @@ def path_of(url: str | os.PathLike[str]) -> str | None:
 def _in_url(url: str, scheme: str) -> str:
     if scheme != "sqlite":
         raise ValueError(
-            f"{_without_password(url)!r} names no store: {scheme} is not known here; give the path"
+            f"{without_password(url)!r} names no store: {scheme} is not known here; give the path"
             " of a SQLite file, or sqlite:///PATH"
         )
     parts = urlsplit(url)
@@ -138,5 +171,6 @@ def _in_url(url: str, scheme: str) -> str:
     return unquote(parts.path.removeprefix("/"))
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A URL as people may see it."""
     return re.sub(r"//[^/@]*@", "//...@", url)

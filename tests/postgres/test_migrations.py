@@ -13,7 +13,7 @@ from durable_workflow_sqlite import MigrationError, SchemaTooNewError, StoreErro
 if TYPE_CHECKING:
     import psycopg
 
-NAMES = ["001_create_tables"]
+NAMES = ["001_create_tables", "002_add_moves"]
 
 
 def tables(by_hand: psycopg.Connection[tuple[Any, ...]], schema: str) -> set[str]:
@@ -49,9 +49,9 @@ def test_what_fails_leaves_nothing(
     for name in NAMES:
         text = (migrations.MIGRATIONS_DIR / f"{name}.sql").read_text()
         (tmp_path / f"{name}.sql").write_text(text)
-    (tmp_path / "002_add_nothing.sql").write_text("create table durable_workflow.t (a nonsense);")
+    (tmp_path / "003_add_nothing.sql").write_text("create table durable_workflow.t (a nonsense);")
     monkeypatch.setattr(migrations, "MIGRATIONS_DIR", tmp_path)
-    with pytest.raises(MigrationError, match=r"002_add_nothing\.sql.*nonsense"):
+    with pytest.raises(MigrationError, match=r"003_add_nothing\.sql.*nonsense"):
         migrations.migrate(url, schema=schema)
     assert tables(by_hand, schema) == set()
 

@@ -36,6 +36,16 @@ AGAIN_AFTER_S: Final = 0.5
 """How long to wait before a lost session is opened again."""
 
 
+def space_of(schema: str) -> int:
+    """The first 16 bits of the keys of the locks that the workers of a schema hold."""
+    return zlib.crc32(schema.encode()) & 0x7FFF
+
+
+def key_of_moves_into(schema: str) -> int:
+    """The key of the lock that a move into a schema holds; no worker has such a one."""
+    return -1 - space_of(schema)
+
+
 class Presence(Liveness):
     """Of one store. `acquire` starts its thread; or `listen`, which takes no lock.
 
@@ -48,7 +58,7 @@ class Presence(Liveness):
         self._queries = queries
         self._schema = schema
         self._url = session.url
-        self._space = zlib.crc32(schema.encode()) & 0x7FFF
+        self._space = space_of(schema)
         self._is_wanted = False
         self._is_held = threading.Event()
         self._was_held = False

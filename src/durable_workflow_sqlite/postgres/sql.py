@@ -13,6 +13,7 @@ from durable_workflow_sqlite.store.sql import SQL_DIR, load
 MIGRATIONS_DIR: Final = SQL_DIR / "postgres" / "migrations"
 VIEWS: Final = SQL_DIR / "postgres" / "views.sql"
 QUERIES_DIR: Final = SQL_DIR / "postgres" / "queries"
+MOVING_DIR: Final = SQL_DIR / "postgres" / "moving"
 
 
 class Loaded(NamedTuple):

@@ -31,8 +31,8 @@ from durable_workflow_sqlite.reading.schedules import schedule_findings
 from durable_workflow_sqlite.reading.worker_findings import START, worker_findings
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import PauseScope
+from durable_workflow_sqlite.store import moves, rows_checkup
 from durable_workflow_sqlite.store import queries as q
-from durable_workflow_sqlite.store import rows_checkup
 from durable_workflow_sqlite.store.connection import LOG_BYTES
 from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.overview import overview, paused
@@ -74,7 +74,11 @@ def check_up(file: ReadOnlyFile, now: datetime, *, quick: bool = False) -> Itera
     if schema.level is Level.ERROR:
         return  # other checks need what is missing
     try:
-        yield from _content(file, now, quick=quick)
+        with file.reading() as connection:
+            moved = moves.known(connection, load_queries())
+        yield from moves.findings(moved)
+        if moved.out is None:
+            yield from _content(file, now, quick=quick)
     except StoreError as error:
         if schema.level is Level.OK:
             raise
