@@ -249,6 +249,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_claimed_by": [{"worker_id": WHOEVER, "row_limit": 99}],
     "load_unblocked_without_rows": [{"row_limit": 99}],
     "load_open_of_completed": [{"row_limit": 99}],
+    "load_patches": [{"workflow_execution_id": "by hand"}],
     "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
     "load_audit_log": [{"workflow_execution_id": "by hand"}],
     "load_changes": [{"scope": "QUEUE", "name": "mail"}],
@@ -531,6 +532,10 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
     connection.execute(
         "insert into workflow_tags (workflow_execution_id, name, value)"
         " values ('by hand', 'customer', '7')"
+    )
+    connection.execute(
+        "insert into workflow_patches (workflow_execution_id, patch_name)"
+        " values ('by hand', 'add-tax')"
     )
     for details in (None, "{}"):
         connection.execute(

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import psycopg
 
 run_command = partial(commands.run_command, env={})
-NAMES = ["001_create_tables", "002_number_executions"]
+FOLDER = Path(__file__).parents[2] / "sql/postgres/migrations"
+NAMES = sorted(one.stem for one in FOLDER.glob("*.sql"))
 
 
 def tables(by_hand: psycopg.Connection[tuple[Any, ...]], schema: str) -> set[str]:
@@ -52,9 +53,10 @@ def test_what_fails_leaves_nothing(
     for name in NAMES:
         text = (migrations.MIGRATIONS_DIR / f"{name}.sql").read_text()
         (tmp_path / f"{name}.sql").write_text(text)
-    (tmp_path / "003_add_nothing.sql").write_text("create table durable_workflow.t (a nonsense);")
+    wrong = f"{len(NAMES) + 1:03}_add_nothing"
+    (tmp_path / f"{wrong}.sql").write_text("create table durable_workflow.t (a nonsense);")
     monkeypatch.setattr(migrations, "MIGRATIONS_DIR", tmp_path)
-    with pytest.raises(MigrationError, match=r"003_add_nothing\.sql.*nonsense"):
+    with pytest.raises(MigrationError, match=rf"{wrong}\.sql.*nonsense"):
         migrations.migrate(url, schema=schema)
     assert tables(by_hand, schema) == set()
 

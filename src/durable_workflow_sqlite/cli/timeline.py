@@ -146,6 +146,15 @@ def _tables(details: ExecutionDetails, now: datetime) -> Iterator[RenderableType
                 for one in details.audit_log
             ],
         )
+    if details.patches:
+        yield tables.make_table(
+            "patches that it has passed",
+            ["name", "branch", "when", "after event"],
+            [
+                [one.patch_name, one.branch, _moment(one.passed_at, now), one.event]
+                for one in details.patches
+            ],
+        )
     if details.timers:
         yield tables.make_table(
             "timers",
@@ -370,6 +379,8 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
                 one.error_message,
                 one.worker,
             ]
+    for patch in details.patches:
+        yield ["patch", patch.branch, patch.patch_name, patch.event, patch.passed_at]
     for timer in details.timers:
         yield ["timer", timer.step_name, timer.status, timer.fire_at]
     for signal in details.signals:

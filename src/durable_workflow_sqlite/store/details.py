@@ -9,6 +9,7 @@ from durable_workflow_sqlite.reading.executions import (
     Act,
     Claim,
     ExecutionDetails,
+    PassedPatch,
     Signal,
     StepAttempt,
     Timer,
@@ -52,6 +53,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         worker = None if claim is None else row_of(queries, connection, claim.worker_id)
         tags = queries.load_tags(connection, workflow_execution_ids=json_array([execution_id]))
         acts = queries.load_audit_log(connection, workflow_execution_id=execution_id)
+        patches = queries.load_patches(connection, workflow_execution_id=execution_id)
         cut_off = queries.count_cut_off_of(connection, workflow_execution_id=execution_id)
         children = tree_below(queries, connection, execution_id)
     steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
@@ -79,6 +81,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         audit_log=tuple(map(_act, acts)),
         problems=tuple(problems),
         children=children,
+        patches=tuple(map(_patch, patches)),
     )
 
 
@@ -93,6 +96,15 @@ def _claim(row: q.LoadClaimRow, worker: q.LoadWorkersRow | None, is_alive: bool)
         claimed_at=readable_time(row.claimed_at),
         is_alive=is_alive,
         stopped_process=stopped,
+    )
+
+
+def _patch(row: q.WorkflowPatchRow) -> PassedPatch:
+    return PassedPatch(
+        patch_name=row.patch_name,
+        branch=row.branch,
+        event=row.event,
+        passed_at=readable_time(row.passed_at),
     )
 
 
