@@ -322,6 +322,32 @@ def plain_asyncio(journal: Journal) -> WorkflowDefinition[..., Any]:
     return body
 
 
+def patched(journal: Journal) -> WorkflowDefinition[..., Any]:
+    """Each process but the first has newer code, and so has the branch in each of them."""
+    steps = Steps(journal)
+    is_newer = bool(journal.lines)
+
+    @workflow(name="patched")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "first", undone=True)
+        if is_newer and ctx.patched("more"):
+            await steps.do(ctx, "more", undone=True)
+        await ctx.sleep("rest", A_MOMENT)
+        sides = []
+        for name in ("left", "right"):
+            side = ctx.branch(name)
+            if side.patched("twice"):
+                sides.append(steps.do(side, f"{name} once"))
+            sides.append(steps.do(side, f"{name} again"))
+        await asyncio.gather(*sides)
+        if is_newer and ctx.patched("last"):
+            await steps.do(ctx, "last")
+        ctx.deprecate_patch("end")
+        await steps.do(ctx, "end")
+
+    return body
+
+
 def a_task_group_that_fails(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps, threads = Steps(journal), Steps(journal, in_threads=True)
 
@@ -1092,4 +1118,5 @@ SCENARIOS = [
     Scenario("again from a step", fails_at_last, run_again_from_a_step),
     Scenario("a step that is resolved", cannot_pay, resolve_and_fail_later, ("FAILED",)),
     Scenario("cancelled at once, and rerun", quiet, cancel_and_rerun, ("CANCELLED",)),
+    Scenario("patched", patched, run),
 ]
