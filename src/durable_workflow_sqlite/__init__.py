@@ -82,6 +82,7 @@ from durable_workflow_sqlite.records import (
     WorkflowClaim,
     WorkflowExecution,
     WorkflowGuarantee,
+    WorkflowPatch,
     WorkflowSignal,
     WorkflowTimer,
 )
@@ -178,6 +179,7 @@ __all__ = [
     "WorkflowExpiredError",
     "WorkflowFailedError",
     "WorkflowGuarantee",
+    "WorkflowPatch",
     "WorkflowSignal",
     "WorkflowStuckError",
     "WorkflowTimer",
