@@ -100,6 +100,7 @@ begin
     where
         ended.workflow_execution_id = new.workflow_execution_id
         and ended.status in ('COMPLETED', 'FAILED', 'CANCELLED')
+        and old.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
         and (ended.paused_at is not null or ended.paused_with is not null)
         and not exists (
             select 1
