@@ -168,6 +168,16 @@
 -- name                   of the tag; an execution has one value for each
 -- value                  what it says
 
+-- workflow_patches: a patch that an execution has passed: it takes the new way of the
+-- code.
+--
+-- workflow_execution_id  which execution
+-- branch                 '' on the main line, else the key of ctx.branch
+-- patch_name             the name that ctx.patched was given
+-- event                  the last event that the workflow function had got by then; 0 before
+--                        the first
+-- passed_at              when it first passed there
+
 -- workflow_audit_log: what people did, except signals: to an execution, or to what scope
 -- and name say.
 --

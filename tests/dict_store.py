@@ -42,6 +42,7 @@ class Tables(msgspec.Struct):
     executions: dict = {}
     tags: dict = {}
     steps: dict = {}
+    patches: dict = {}
     timers: dict = {}
     signals: dict = {}
     audit_log: dict = {}
@@ -99,6 +100,9 @@ class Tables(msgspec.Struct):
     def waits_for(self, one, name):
         return self.steps_of(one, kind="SIGNAL", status="INTENT", step_name=name)
 
+    def patches_of(self, one):
+        return sorted(select(self.patches, one), key=lambda patch: (patch.branch, patch.patch_name))
+
     def timers_of(self, one):
         return sorted(select(self.timers, one, status="PENDING"), key=lambda timer: timer.fire_at)
 
@@ -112,6 +116,7 @@ class Tables(msgspec.Struct):
             checkpoints=self.steps_of(one),
             pending_timers=self.timers_of(one),
             is_to_cancel=self.is_to_cancel(one),
+            patches=self.patches_of(one),
         )
 
     # The queue
@@ -374,6 +379,8 @@ class Tables(msgspec.Struct):
                             raise d.LimitFullError("full")
                         self.slots[place] = record
                         self.uses[next(numbers)] = (d.Limit, record.limit, record.key, record.at)
+                case d.WorkflowPatch():
+                    self.patches.setdefault((one, record.branch, record.patch_name), record)
                 case d.WorkflowTimer():
                     self.timers[record.workflow_timer_id] = record
                 case d.AuditEntry():
@@ -536,7 +543,7 @@ class DictStore(d.CheckpointStore):
         if not holds(t, claim):
             raise d.ClaimLostError(f"{claim} is lost", workflow_execution_id=one)
         t.save(records, claim)
-        for table in ("steps", "timers"):
+        for table in ("steps", "timers", "patches"):
             kept = getattr(t, table).items()
             left = {key: x for key, x in kept if x.workflow_execution_id != one}
             setattr(t, table, left)

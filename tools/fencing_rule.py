@@ -11,7 +11,13 @@ from collections.abc import Iterator, Sequence
 from query_rules import Problem, Word
 
 FENCED = frozenset(
-    {"workflow_executions", "step_checkpoints", "workflow_timers", "workflow_signals"}
+    {
+        "workflow_executions",
+        "step_checkpoints",
+        "workflow_timers",
+        "workflow_signals",
+        "workflow_patches",
+    }
 )
 """The tables that workers write under a claim."""
 

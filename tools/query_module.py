@@ -203,7 +203,9 @@ def _same(columns: dict[str, SqlType], others: dict[str, SqlType]) -> bool:
 
 
 def _singular(table: str) -> str:
-    return table.removesuffix("ies") + "y" if table.endswith("ies") else table.removesuffix("s")
+    if table.endswith("ies"):
+        return table.removesuffix("ies") + "y"
+    return table.removesuffix("es" if table.endswith("ches") else "s")
 
 
 def _camel_case(name: str) -> str:

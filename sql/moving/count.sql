@@ -27,6 +27,11 @@ select
 from workflow_signals
 union all
 select
+    'workflow_patches' as table_name,
+    count(*) as number_of_rows
+from workflow_patches
+union all
+select
     'workflow_tags' as table_name,
     count(*) as number_of_rows
 from workflow_tags

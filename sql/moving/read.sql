@@ -14,6 +14,7 @@ limit -1 offset :skipped;
 
 -- name: read_workflow_executions
 select
+    rowid as row_number,
     workflow_execution_id,
     workflow_id,
     status,
@@ -49,7 +50,7 @@ select
     debounced,
     paused_with
 from workflow_executions
-order by workflow_execution_id
+order by rowid
 limit -1 offset :skipped;
 
 -- name: read_step_checkpoints
@@ -102,6 +103,17 @@ select
     signal_key
 from workflow_signals
 order by workflow_signal_id
+limit -1 offset :skipped;
+
+-- name: read_workflow_patches
+select
+    workflow_execution_id,
+    branch,
+    patch_name,
+    event,
+    passed_at
+from workflow_patches
+order by workflow_execution_id, branch, patch_name
 limit -1 offset :skipped;
 
 -- name: read_workflow_tags

@@ -12,6 +12,7 @@ values (?, ?, ?, ?);
 
 -- name: write_workflow_executions*!
 insert into workflow_executions (
+    rowid,
     workflow_execution_id,
     workflow_id,
     status,
@@ -49,7 +50,7 @@ insert into workflow_executions (
 )
 values (
     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 );
 
 -- name: write_step_checkpoints*!
@@ -100,6 +101,16 @@ insert into workflow_signals (
     signal_key
 )
 values (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: write_workflow_patches*!
+insert into workflow_patches (
+    workflow_execution_id,
+    branch,
+    patch_name,
+    event,
+    passed_at
+)
+values (?, ?, ?, ?, ?);
 
 -- name: write_workflow_tags*!
 insert into workflow_tags (

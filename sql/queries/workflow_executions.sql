@@ -234,10 +234,12 @@ where workflow_execution_id = :workflow_execution_id;
 
 -- name: take_execution^
 -- One execution by its id, for the worker that has claimed it: also whether timers
--- of it are pending, and whether a signal asks it to cancel.
+-- of it are pending, whether a signal asks it to cancel, and whether it has passed
+-- patches.
 -- :cancel_signal text
 -- =has_timers integer
 -- =is_to_cancel integer
+-- =has_patches integer
 select
     execution.workflow_execution_id,
     execution.workflow_id,
@@ -284,7 +286,12 @@ select
             signal.workflow_execution_id = execution.workflow_execution_id
             and signal.signal_name = :cancel_signal
             and signal.status = 'PENDING'
-    ) as is_to_cancel
+    ) as is_to_cancel,
+    exists(
+        select 1
+        from workflow_patches as patch
+        where patch.workflow_execution_id = execution.workflow_execution_id
+    ) as has_patches
 from workflow_executions as execution
 where execution.workflow_execution_id = :workflow_execution_id;
 
@@ -369,7 +376,7 @@ set
     error_message = :error_message,
     recovery_count = :recovery_count,
     blocked_reason = iif(
-        :status in ('COMPLETED', 'FAILED', 'CANCELLED'),
+        :status = 'COMPLETED' or :status = 'FAILED' or :status = 'CANCELLED',
         :blocked_reason,
         coalesce(:blocked_reason, blocked_reason)
     ),
@@ -379,7 +386,9 @@ set
     trouble_since = null
 where
     workflow_execution_id = :workflow_execution_id
-    and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and status != 'COMPLETED'
+    and status != 'FAILED'
+    and status != 'CANCELLED'
     and exists (
         select 1
         from workflow_claims
@@ -434,7 +443,9 @@ set
     )
 where
     workflow_execution_id = :workflow_execution_id
-    and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+    and status != 'COMPLETED'
+    and status != 'FAILED'
+    and status != 'CANCELLED';
 
 -- name: put_into_queue!
 -- No worker has these executions any more (a JSON array of ids): says from when on each

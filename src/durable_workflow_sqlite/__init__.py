@@ -83,6 +83,7 @@ from durable_workflow_sqlite.records import (
     WorkflowClaim,
     WorkflowExecution,
     WorkflowGuarantee,
+    WorkflowPatch,
     WorkflowSignal,
     WorkflowTimer,
 )
@@ -180,6 +181,7 @@ __all__ = [
     "WorkflowExpiredError",
     "WorkflowFailedError",
     "WorkflowGuarantee",
+    "WorkflowPatch",
     "WorkflowSignal",
     "WorkflowStuckError",
     "WorkflowTimer",

@@ -98,6 +98,7 @@ class Records(Protocol):
     async def take_execution(self, workflow_execution_id: str) -> TakenExecution | None:
         """All that an execution is resumed from, for the worker that has claimed it.
 
+        Its patches are in the order of branch and name; of one that was saved twice, the first.
         None if there is none of that id. Raises StoreCorruptError if some of it cannot be read.
         """
         ...
@@ -154,7 +155,7 @@ class Records(Protocol):
     async def continue_as_new(
         self, execution: WorkflowExecution, *records: Record, claim: WorkflowClaim
     ) -> None:
-        """Begin an execution again, under its claim, with no checkpoints, timers and steps begun.
+        """Begin an execution again, under its claim, without checkpoints, timers and patches.
 
         Its `input_data`, `run_number` and `updated_at` become those of `execution`; `started_at`
         becomes `updated_at`. It saves records first, in one transaction. Pending signals stay,

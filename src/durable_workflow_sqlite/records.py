@@ -393,6 +393,26 @@ class WorkflowTimer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_time("created_at", self.created_at)
 
 
+class WorkflowPatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A patch that an execution has passed: it takes the new way of the code.
+
+    `event` is the number of the last event that its workflow function had got by then.
+    """
+
+    workflow_execution_id: str
+    patch_name: str
+    branch: str = ""
+    event: int = 0
+    passed_at: datetime = msgspec.field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        check_identifier("workflow_execution_id", self.workflow_execution_id)
+        check_identifier("patch_name", self.patch_name)
+        check_text("branch", self.branch)
+        check_integer("event", self.event)
+        check_time("passed_at", self.passed_at)
+
+
 class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A durable message to an execution. The store gives the id: the order of arrival.
 
@@ -649,13 +669,14 @@ class TakenExecution(msgspec.Struct, frozen=True, kw_only=True):
     """All records that are needed to resume an execution.
 
     `checkpoints` are in step order. `pending_timers` are by `fire_at`. `is_to_cancel` says whether
-    a signal asks it to cancel.
+    a signal asks it to cancel. `patches` are those that it has passed.
     """
 
     execution: WorkflowExecution
     checkpoints: list[StepCheckpoint]
     pending_timers: list[WorkflowTimer]
     is_to_cancel: bool
+    patches: list[WorkflowPatch] = msgspec.field(default_factory=list)
 
 
 class WorkflowClaim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -729,6 +750,7 @@ Record = (
     | StepSlot
     | WorkflowTimer
     | WorkflowSignal
+    | WorkflowPatch
     | AuditEntry
     | ChangeEntry
 )

@@ -161,6 +161,25 @@ def test_show_has_the_whole_history(file: Path) -> None:
     ]
 
 
+def test_show_says_which_patches_an_execution_has_passed(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.executescript(
+            "insert into workflow_patches (workflow_execution_id, branch, patch_name, event)"
+            " values ('order-A-1', '', 'add-tax', 2), ('order-A-1', 'mail', 'add-tax', 3)"
+        )
+    found = [line[:4] for line in lines("show", file, "order-A-1") if line[0] == "patch"]
+    assert found == [["patch", "", "add-tax", "2"], ["patch", "mail", "add-tax", "3"]]
+    shown = json.loads(run("show", file, "order-A-1", "--json").stdout)["patches"]
+    assert [(one["branch"], one["patch_name"], one["event"]) for one in shown] == [
+        ("", "add-tax", 2),
+        ("mail", "add-tax", 3),
+    ]
+    _, text = on_terminal("show", file, "order-A-1")
+    assert "patches that it has passed" in text
+    _, text = on_terminal("show", file, "order-A-2")
+    assert "patches" not in text
+
+
 def test_show_says_that_a_worker_is_dead_and_what_lets_an_execution_go_on(file: Path) -> None:
     _, text = on_terminal("show", file, "order-WAIT-1")
     assert "no worker lives, so it does not continue" in text

@@ -38,6 +38,20 @@ def test_the_list_shows_every_execution_with_its_state(visit: Open) -> None:
     assert "the truck broke down" in text
 
 
+def test_the_page_of_an_execution_has_the_patches_that_it_has_passed(
+    file: Path, visit: Open
+) -> None:
+    assert "Patches" not in words(visit().get("/execution?id=done").text)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "insert into workflow_patches (workflow_execution_id, branch, patch_name, event)"
+            " values ('done', 'a<b', 'add-tax', 2)"
+        )
+    text = words(visit().get("/execution?id=done").text)
+    assert "Patches it takes the new way" in text
+    assert "add-tax a&lt;b" in text
+
+
 def test_older_leads_through_all_executions_once(tmp_path: Path, visit: Open) -> None:
     path = tmp_path / "many.db"
 

@@ -33,6 +33,8 @@ def strict() -> Iterator[sqlite3.Connection]:
             "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)"
             f" values ('e', 'w', '{NOON}')",
             "insert into workflow_tags values ('e', 'customer', '7')",
+            "insert into workflow_patches (workflow_execution_id, patch_name)"
+            " values ('e', 'add-tax')",
             "insert into workflow_audit_log (workflow_execution_id, act, actor)"
             " values ('e', 'retry', 'kim')",
         ):
@@ -80,6 +82,9 @@ def strict() -> Iterator[sqlite3.Connection]:
         ("update workflow_signals set created_at = 2461042.5", "created_at_is_a_time"),
         ("update workflow_claims set worker_id = null", "NOT NULL"),
         ("update workflow_tags set name = ''", "name_is_not_empty"),
+        ("update workflow_patches set patch_name = ''", "patch_name_is_not_empty"),
+        ("update workflow_patches set event = -1", "event_is_0_or_more"),
+        ("update workflow_patches set passed_at = 2461042.5", "passed_at_is_a_time"),
         ("update workflow_audit_log set details = 'because'", "details_is_json"),
         ("update workflow_audit_log set actor = null", "NOT NULL"),
         ("delete from workflow_executions", "FOREIGN KEY"),

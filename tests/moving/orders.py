@@ -28,6 +28,7 @@ async def order(ctx: WorkflowContext, number: int) -> str:
     await ctx.step("charge", charge, number, compensate=refund)
     if number % 5 == 4:
         raise ValueError("sold out")
+    assert ctx.patched("parcels")
     await ctx.child("parcel", parcel, number)
     approved = await ctx.wait_signal("approved", type=str)
     await ctx.step("ship", note, "ship", number, limit="carrier")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -26,6 +27,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.moving import move as moving
 from durable_workflow_sqlite.moving.database import TABLES, MovableDatabase
+from durable_workflow_sqlite.store.sql import MOVING_DIR, SQL_DIR, load_statements
 from durable_workflow_sqlite.stores import open_movable
 from tests import postgres_server as server_of_tests
 from tests.databases import new_database
@@ -119,6 +121,32 @@ async def test_what_was_moved_goes_on_where_it_was_and_can_be_moved_back(
     assert {f"refund {number}" for number in (1, 4, 9)} == {
         one for one in calls if one.startswith("refund")
     }
+
+
+STAYS = {"workflow_claims", "workflow_step_slots", "workflow_moves"}
+
+
+def test_every_column_of_every_table_is_moved(tmp_path: Path) -> None:
+    def columns_of(statement: str) -> list[str]:
+        """The names between `select` and `from`, or those in the first brackets."""
+        (listed,) = re.findall(r"^(?:select|[^(]*\()([^()]*?)(?:from|\))", statement, re.DOTALL)
+        return [one.split()[-1] for one in listed.split(",")]
+
+    with closing(sqlite3.connect(new_database(tmp_path / "new.db"))) as connection:
+        tables = connection.execute(
+            "select name from sqlite_schema where type = 'table' and name not glob 'sqlite_*'"
+        ).fetchall()
+        assert {name for (name,) in tables} - STAYS == set(TABLES)
+        for table in TABLES:
+            info = connection.execute(f"pragma table_info({table})").fetchall()
+            expected = [column[1] for column in info]
+            if table == "workflow_executions":
+                expected.insert(0, "row_number")
+            for folder in (MOVING_DIR, SQL_DIR / "postgres" / "moving"):
+                statements = load_statements(folder)
+                assert columns_of(statements[f"read_{table}"]) == expected
+                written = columns_of(statements[f"write_{table}"])
+                assert ["row_number" if one == "rowid" else one for one in written] == expected
 
 
 class Interrupted(Exception):

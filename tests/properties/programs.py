@@ -60,12 +60,27 @@ class Branches:
     programs: tuple[Program, ...]
 
 
-Program = tuple[Do | Sleep | Wait | First | Branches, ...]
+@dataclass(frozen=True)
+class Patch:
+    """A change of the code: what it did until a new process came with it, and what it does now."""
+
+    since: int
+    old: Program
+    new: Program
+
+
+Program = tuple[Do | Sleep | Wait | First | Branches | Patch, ...]
 
 
 class Journal(Protocol):
     def note(self, line: str) -> int:
         """Add a line; return how often it stands there now."""
+        ...
+
+    @property
+    def life(self) -> int:
+        """How many processes there were before this one."""
+        ...
 
 
 def definition(program: Program, journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -102,7 +117,9 @@ def definition(program: Program, journal: Journal) -> WorkflowDefinition[..., An
                 return f"{name} failed"
             raise
 
-    async def follow(ctx: WorkflowContext, program: Program, path: str) -> list[object]:
+    async def follow(
+        ctx: WorkflowContext, program: Program, path: str, way: str = ""
+    ) -> list[object]:
         came: list[object] = []
         for number, one in enumerate(program):
             name = f"{path}{number}"
@@ -124,8 +141,12 @@ def definition(program: Program, journal: Journal) -> WorkflowDefinition[..., An
                         items.append(ctx.timer(name, timedelta(seconds=seconds)))
                     won = await ctx.wait_any(*items)
                     came += [one.value for one in signals if one is won] or ["nobody"]
+                case Patch(since, old, new):
+                    is_new = journal.life >= since and ctx.patched(name)
+                    taken, own = (new, f"{number}n") if is_new else (old, f"{number}o")
+                    came.append(await follow(ctx, taken, f"{path}{own}.", f"{way}{own}."))
                 case Branches(programs):
-                    keys = [f"{number}{'abc'[side]}" for side in range(len(programs))]
+                    keys = [f"{way}{number}{'abc'[side]}" for side in range(len(programs))]
                     came.append(
                         await asyncio.gather(
                             *(
@@ -148,6 +169,8 @@ def must_fail(program: Program) -> bool:
     return any(
         any(must_fail(side) for side in one.programs)
         if isinstance(one, Branches)
+        else must_fail(one.old) and must_fail(one.new)
+        if isinstance(one, Patch)
         else isinstance(one, Do) and one.failures == ALWAYS and not one.is_caught
         for one in program
     )
@@ -158,6 +181,8 @@ def may_fail(program: Program) -> bool:
     return any(
         any(may_fail(side) for side in one.programs)
         if isinstance(one, Branches)
+        else may_fail(one.old) or may_fail(one.new)
+        if isinstance(one, Patch)
         else isinstance(one, Do) and one.failures > 0 and not one.is_caught
         for one in program
     )
@@ -188,8 +213,9 @@ def _programs(ops: st.SearchStrategy[Any], size: int) -> st.SearchStrategy[Any]:
 _bodies = _programs(
     st.recursive(
         _leaves,
-        lambda ops: st.builds(
-            Branches, st.lists(_programs(ops, 3), min_size=1, max_size=3).map(tuple)
+        lambda ops: st.one_of(
+            st.builds(Branches, st.lists(_programs(ops, 3), min_size=1, max_size=3).map(tuple)),
+            st.builds(Patch, st.integers(0, 3), _programs(ops, 3), _programs(ops, 3)),
         ),
         max_leaves=6,
     ),

@@ -48,6 +48,10 @@ class World(worlds.World):
         self.started_in = MOST_LIVES
         self.definition = definition(schedule.program, self)
 
+    @property
+    def life(self) -> int:
+        return len(self.processes)
+
     async def _main(self) -> bool:
         store = self.open_store()
         ttl = None if self.schedule.ttl is None else timedelta(seconds=self.schedule.ttl)

@@ -19,7 +19,7 @@ from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.saga import Saga
 from tests.conftest import SEED
 from tests.properties.dict_world import DictWorld
-from tests.properties.programs import ALWAYS, Branches, Do, Sleep, Wait
+from tests.properties.programs import ALWAYS, Branches, Do, Patch, Sleep, Wait
 from tests.properties.simulation import Schedule, World, broken_promises, schedules
 from tests.worlds import Crash, Event, KillableConnection
 
@@ -97,6 +97,24 @@ def _forgets_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RecordedHistory, "__init__", forgetful)
 
 
+def _forgets_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    remember = RecordedHistory.__init__
+
+    def forgetful(
+        self: RecordedHistory,
+        checkpoints: Iterable[StepCheckpoint] = (),
+        timers: Any = (),
+        _: object = (),
+    ) -> None:
+        remember(self, checkpoints, timers)
+
+    monkeypatch.setattr(RecordedHistory, "__init__", forgetful)
+
+
+def _takes_every_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RecordedHistory, "goes_on_after", lambda self, event: False)
+
+
 def _forgets_what_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     load = Saga._load
 
@@ -133,6 +151,8 @@ PLANTS = pytest.mark.parametrize(
         (_forgets_what_is_undone, "was undone again after that was COMPENSATED"),
         (_undoes_in_order, "undone in the order"),
         (_forgets_what_is_given, "was given"),
+        (_forgets_patches, "it never came to an end"),
+        (_takes_every_new_way, "it never came to an end"),
         (_ignores_pauses, "is paused, and stays in memory"),
     ],
 )
@@ -152,6 +172,14 @@ EVERY_PLANT_IS_MET_BY = [
     for percent in range(0, 100, 10)
     for at in ("before", "after")
 ]
+EVERY_PLANT_IS_MET_BY += [
+    Schedule(
+        program=(Do(), Patch(since, (Do(), Wait("red", None)), (Do(), Do())), Do()),
+        crashes=(Crash("after", percent),),
+    )
+    for since in (0, 1)
+    for percent in range(30, 100, 20)
+]
 EVERY_PLANT_IS_MET_BY.append(
     Schedule(
         program=(UNDONE, Sleep(9)),
@@ -160,7 +188,7 @@ EVERY_PLANT_IS_MET_BY.append(
     )
 )
 """A signal that must be sent, a value that is given to a step, two steps that must be undone, and a
-crash at any time of it; and a pause.
+crash at any time of it; a patch that came with that crash, or before it; and a pause.
 """
 
 

@@ -38,6 +38,7 @@ from durable_workflow_sqlite import (
     WorkflowCancelledError,
     WorkflowContext,
     WorkflowFailedError,
+    WorkflowPatch,
     workflow,
 )
 from durable_workflow_sqlite.store.adapter import number_parameters
@@ -283,6 +284,8 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_signals("e")
             await store.enqueue_execution(WORKFLOW, new_execution("t"), {"customer": "7"})
             await store.load_tags("t")
+            await store.save(WorkflowPatch(workflow_execution_id="t", patch_name="add-tax"))
+            assert len((await taken(store, "t")).patches) == 1
             await store.save(AuditEntry(workflow_execution_id="t", act="retry", actor="kim"))
             await store.load_audit_log("t")
             await store.save(

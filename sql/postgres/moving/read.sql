@@ -12,6 +12,7 @@ offset :skipped;
 
 -- name: read_workflow_executions
 select
+    row_number,
     workflow_execution_id,
     workflow_id,
     status,
@@ -47,7 +48,7 @@ select
     debounced,
     paused_with
 from durable_workflow.workflow_executions
-order by workflow_execution_id
+order by row_number
 offset :skipped;
 
 -- name: read_step_checkpoints
@@ -100,6 +101,17 @@ select
     signal_key
 from durable_workflow.workflow_signals
 order by workflow_signal_id
+offset :skipped;
+
+-- name: read_workflow_patches
+select
+    workflow_execution_id,
+    branch,
+    patch_name,
+    event,
+    passed_at
+from durable_workflow.workflow_patches
+order by workflow_execution_id, branch, patch_name
 offset :skipped;
 
 -- name: read_workflow_tags

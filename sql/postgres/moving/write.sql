@@ -12,6 +12,7 @@ from stdin;
 
 -- name: write_workflow_executions!
 copy durable_workflow.workflow_executions (
+    row_number,
     workflow_execution_id,
     workflow_id,
     status,
@@ -95,6 +96,16 @@ copy durable_workflow.workflow_signals (
     created_at,
     refused_reason,
     signal_key
+)
+from stdin;
+
+-- name: write_workflow_patches!
+copy durable_workflow.workflow_patches (
+    workflow_execution_id,
+    branch,
+    patch_name,
+    event,
+    passed_at
 )
 from stdin;
 

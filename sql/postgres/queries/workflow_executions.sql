@@ -241,7 +241,8 @@ where workflow_execution_id = :workflow_execution_id;
 
 -- name: take_execution^
 -- One execution by its id, for the worker that has claimed it: also whether timers
--- of it are pending, and whether a signal asks it to cancel.
+-- of it are pending, whether a signal asks it to cancel, and whether it has passed
+-- patches.
 select
     execution.workflow_execution_id,
     execution.workflow_id,
@@ -288,7 +289,12 @@ select
             signal.workflow_execution_id = execution.workflow_execution_id
             and signal.signal_name = :cancel_signal
             and signal.status = 'PENDING'
-    ) as is_to_cancel
+    ) as is_to_cancel,
+    exists(
+        select 1
+        from durable_workflow.workflow_patches as patch
+        where patch.workflow_execution_id = execution.workflow_execution_id
+    ) as has_patches
 from durable_workflow.workflow_executions as execution
 where execution.workflow_execution_id = :workflow_execution_id;
 

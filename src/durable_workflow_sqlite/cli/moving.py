@@ -13,7 +13,7 @@ from durable_workflow_sqlite.cli.progress import progress
 from durable_workflow_sqlite.engine.audit import this_user
 from durable_workflow_sqlite.moving import move as moving
 from durable_workflow_sqlite.moving.database import MovableDatabase
-from durable_workflow_sqlite.stores import open_movable, without_password
+from durable_workflow_sqlite.stores import name_of, open_movable
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -57,7 +57,7 @@ def move(
 def _is_wanted(source: MovableDatabase, target: str, *, yes: bool, dry_run: bool) -> bool:
     counts = source.count_rows()
     tables.write_table(
-        f"from {source.name} to {without_password(target)}",
+        f"from {source.name} to {name_of(target)}",
         ["table", "rows"],
         [[table, count] for table, count in counts.items() if count],
         empty="no rows",

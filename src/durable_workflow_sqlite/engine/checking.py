@@ -39,10 +39,12 @@ from durable_workflow_sqlite.errors import (
     WorkflowExpiredError,
 )
 from durable_workflow_sqlite.records import (
+    TERMINAL_STATUSES,
     ExecutionStatus,
     StepCheckpoint,
     StepStatus,
     WorkflowExecution,
+    WorkflowPatch,
 )
 
 INTERRUPTED_TYPES: Final = frozenset(
@@ -57,11 +59,14 @@ MOST_SHOWN: Final = 200
 
 _CODEC: Final = ErrorCodec()
 
+_ENDED: Final = TERMINAL_STATUSES | {ExecutionStatus.COMPENSATING}
+
 
 def check_replay(
     definition: AnyWorkflow,
     record: WorkflowExecution,
     checkpoints: Iterable[StepCheckpoint],
+    patches: Iterable[WorkflowPatch] = (),
     *,
     codec: ErrorCodec = _CODEC,
     context: Context | None = None,
@@ -73,6 +78,7 @@ def check_replay(
 
     definition: the workflow as the code at hand has it.
     record, checkpoints: read at one time, or the record first while somebody works on it.
+    patches: those that it has passed, read after the checkpoints.
     codec: of an engine that was given `errors`. context: as an engine is given it.
 
     Raises NonDeterminismError where the function does something else than is recorded: it asks for
@@ -81,7 +87,8 @@ def check_replay(
     that the code cannot read any more, and what an engine raises for a call that it refuses.
     """
     recorded = list(checkpoints)
-    history = RecordedHistory(recorded)
+    history = RecordedHistory(recorded, patches=patches)
+    history.patches.is_over = record.last_event is not None or record.status in _ENDED
     body = Body(
         definition.name,
         record.workflow_execution_id,

@@ -16,7 +16,8 @@ from durable_workflow_sqlite.engine.child_calls import (
     read_end,
 )
 from durable_workflow_sqlite.engine.clock import later
-from durable_workflow_sqlite.engine.run import SAVE_AGAIN_AFTER_S, Run
+from durable_workflow_sqlite.engine.loop_backoff import SAVE_AGAIN_AFTER_S
+from durable_workflow_sqlite.engine.run import Run
 from durable_workflow_sqlite.engine.step_notifications import tell_complete
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.errors import (

@@ -68,6 +68,7 @@ class Driver(Run):
     ) -> None:
         super().__init__(environment, record, claim, history)
         self.definition = definition
+        history.patches.is_over = record.status is _COMPENSATING or record.last_event is not None
         self._variables: Context = (environment.context or definition.variables).copy()
         self._body = Body(
             definition.name,

@@ -61,6 +61,18 @@ class HeldSlot:
         else:
             self.lend_slot()
 
+    def cut_off_what_waits(self) -> None:
+        """Cancel what waits for its next attempt, or for a thread."""
+        for one in list(self.under_way):
+            if one.is_pausing and one.interruptible and one.task is not None:
+                one.task.cancel()
+
+    def cut_off(self) -> None:
+        """Cancel what may be cancelled of what is under way."""
+        for one in list(self.under_way):
+            if one.interruptible and one.task is not None:
+                one.task.cancel()
+
     async def take_queue_slot(self) -> bool:
         """Before its code goes on. False if no slot of its queue is free: then it leaves."""
         if self.queue_slot is None or await self.queue_slot.take():

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from durable_workflow_sqlite.engine.patches import Patches
 from durable_workflow_sqlite.errors import NonDeterminismError, StoreCorruptError
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
@@ -20,6 +21,7 @@ from durable_workflow_sqlite.records import (
     StepCheckpoint,
     StepKind,
     StepStatus,
+    WorkflowPatch,
     WorkflowTimer,
 )
 
@@ -96,18 +98,21 @@ class RecordedHistory:
 
     events: the outcomes that reached the workflow function, in the order in which they did.
     timers: the pending ones, by the times of which it still waits for something.
+    patches: those that it has passed.
 
     Raises StoreCorruptError where the rows cannot have been recorded like that.
     """
 
-    __slots__ = ("_steps", "events", "last_completed_at", "timers")
+    __slots__ = ("_steps", "events", "last_completed_at", "patches", "timers")
 
     def __init__(
         self,
         checkpoints: Iterable[StepCheckpoint] = (),
         timers: Iterable[WorkflowTimer] = (),
+        patches: Iterable[WorkflowPatch] = (),
     ) -> None:
         self.timers = tuple(timers)
+        self.patches = Patches(patches)
         steps: dict[Place, StepHistory] = {}
         unnumbered = False
         compensations: list[StepCheckpoint] = []
@@ -203,6 +208,10 @@ class RecordedHistory:
         """Whether what is at a place has completed, and has not been asked for."""
         step = self._steps.get(place)
         return step is not None and step.last is not None and step.last.status is _COMPLETED
+
+    def goes_on_after(self, event: int) -> bool:
+        """Whether more is recorded than what has been asked for by an event, and that event."""
+        return bool(self._steps or (self.events and event_of(self.events[-1]) > event))
 
     def __len__(self) -> int:
         return len(self._steps)

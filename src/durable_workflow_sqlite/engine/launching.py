@@ -155,7 +155,7 @@ class Launching:
         self, taken: TakenExecution, definition: AnyWorkflow, claim: WorkflowClaim
     ) -> bool:
         record = taken.execution
-        history = RecordedHistory(taken.checkpoints, taken.pending_timers)
+        history = RecordedHistory(taken.checkpoints, taken.pending_timers, taken.patches)
         interruption: Interruption | None = None
         if taken.is_to_cancel:
             interruption = cancelled(record.workflow_execution_id)

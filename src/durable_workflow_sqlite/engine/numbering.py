@@ -8,8 +8,15 @@ from datetime import datetime
 from typing import Any, Final, Self
 
 from durable_workflow_sqlite.engine.body import Body
-from durable_workflow_sqlite.engine.history import TIMERS, Place, StepHistory, mismatch
+from durable_workflow_sqlite.engine.history import (
+    HOW_TO_MEND,
+    TIMERS,
+    Place,
+    StepHistory,
+    mismatch,
+)
 from durable_workflow_sqlite.engine.operations import Operation
+from durable_workflow_sqlite.engine.patches import old_way_is_gone
 from durable_workflow_sqlite.errors import SerializationError
 from durable_workflow_sqlite.records import StepKind, check_identifier, check_text
 
@@ -73,6 +80,41 @@ class Numbering:
         body = self._body
         seed = repr((body.execution_id, body.started_at.isoformat(), self._branch, self._made))
         return sha256(seed.encode()).digest()
+
+    def patched(self, name: str) -> bool:
+        """Whether the execution takes the new way of a change that has this name.
+
+        It is True if the execution comes here for the first time. It is False if the execution
+        came here before the code had the patch: then the old code must follow. A replay gives the
+        same answer.
+
+        The name belongs to this context: another branch has an answer of its own. The first answer
+        stays as long as the run: in a loop, put the number of the turn into the name, or use a
+        branch for each turn. The call may move to another place of the same branch.
+        """
+        return self._passes(name)
+
+    def deprecate_patch(self, name: str) -> None:
+        """Say that the old way of a patch is gone, since no unfinished execution needs it any more.
+
+        It replaces `if ctx.patched(name)`: what follows is the new way. An execution that needs the
+        old way is left as it is, with NonDeterminismError. When every execution has passed it, the
+        call may be deleted, too.
+        """
+        body = self._body
+        if not self._passes(name) and body.is_open and not body.history.patches.is_over:
+            error = old_way_is_gone(body.execution_id, self._branch, name, HOW_TO_MEND)
+            body.fail(error)
+            raise error
+
+    def _passes(self, name: str) -> bool:
+        check_identifier("a patch's name", name)
+        body = self._body
+        body.check_open()
+        history = body.history
+        return history.patches.is_passed(
+            body.execution_id, self._branch, name, body.heard, history.goes_on_after
+        )
 
     def branch(self, key: str, *, repeat: bool = False) -> Self:
         """A context with its own numbers: you can change its steps without changing the others.

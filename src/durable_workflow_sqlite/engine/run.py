@@ -19,7 +19,7 @@ from durable_workflow_sqlite.engine.history import (
     is_outcome,
     warn_of_long_history,
 )
-from durable_workflow_sqlite.engine.loop_backoff import LoopBackoff
+from durable_workflow_sqlite.engine.loop_backoff import SAVE_AGAIN_AFTER_S, LoopBackoff
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.pauses import Pauses
 from durable_workflow_sqlite.engine.queue_slot import slot_of
@@ -41,14 +41,12 @@ from durable_workflow_sqlite.records import (
     StepCheckpoint,
     WorkflowClaim,
     WorkflowExecution,
+    WorkflowPatch,
     WorkflowSignal,
 )
 
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
 _AT_WORK: Final = (ExecutionStatus.RUNNING, ExecutionStatus.COMPENSATING)
-
-SAVE_AGAIN_AFTER_S: Final = 0.25
-"""How long what a step did waits, at first, before the store is asked to take it once more."""
 
 
 class Run(HeldSlot):
@@ -65,6 +63,7 @@ class Run(HeldSlot):
         "_last_completed_at",
         "_last_event",
         "_last_written",
+        "_new_patches",
         "_progressed",
         "_told_status",
         "_untold",
@@ -94,6 +93,7 @@ class Run(HeldSlot):
         self.record = record
         self.claim = claim
         self.history = history
+        self._new_patches = history.patches.new
         self.queue_slot = slot_of(environment, record, claim)
         self.step_slots = HeldSlots(environment.step_limits)
         self.steps_begun = 0
@@ -139,12 +139,6 @@ class Run(HeldSlot):
         is_undoing = self.record.status is ExecutionStatus.COMPENSATING
         return threads.for_compensations if is_undoing else threads.for_steps
 
-    def cut_off_what_waits(self) -> None:
-        """Cancel what waits for its next attempt, or for a thread."""
-        for one in list(self.under_way):
-            if one.is_pausing and one.interruptible and one.task is not None:
-                one.task.cancel()
-
     # Events
 
     def next_event(self, pending: Pending) -> int:
@@ -173,6 +167,8 @@ class Run(HeldSlot):
         """
         if self.step_slots:
             records = (*records, *self.step_slots.freed_by(records))
+        if self._new_patches:
+            records = (*records, *self._new_patches)
         try:
             await self.environment.store.save(*records, claim=self.claim)
         except BaseException as error:
@@ -187,6 +183,8 @@ class Run(HeldSlot):
 
     async def begin_step(self, intent: StepCheckpoint, *along: Record) -> None:
         """As `save`, of an attempt that is about to begin."""
+        if self._new_patches:
+            along = (*along, *self._new_patches)
         try:
             await self.environment.store.begin_step(intent, *along, claim=self.claim)
         except LimitFullError:
@@ -232,6 +230,8 @@ class Run(HeldSlot):
         """
         if self.step_slots:
             along = (*along, *self.step_slots.freed_by((outcome,)))
+        if self._new_patches:
+            along = (*along, *self._new_patches)
         try:
             await self.environment.store.finish_step(outcome, *along, claim=self.claim)
         except BaseException as error:
@@ -271,6 +271,7 @@ class Run(HeldSlot):
 
         start, send: as for a store. After ExecutionConflictError it may be called again.
         """
+        along = (*along, *self._new_patches)
         try:
             save = self.environment.store.save
             await save(outcome, *along, claim=self.claim, start=start, send=send)
@@ -298,6 +299,8 @@ class Run(HeldSlot):
             if isinstance(record, WorkflowExecution) and record.status is not self._told_status:
                 before, self._told_status = self._told_status, record.status
                 self.environment.status_changed(record, before)
+            elif type(record) is WorkflowPatch:
+                self.history.patches.is_saved(record)
 
     def _refused(self, error: BaseException) -> None:
         if isinstance(error, SerializationError):
@@ -394,6 +397,4 @@ class Run(HeldSlot):
     def cut_off(self) -> None:
         """Cancel what may be cancelled of what is under way."""
         self.wake_what_is_kept()
-        for one in list(self.under_way):
-            if one.interruptible and one.task is not None:
-                one.task.cancel()
+        super().cut_off()

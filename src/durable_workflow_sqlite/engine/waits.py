@@ -19,9 +19,10 @@ from durable_workflow_sqlite.engine.arrivals import Arrivals
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.child_calls import ChildWait, error_of_end
 from durable_workflow_sqlite.engine.failures import error_type
+from durable_workflow_sqlite.engine.loop_backoff import SAVE_AGAIN_AFTER_S
 from durable_workflow_sqlite.engine.operations import WaitCall
 from durable_workflow_sqlite.engine.payloads import wanted
-from durable_workflow_sqlite.engine.run import SAVE_AGAIN_AFTER_S, Run
+from durable_workflow_sqlite.engine.run import Run
 from durable_workflow_sqlite.engine.timers import LoopTimers
 from durable_workflow_sqlite.engine.wait_records import (
     deadline_of,

@@ -12,6 +12,7 @@ TABLES: Final = (
     "step_checkpoints",
     "workflow_timers",
     "workflow_signals",
+    "workflow_patches",
     "workflow_tags",
     "workflow_audit_log",
     "workflow_limits",

@@ -12,16 +12,11 @@ import psycopg
 from durable_workflow_sqlite.errors import StoreBusyError
 from durable_workflow_sqlite.moving.database import Moves, Row
 from durable_workflow_sqlite.postgres.adapter import number_parameters
+from durable_workflow_sqlite.postgres.address import Address
 from durable_workflow_sqlite.postgres.failures import translated
 from durable_workflow_sqlite.postgres.migrations import bring_up_to_date
-from durable_workflow_sqlite.postgres.presence import key_of_moves_into, space_of
-from durable_workflow_sqlite.postgres.session import (
-    DEFAULT_SCHEMA,
-    Session,
-    checked_schema,
-    in_schema,
-    without_password,
-)
+from durable_workflow_sqlite.postgres.presence import key_of_moves_into, lock_space
+from durable_workflow_sqlite.postgres.session import Session, in_schema
 from durable_workflow_sqlite.postgres.sql import MOVING_DIR, load_queries
 from durable_workflow_sqlite.store import moves
 from durable_workflow_sqlite.store.rows import time_to_text
@@ -33,17 +28,15 @@ _FETCHED_AT_ONCE: Final = 2000
 class PostgresMoving:
     """Has a session of its own. One of them at a time writes to a schema."""
 
-    def __init__(self, url: str, *, schema: str = DEFAULT_SCHEMA) -> None:
+    def __init__(self, address: Address) -> None:
         """Open a schema, or create it, and bring it up to date. Raises StoreError."""
-        self.name = without_password(url)
-        if schema != DEFAULT_SCHEMA:
-            self.name += f" (schema {schema})"
-        self._schema = checked_schema(schema)
+        self.name = address.name
+        self._schema = schema = address.schema
         loaded = load_queries(schema)
         self._queries = loaded.shared
         self._of_postgres = loaded.of_postgres
         self._statements = load_statements(MOVING_DIR)
-        self._session = Session(url)
+        self._session = Session(address.url)
         try:
             with self._errors():
                 bring_up_to_date(self._session, schema)
@@ -59,7 +52,9 @@ class PostgresMoving:
 
     def count_living_workers(self) -> int:
         with self._errors():
-            alive = self._of_postgres.count_alive(self._session, lock_space=space_of(self._schema))
+            alive = self._of_postgres.count_alive(
+                self._session, lock_space=lock_space(self._schema)
+            )
             return alive or 0
 
     def count_rows(self) -> dict[str, int]:

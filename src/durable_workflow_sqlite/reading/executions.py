@@ -243,6 +243,18 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime | None
 
 
+class PassedPatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A patch of the code that an execution has passed, and in which branch.
+
+    event: the last event that its workflow function had got by then.
+    """
+
+    patch_name: str
+    branch: str
+    event: int
+    passed_at: datetime | None
+
+
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     """All that is stored about one execution.
 
@@ -253,6 +265,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     tags: what it was given to find it by. audit_log: what people did to it, except signals.
     problems: what in its rows no engine can read, in short sentences.
     children: the tree below it, of at most 100 executions.
+    patches: the changes of the code of which it takes the new way.
     """
 
     summary: ExecutionSummary
@@ -275,6 +288,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     audit_log: tuple[Act, ...]
     problems: tuple[str, ...]
     children: Children
+    patches: tuple[PassedPatch, ...] = ()
 
     @property
     def is_not_undone(self) -> bool:

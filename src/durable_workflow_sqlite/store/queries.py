@@ -772,6 +772,7 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     paused_with: str | None
     has_timers: int
     is_to_cancel: int
+    has_patches: int
 
 
 class LoadPendingRow(Struct, frozen=True, gc=False):
@@ -918,6 +919,16 @@ class LoadMovesRow(Struct, frozen=True, gc=False):
     started_at: str
     finished_at: str | None
     put_off: str | None
+
+
+class WorkflowPatchRow(Struct, frozen=True, gc=False):
+    """A row of workflow_patches."""
+
+    workflow_execution_id: str
+    branch: str
+    patch_name: str
+    event: int
+    passed_at: str
 
 
 class WorkflowPauseRow(Struct, frozen=True, gc=False):
@@ -1942,7 +1953,8 @@ class Queries(Protocol):
         self, connection: object, *, cancel_signal: str, workflow_execution_id: str
     ) -> TakeExecutionRow | None:
         """One execution by its id, for the worker that has claimed it: also whether timers
-        of it are pending, and whether a signal asks it to cancel.
+        of it are pending, whether a signal asks it to cancel, and whether it has passed
+        patches.
         """
         ...
 
@@ -2414,6 +2426,34 @@ class Queries(Protocol):
 
     def delete_move(self, connection: object) -> int:
         """A move out of this database is given up; it may be written again."""
+        ...
+
+    # workflow_patches.sql
+
+    def insert_patch(
+        self,
+        connection: object,
+        *,
+        workflow_execution_id: str,
+        branch: str,
+        patch_name: str,
+        event: int,
+        passed_at: str,
+        fencing_token: int | None,
+    ) -> int:
+        """An execution passes a patch; one that it has passed already stays as it is.
+        Changing no row means that the claim is lost.
+        """
+        ...
+
+    def load_patches(
+        self, connection: object, *, workflow_execution_id: str
+    ) -> list[WorkflowPatchRow]:
+        """The patches that an execution has passed, branch by branch."""
+        ...
+
+    def delete_patches(self, connection: object, *, workflow_execution_ids: str) -> int:
+        """Deletes the patches of a batch of executions (a JSON array of ids)."""
         ...
 
     # workflow_pauses.sql
@@ -2994,6 +3034,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_limit": LoadLimitRow,
     "load_limits": LoadLimitRow,
     "load_moves": LoadMovesRow,
+    "load_patches": WorkflowPatchRow,
     "load_pauses": WorkflowPauseRow,
     "load_schedule": WorkflowScheduleRow,
     "load_schedules": WorkflowScheduleRow,
@@ -3023,6 +3064,7 @@ TABLES: Final = frozenset(
         "workflow_limit_uses",
         "workflow_limits",
         "workflow_moves",
+        "workflow_patches",
         "workflow_pauses",
         "workflow_schedules",
         "workflow_signals",

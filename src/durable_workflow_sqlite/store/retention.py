@@ -163,6 +163,7 @@ class Retention:
             self._queries.delete_signals,
             self._queries.delete_timers,
             self._queries.delete_checkpoints,
+            self._queries.delete_patches,
             self._queries.delete_tags,
             self._queries.delete_audit_log,
         ):

@@ -30,6 +30,7 @@ from durable_workflow_sqlite.records import (
     Workflow,
     WorkflowExecution,
     WorkflowGuarantee,
+    WorkflowPatch,
     WorkflowSignal,
     WorkflowTimer,
 )
@@ -214,6 +215,20 @@ def timer_from(row: q.WorkflowTimerRow | q.LoadSuspectTimersRow) -> WorkflowTime
         )
     except (ValueError, TypeError) as error:
         what = f"timer {row.workflow_timer_id!r} of execution"
+        raise _unreadable(what, error, row.workflow_execution_id) from None
+
+
+def patch_from(row: q.WorkflowPatchRow) -> WorkflowPatch:
+    try:
+        return WorkflowPatch(
+            workflow_execution_id=row.workflow_execution_id,
+            branch=row.branch,
+            patch_name=row.patch_name,
+            event=row.event,
+            passed_at=text_to_time("passed_at", row.passed_at),
+        )
+    except (ValueError, TypeError) as error:
+        what = f"patch {row.patch_name!r} of execution"
         raise _unreadable(what, error, row.workflow_execution_id) from None
 
 

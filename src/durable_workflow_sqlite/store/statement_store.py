@@ -42,6 +42,7 @@ from durable_workflow_sqlite.records import (
     Workflow,
     WorkflowClaim,
     WorkflowExecution,
+    WorkflowPatch,
     WorkflowSignal,
     WorkflowTimer,
     check_covered,
@@ -135,6 +136,7 @@ class StatementStore(CheckpointStore, Maintenance):
             StepCheckpoint: self._upsert_checkpoint,
             WorkflowExecution: self._save_execution,
             WorkflowTimer: self._upsert_timer,
+            WorkflowPatch: self._insert_patch,
             WorkflowSignal: self._signals.upsert,
             Workflow: self._upsert_workflow,
             AuditEntry: self._insert_audit_entry,
@@ -251,6 +253,7 @@ class StatementStore(CheckpointStore, Maintenance):
             # Before the rest: a trigger takes it for a deletion by hand, and blocks it.
             queries.delete_checkpoints(connection, workflow_execution_ids=ids)
             queries.delete_timers(connection, workflow_execution_ids=ids)
+            queries.delete_patches(connection, workflow_execution_ids=ids)
             if not queries.begin_again(
                 connection,
                 workflow_execution_id=execution_id,
@@ -394,6 +397,7 @@ class StatementStore(CheckpointStore, Maintenance):
                 [timer for timer in timers if timer.status is TimerStatus.PENDING]
             ),
             is_to_cancel=bool(row.is_to_cancel),
+            patches=self._load_patches(execution_id) if row.has_patches else [],
         )
 
     async def load_executions_by_status(
@@ -679,6 +683,23 @@ class StatementStore(CheckpointStore, Maintenance):
             fire_at=time_to_text(timer.fire_at),
             status=timer.status.value,
             created_at=time_to_text(timer.created_at),
+            fencing_token=None if claim is None else claim.fencing_token,
+        )
+
+    # Patches
+
+    def _load_patches(self, execution_id: str) -> list[WorkflowPatch]:
+        found = self._queries.load_patches(self._database, workflow_execution_id=execution_id)
+        return [rows.patch_from(row) for row in found]
+
+    def _insert_patch(self, patch: WorkflowPatch, claim: WorkflowClaim | None) -> int:
+        return self._queries.insert_patch(
+            self._database,
+            workflow_execution_id=patch.workflow_execution_id,
+            branch=patch.branch,
+            patch_name=patch.patch_name,
+            event=patch.event,
+            passed_at=time_to_text(patch.passed_at),
             fencing_token=None if claim is None else claim.fencing_token,
         )
 

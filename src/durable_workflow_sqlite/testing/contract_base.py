@@ -28,6 +28,7 @@ from durable_workflow_sqlite import (
     WorkflowClaim,
     WorkflowExecution,
     WorkflowGuarantee,
+    WorkflowPatch,
     WorkflowSignal,
     WorkflowTimer,
 )
@@ -155,6 +156,7 @@ async def is_refused_everything(store: CheckpointStore, lost: WorkflowClaim) -> 
         partial(store.save, new_execution(one, status=ExecutionStatus.COMPLETED)),
         partial(store.save, new_checkpoint(one, 7)),
         partial(store.save, new_timer(one, "t", NOON + MINUTE, status=TimerStatus.FIRED)),
+        partial(store.save, WorkflowPatch(workflow_execution_id=one, patch_name="p")),
         partial(store.save, new_signal(one, "late")),
         partial(store.save, new_signal(one, "late", id=1)),
         partial(store.save, Workflow(workflow_id="w2", workflow_type="w")),
@@ -179,7 +181,7 @@ async def is_refused_everything(store: CheckpointStore, lost: WorkflowClaim) -> 
 async def nothing_belongs_to(store: CheckpointStore, one: str) -> None:
     assert await store.load_checkpoints(one) == []
     found = await store.take_execution(one)
-    assert found is None or found.pending_timers == []
+    assert found is None or (found.pending_timers, found.patches) == ([], [])
     assert await store.load_signals(one) == []
     assert await store.load_tags(one) == {}
     assert await store.load_audit_log(one) == []

@@ -16,6 +16,7 @@ from durable_workflow_sqlite import (
     SignalStatus,
     TimerStatus,
     WorkflowExecution,
+    WorkflowPatch,
 )
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
@@ -192,12 +193,13 @@ def _aged(one: str, status: ExecutionStatus, minutes: int) -> WorkflowExecution:
 
 
 async def _give_everything(store: CheckpointStore, *ids: str) -> None:
-    """A checkpoint, a timer that is done, a signal that was delivered, and an audit entry."""
+    """A checkpoint, a timer that is done, a signal that was delivered, a patch, an audit entry."""
     for one in ids:
         await store.save(
             new_checkpoint(one, 0),
             new_timer(one, f"timer of {one}", NOON, status=TimerStatus.FIRED),
             new_signal(one, "go", status=SignalStatus.DELIVERED),
+            WorkflowPatch(workflow_execution_id=one, patch_name="add-tax"),
             new_audit_entry("look", one),
         )
 
@@ -205,4 +207,5 @@ async def _give_everything(store: CheckpointStore, *ids: str) -> None:
 async def _has_everything(store: CheckpointStore, one: str) -> None:
     assert len(await store.load_checkpoints(one)) == 1
     assert len(await store.load_signals(one)) == 1
+    assert len((await taken(store, one)).patches) == 1
     assert len(await store.load_audit_log(one)) == 1

@@ -27,6 +27,7 @@ from durable_workflow_sqlite import (
     TakenExecution,
     TimerStatus,
     Workflow,
+    WorkflowPatch,
     WorkflowSignal,
 )
 from durable_workflow_sqlite.records import CANCEL_SIGNAL
@@ -94,6 +95,27 @@ class RecordsContract(StoreContract):
         assert sent.workflow_signal_id is not None
         assert sent == msgspec.structs.replace(signal, workflow_signal_id=sent.workflow_signal_id)
         assert await store.load_pending_signals("a") == [sent]
+
+    @over_a_store
+    async def test_a_patch_that_is_saved_twice_stays_as_it_was(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(new_execution("other"))
+        claim = await created(store, new_execution("e"))
+        late = NOON + MINUTE
+        passed = [
+            WorkflowPatch(
+                workflow_execution_id="e", branch=branch, patch_name=name, event=3, passed_at=NOON
+            )
+            for branch, name in (("", "a"), ("", "z"), ("left", "a"), ("left/é", "a"))
+        ]
+        assert (await taken(store, "e")).patches == []
+        for one in reversed(passed):
+            again = msgspec.structs.replace(one, event=4, passed_at=late)
+            await store.begin_step(new_checkpoint("e", 1), one, claim=claim)
+            await store.save(new_checkpoint("e", 1), again, again, claim=claim)
+        assert (await taken(store, "e")).patches == passed
+        assert (await taken(store, "other")).patches == []
 
     @over_a_store
     async def test_what_is_taken_is_recorded_or_pending(self, store: CheckpointStore) -> None:

@@ -17,6 +17,7 @@ from durable_workflow_sqlite import (
     StepKind,
     StepStatus,
     WorkflowExecution,
+    WorkflowPatch,
     WorkflowSignal,
 )
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, CHILD_SIGNAL
@@ -211,6 +212,7 @@ class TreesContract(StoreContract):
             new_checkpoint("e", 0, status=StepStatus.COMPLETED, event=1),
             new_checkpoint("e", 1),
             new_timer("e", "t", NOON),
+            WorkflowPatch(workflow_execution_id="e", patch_name="add-tax"),
             new_execution("e", status=ExecutionStatus.RUNNING, current_step=2, recovery_count=3),
             claim=claim,
         )
@@ -230,7 +232,7 @@ class TreesContract(StoreContract):
             started_at=at,
             updated_at=at,
         )
-        assert (found.checkpoints, found.pending_timers) == ([], [])
+        assert (found.checkpoints, found.pending_timers, found.patches) == ([], [], [])
         (kept,) = await store.load_pending_signals("e")
         assert kept.signal_name == "go"
         assert await is_asked_to_cancel(store, "c")

@@ -64,13 +64,14 @@ class ReplayChecks:
         assert process.engine is not None
         definitions = {one.record.workflow_id: one for one in workflows}
         for execution_id in due:
-            record = await process.store.load_execution(execution_id)
-            definition = None if record is None else definitions.get(record.workflow_id)
-            if record is None or definition is None:
+            taken = await process.store.take_execution(execution_id)
+            definition = None if taken is None else definitions.get(taken.execution.workflow_id)
+            if taken is None or definition is None:
                 continue
-            checkpoints = await process.store.load_checkpoints(execution_id)
             try:
-                process.engine.check_replay(definition, record, checkpoints)
+                process.engine.check_replay(
+                    definition, taken.execution, taken.checkpoints, taken.patches
+                )
             except DurableWorkflowError as error:
                 raise AssertionError(
                     "a replay from the records differs from the first run:"

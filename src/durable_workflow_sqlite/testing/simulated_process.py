@@ -28,6 +28,7 @@ from durable_workflow_sqlite import (
     StepStatus,
     WorkflowClaim,
     WorkflowExecution,
+    WorkflowPatch,
     WorkflowSignal,
 )
 from durable_workflow_sqlite.engine.checking import check_replay
@@ -268,11 +269,17 @@ class SimulatedEngine(DurableEngine):
         definition: AnyWorkflow,
         record: WorkflowExecution,
         checkpoints: Iterable[StepCheckpoint],
+        patches: Iterable[WorkflowPatch],
     ) -> None:
         """As `checking.check_replay`, with what this engine was given."""
         given = self._settings
         check_replay(
-            definition, record, checkpoints, codec=given.error_codec, context=given.context
+            definition,
+            record,
+            checkpoints,
+            patches,
+            codec=given.error_codec,
+            context=given.context,
         )
 
     def _new_execution(self, *of: Any) -> Execution:

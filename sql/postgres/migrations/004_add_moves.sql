@@ -1,4 +1,4 @@
--- Executions can be moved to another database: see 031 of sql/migrations. Here one trigger
+-- Executions can be moved to another database: see 033 of sql/migrations. Here one trigger
 -- stands for each table, and it runs once a statement.
 
 create table durable_workflow.workflow_moves (
