@@ -126,10 +126,7 @@ plans: $(READY) ## Write sql/plans.txt: how SQLite finds the rows of each query
 
 .PHONY: migrate
 migrate: $(CORE) ## Create a database, or bring one to the current schema (DB=workflows.db, or postgresql://...)
-	@case "$(DB)" in \
-		postgres*://*) $(BIN)/python -m durable_workflow_sqlite.postgres "$(DB)" $(ARGS) ;; \
-		*) $(BIN)/python -m durable_workflow_sqlite migrate --create --db "$(DB)" $(ARGS) ;; \
-	esac
+	@$(BIN)/python -m durable_workflow_sqlite migrate --create --db "$(DB)" $(ARGS)
 
 .PHONY: screenshots
 screenshots: $(READY) ## Make docs/images from a real file (needs chromium and chromium-driver)

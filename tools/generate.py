@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import committed_file
@@ -24,6 +25,7 @@ MIGRATIONS = Path("sql/migrations")
 QUERIES = Path("sql/queries")
 COLUMNS = Path("sql/columns.sql")
 VIEW_CHECKSUMS = Path("sql/views/checksums.txt")
+OF_POSTGRES = Path("sql/postgres")
 
 _REFUSALS = (
     migration_folder.MigrationsError,
@@ -54,8 +56,12 @@ def main() -> int:
 
 def generated() -> tuple[dict[Path, str], list[str]]:
     """The text of each file, and what must be changed in sql/ first."""
-    checksums = MIGRATIONS / "checksums.txt"
-    texts, problems = _made({checksums: lambda: generate_schema.checksums(MIGRATIONS)})
+    texts, problems = _made(
+        {
+            folder / "checksums.txt": partial(generate_schema.checksums, folder)
+            for folder in (MIGRATIONS, OF_POSTGRES / "migrations")
+        }
+    )
     try:
         migration_folder.check(MIGRATIONS)
     except _REFUSALS as error:
@@ -66,10 +72,28 @@ def generated() -> tuple[dict[Path, str], list[str]]:
             generate_queries.OUTPUT: lambda: generate_queries.generate(QUERIES, MIGRATIONS),
             generate_schema.SCHEMA: lambda: generate_schema.schema(MIGRATIONS, COLUMNS),
             VIEW_CHECKSUMS: lambda: generate_schema.view_checksums(MIGRATIONS),
+            OF_POSTGRES / "views" / "checksums.txt": lambda: generate_schema.view_checksums(
+                OF_POSTGRES / "migrations", _views_of_postgres()
+            ),
             tables: lambda: generate_tables.generate(MIGRATIONS, COLUMNS, tables),
         }
     )
     return {**texts, **more_texts}, list(dict.fromkeys([*problems, *more_problems]))
+
+
+def _views_of_postgres() -> list[tuple[str, str]]:
+    """The views and their statements, without the comment before each."""
+    views: list[tuple[str, str]] = []
+    for path in sorted((OF_POSTGRES / "views").glob("*.sql")):
+        beginning = f"\ncreate or replace view durable_workflow.{path.stem} as\n"
+        comment, found, rest = path.read_text(encoding="utf-8").partition(beginning)
+        if not found or not comment.startswith(f"-- {path.stem}: "):
+            raise view_files.ViewError(
+                f"{path}: open it with `-- {path.stem}: what it is of`, and then"
+                f" `{beginning.strip()} ...`"
+            )
+        views.append((path.stem, f"{beginning}{rest}"))
+    return views
 
 
 def _made(files: dict[Path, Callable[[], str]]) -> tuple[dict[Path, str], list[str]]:

@@ -7,6 +7,8 @@ landed: a file whose text is another one is refused, and never given a new check
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -89,15 +91,19 @@ def checksums(migrations: Path) -> str:
     return "".join(f"{checksum}  {name}\n" for name, checksum in found.items())
 
 
-def view_checksums(migrations: Path) -> str:
+def view_checksums(migrations: Path, views: Iterable[tuple[str, str]] | None = None) -> str:
     """The text of the views' checksums.txt; raises `LandedViewError`.
+
+    views: their names and texts; None for those of SQLite.
 
     A file has the views that the library had when it got its version. So a view that changes comes
     with a new version.
     """
     folder = migration_folder.views_of(migrations)
     path = folder / "checksums.txt"
-    made = {view.name: _text_checksum(view.create) for view in migration_folder.read_views(folder)}
+    if views is None:
+        views = [(view.name, view.create) for view in migration_folder.read_views(folder)]
+    made = {name: _text_checksum(text) for name, text in views}
     version = len(list(migrations.glob("*.sql")))
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     landed_version = int(lines[0].split()[-1]) if lines else 0
@@ -126,8 +132,9 @@ def view_checksums(migrations: Path) -> str:
 
 
 def _is_dropped(view: str, migrations: Path, since: int) -> bool:
+    dropped = re.compile(rf"drop view if exists (durable_workflow\.)?{view};")
     return any(
-        f"drop view if exists {view};" in file.read_text(encoding="utf-8")
+        dropped.search(file.read_text(encoding="utf-8"))
         for file in sorted(migrations.glob("*.sql"))[since:]
     )
 

@@ -35,6 +35,8 @@ from durable_workflow_sqlite import (
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 NOON_TEXT = "2024-02-29T12:00:00.000000Z"
+LONG_AGO = "2000-01-01T00:00:00.000000Z"
+FAR_OFF = "9999-12-31T00:00:00.000000Z"
 WHATEVER_STATUS = json.dumps(list(ExecutionStatus))
 
 EVERYTHING = {
@@ -51,7 +53,7 @@ EVERYTHING = {
 ABOUT_QUEUED = {
     "workflow_id": "order:1",
     "priority": 0,
-    "now": "9999-12-31T00:00:00.000000Z",
+    "now": FAR_OFF,
     "passed_over": "[]",
     "suspect_at": 2,
     "with_suspects": 1,
@@ -60,8 +62,8 @@ ABOUT_QUEUED = {
 
 ABOUT_USES = {
     "kind": "QUEUE",
-    "since": "",
-    "until": "9999-12-31T00:00:00.000000Z",
+    "since": LONG_AGO,
+    "until": FAR_OFF,
     "row_limit": 99,
 }
 
@@ -95,7 +97,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         {
             "workflow_id": "order:1",
             "priority": 3,
-            "now": "9999-12-31T00:00:00.000000Z",
+            "now": FAR_OFF,
             "passed_over": "[]",
             "suspect_at": 2,
             "with_suspects": 1,
@@ -124,7 +126,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         {"kind": kind, "name": name, "row_limit": 99}
         for kind, name in (("QUEUE", "mail"), ("STEP", "openai"))
     ],
-    "load_due_by_queue": [{"now": "9999-12-31T00:00:00.000000Z"}],
+    "load_due_by_queue": [{"now": FAR_OFF}],
     "load_latest_acts": [{"row_limit": 99}],
     "load_acts_on": [{"scopes": '["QUEUE", "ALL"]', "name": None, "row_limit": 99}],
     "load_duplicate": [{"queue": queue, "dedup_id": "one"} for queue in ("mail", None)],
@@ -146,7 +148,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
             "workflow_id": "order:1",
             "status": status,
             "created_from": "",
-            "before": "9999-12-31T00:00:00.000000Z",
+            "before": FAR_OFF,
             "batch_size": 99,
         }
         for status in ("COMPLETED", "FAILED", "CANCELLED")
@@ -183,13 +185,13 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         for among in ("blocked", "not undone", "tagged", "child", "tree", "in range")
     ],
     "pick_with_error": [{**EVERYTHING, "statuses": WHATEVER_STATUS, "error_text": ""}],
-    "load_problems": [{"now": "2000", "failed_since": "", "row_limit": 99}],
+    "load_problems": [{"now": LONG_AGO, "failed_since": "", "row_limit": 99}],
     "count_by_hour": [{"hours": '["2024-02-29T12"]'}],
     "match_rows": [
         {
             "workflow_execution_ids": '["RUNNING, full", "FAILED, full"]',
             "changed_from": "",
-            "changed_before": "9999-12-31T00:00:00.000000Z",
+            "changed_before": FAR_OFF,
             "step_name": None,
             "error_text": None,
             "parent": None,
@@ -202,7 +204,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_finished": [
         {
             "workflow_execution_ids": '["RUNNING, full", "FAILED, full"]',
-            "before": "9999-12-31T00:00:00.000000Z",
+            "before": FAR_OFF,
         }
     ],
     "pick_oldest_unfinished": [{"row_limit": 99}],
@@ -229,7 +231,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_taken_over": [{"least": 2, "row_limit": 99}],
     "load_in_trouble": [{"row_limit": 99}],
     "load_schema_objects": [{}],
-    "count_prunable": [{"statuses": WHATEVER_STATUS, "before": "9999-12-31T00:00:00.000000Z"}],
+    "count_prunable": [{"statuses": WHATEVER_STATUS, "before": FAR_OFF}],
     "load_suspect_executions": [{"row_limit": 99}],
     "load_suspect_checkpoints": [{"row_limit": 99}],
     "load_suspect_timers": [{"row_limit": 99}],
@@ -247,7 +249,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_numbered_intents": [{"row_limit": 99}],
     "load_stranded": [{"child_signal": "$child:", "row_limit": 99}],
     "load_fresh_failures": [{"since": "", "least": 1, "at_most": 99}],
-    "load_untaken_signals": [{"before": "9999", "row_limit": 99}],
+    "load_untaken_signals": [{"before": FAR_OFF, "row_limit": 99}],
     "load_claimed_by": [{"worker_id": WHOEVER, "row_limit": 99}],
     "load_unblocked_without_rows": [{"row_limit": 99}],
     "load_open_of_completed": [{"row_limit": 99}],
@@ -264,7 +266,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_served": [{"worker_numbers": "[1, 2, 3]"}],
     "load_served_queues": [{"worker_numbers": "[1, 2, 3]"}],
     "load_unmarked_workers": [{}],
-    "load_forgettable_workers": [{"before": "9999-12-31T00:00:00.000000Z", "batch_size": 9}],
+    "load_forgettable_workers": [{"before": FAR_OFF, "batch_size": 9}],
     "count_claims_by_worker": [{}],
     "load_work_under_way": [{}],
     "load_queues": [{}],
@@ -272,9 +274,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_schedule": [{"schedule_name": "full"}, {"schedule_name": "empty"}],
     "load_schedules": [{}],
     "load_schedule_states": [{}],
-    "load_due_schedules": [{"now": "9999-12-31T00:00:00.000000Z"}],
+    "load_due_schedules": [{"now": FAR_OFF}],
     "load_buffered_schedules": [{}],
-    "load_next_fire_at": [{"now": ""}],
+    "load_next_fire_at": [{"now": LONG_AGO}],
     "load_unfinished_of_schedule": [{"schedule_name": "awake"}],
     "load_pauses": [{}],
     "pick_paused": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -181,14 +180,14 @@ def selection_of(
     return chosen.selection(reader, now, () if by_state else statuses)
 
 
-async def do_one(file: Path, wanted: Command, execution_id: str) -> str:
+async def do_one(file: str, wanted: Command, execution_id: str) -> str:
     """Do it to one, and return what to say. Raises what it refuses with."""
     async with open_store(file) as store:
         return await _do(file, wanted, Client(store), execution_id)
 
 
 async def do_all(
-    file: Path,
+    file: str,
     wanted: Command,
     ids: Iterable[str],
     outcome: BulkOutcome,
@@ -226,7 +225,7 @@ async def do_all(
 
 
 async def delete_all(
-    file: Path,
+    file: str,
     ids: Iterable[str],
     before: datetime,
     outcome: BulkOutcome,
@@ -250,7 +249,7 @@ async def delete_all(
             advance(outcome.tried)
 
 
-async def _do(file: Path, wanted: Command, client: Client, execution_id: str) -> str:
+async def _do(file: str, wanted: Command, client: Client, execution_id: str) -> str:
     try:
         return await wanted.act(client, execution_id)
     except ExecutionNotFoundError:

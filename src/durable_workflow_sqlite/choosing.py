@@ -168,7 +168,7 @@ def _check_type(reader: Reader, wanted: str) -> None:
         return
     hint = nearest(wanted, known)
     if not hint:
-        hint = f"; see `{command('status', reader.path)}`" if known else "; the file knows none"
+        hint = f"; see `{command('status', reader.name)}`" if known else "; the file knows none"
     raise ValueError(f"no workflow type {wanted!r}{hint}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -49,7 +48,7 @@ def needs_code_that_fits(trouble: str | None) -> bool:
     )
 
 
-def how_to_undo(file: Path, execution_id: str) -> str:
+def how_to_undo(file: str, execution_id: str) -> str:
     """What lets an execution be undone whose code does not fit its records."""
     retry = command("retry", file, execution_id, "--from")
     return (
@@ -59,7 +58,7 @@ def how_to_undo(file: Path, execution_id: str) -> str:
 
 
 def signal(
-    file: Path,
+    file: str,
     name: str,
     value: msgspec.Raw | None,
     *,
@@ -91,7 +90,7 @@ def signal(
     return Command(name=f"send {name} to", done=f"sent {name} to", act=send, statuses=GOING_ON)
 
 
-def cancel(file: Path, *, by: str | None = None) -> Command:
+def cancel(file: str, *, by: str | None = None) -> Command:
     """Ask executions to stop. by: who asks, for the audit log; so for the others."""
 
     async def ask(client: Client, execution_id: str) -> str:
@@ -139,7 +138,7 @@ def cancel(file: Path, *, by: str | None = None) -> Command:
     return Command(name="cancel", done="cancelled, or asked to cancel:", act=ask, statuses=GOING_ON)
 
 
-def retry(file: Path, *, from_step: StepName | None = None, by: str | None = None) -> Command:
+def retry(file: str, *, from_step: StepName | None = None, by: str | None = None) -> Command:
     """Run failed or blocked executions again, or the compensations that failed.
 
     What waits for its next attempt is tried at once. from_step: from where; by default from what
@@ -186,7 +185,7 @@ def notes_on_rerun(found: ExecutionDetails) -> list[str]:
     return notes
 
 
-def how_to_unblock(file: Path, details: ExecutionDetails) -> str:
+def how_to_unblock(file: str, details: ExecutionDetails) -> str:
     """What lets a blocked execution go on."""
     execution_id, reason = details.summary.id, details.summary.blocked_reason or ""
     unblock = command("unblock", file, execution_id)
@@ -203,7 +202,7 @@ def how_to_unblock(file: Path, details: ExecutionDetails) -> str:
     return f"find out why and correct that, then {unblock}"
 
 
-def pause(file: Path, *, reason: str | None = None, by: str | None = None) -> Command:
+def pause(file: str, *, reason: str | None = None, by: str | None = None) -> Command:
     """Pause executions. reason: why, for people."""
 
     async def ask(client: Client, execution_id: str) -> str:
@@ -221,7 +220,7 @@ def pause(file: Path, *, reason: str | None = None, by: str | None = None) -> Co
     return Command(name="pause", done="paused", act=ask, statuses=UNFINISHED)
 
 
-def resume(file: Path, *, by: str | None = None) -> Command:
+def resume(file: str, *, by: str | None = None) -> Command:
     """Resume executions that are paused themselves."""
 
     async def ask(client: Client, execution_id: str) -> str:
@@ -243,7 +242,7 @@ def resume(file: Path, *, by: str | None = None) -> Command:
     return Command(name="resume", done="resumed", act=ask, is_for_paused=True)
 
 
-def unblock(file: Path, *, without_rows: bool = False, by: str | None = None) -> Command:
+def unblock(file: str, *, without_rows: bool = False, by: str | None = None) -> Command:
     """Let workers claim blocked executions again. without_rows: also where some are missing."""
 
     async def ask(client: Client, execution_id: str) -> str:
@@ -264,7 +263,7 @@ def unblock(file: Path, *, without_rows: bool = False, by: str | None = None) ->
 
 
 def acknowledge(
-    file: Path,
+    file: str,
     *,
     step: StepName | None = None,
     note: str | None = None,

@@ -1,5 +1,7 @@
 """Which database a command is about: FILE, `--db` or a variable of the environment.
 
+It is the path of a file, or a URL. What names it in a command that people see has no password.
+
 One rule for all commands: where `--db` or the variable names the database, FILE is not given, and
 all arguments are others. So what an argument means never depends on what it is.
 """
@@ -63,8 +65,13 @@ def path_of(first: str | None, db: str | None, *, takes_others: bool = False) ->
 
 
 def _file_of(name: str) -> str:
-    """The file that a URL names, or a path, whatever it is. Raises ValueError."""
+    """The file that a URL names, or a path, whatever it is, or a URL of PostgreSQL as it is.
+
+    Raises ValueError.
+    """
     if "://" not in name:
+        return str(Path(name))
+    if stores.address_of(name) is not None:
         return name
     file = stores.path_of(name)
     if file is None:
@@ -72,16 +79,18 @@ def _file_of(name: str) -> str:
     return file
 
 
-def command(name: str, file: Path, *words: str) -> str:
+def command(name: str, file: str, *words: str) -> str:
     """A command as one may paste it into this shell, whatever the ids are.
 
     name: one word, or two, as "queue set".
     """
     db = [] if named(None) is None else ["--db"]
-    return shlex.join(["durable-workflow", *name.split(), *db, str(file), *words])
+    return shlex.join(["durable-workflow", *name.split(), *db, stores.name_of(file), *words])
 
 
 def _is_database(argument: str) -> bool:
+    if "://" in argument:
+        return True
     try:
         with Path(argument).open("rb") as file:
             return file.read(len(_HEAD)) == _HEAD
@@ -89,7 +98,7 @@ def _is_database(argument: str) -> bool:
         return False
 
 
-def for_file(hint: str, file: Path) -> str:
+def for_file(hint: str, file: str) -> str:
     """A hint whose commands name the file, as one may paste them."""
     db = "" if named(None) is None else "--db "
-    return hint.replace(" FILE", f" {db}{shlex.quote(str(file))}")
+    return hint.replace(" FILE", f" {db}{shlex.quote(stores.name_of(file))}")

@@ -5,17 +5,20 @@ What else the front ends do to a file of SQLite goes through here, too.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sqlite3
+from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.postgres.address import Address
 from durable_workflow_sqlite.reading.reader import Reader
-from durable_workflow_sqlite.store.backup import vacuum
+from durable_workflow_sqlite.store import backup, file_migration
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, Synchronous
-from durable_workflow_sqlite.store.file_migration import migrate_file, pending_sql
+from durable_workflow_sqlite.store.file_migration import Say
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
@@ -26,13 +29,19 @@ __all__ = [
     "SCHEMA_VERSION",
     "SQLITE_VERSION",
     "Synchronous",
+    "absolute",
+    "address_of",
     "get_ready",
-    "migrate_file",
+    "identity_of",
+    "is_there",
+    "migrate",
+    "name_of",
     "open_reader",
     "open_sqlite",
     "open_store",
     "path_of",
     "pending_sql",
+    "short_name",
     "vacuum",
 ]
 
@@ -51,13 +60,15 @@ def open_store(
         a file in the current folder, `sqlite:////var/lib/workflows.db` for an absolute path.
         Percent-encoded characters are decoded. `sqlite://` alone, `sqlite:///:memory:` and
         `:memory:` are a store in memory, for tests. `postgresql://USER@HOST/DATABASE` is the schema
-        `durable_workflow` of a database of PostgreSQL; it needs the extra `postgres`.
+        `durable_workflow` of a database of PostgreSQL, and `...?schema=NAME` is another schema of
+        it; this needs the extra `postgres`.
     synchronous: as for `SqliteCheckpointStore.file`; a server has a setting of its own.
 
     Raises ValueError for any other URL, and the errors of `SqliteCheckpointStore`.
     """
-    if isinstance(url, str) and _POSTGRES.match(url):
-        return _open_postgres(url)
+    address = address_of(url)
+    if address is not None:
+        return _open_postgres(address)
     return open_sqlite(url, synchronous=synchronous)
 
 
@@ -71,15 +82,54 @@ def open_sqlite(
     return SqliteCheckpointStore.file(path, synchronous=synchronous)
 
 
-def _open_postgres(url: str) -> StatementStore:
+def address_of(url: str | os.PathLike[str]) -> Address | None:
+    """What a URL of PostgreSQL says; None for any other, and for a path. Raises ValueError."""
+    return Address.of(url) if isinstance(url, str) and _POSTGRES.match(url) else None
+
+
+def name_of(url: str | os.PathLike[str]) -> str:
+    """A path or a URL as people may see it: without a password."""
+    address = address_of(url)
+    return os.fspath(url) if address is None else address.name
+
+
+def short_name(url: str) -> str:
+    """The name of a file without its folder, or of a database and its schema."""
+    address = address_of(url)
+    return Path(url).name if address is None else address.short
+
+
+def absolute(url: str | os.PathLike[str]) -> str:
+    """The same from any folder: a URL of PostgreSQL as it is, or the real path of a file."""
+    return os.fspath(url) if address_of(url) is not None else os.path.realpath(url)
+
+
+def is_there(url: str) -> bool:
+    """Whether a path names a file. A URL of PostgreSQL is not tried."""
+    return address_of(url) is not None or Path(url).is_file()
+
+
+def identity_of(url: str) -> int:
+    """A number that is another one when another file has taken the place of a file.
+
+    Raises OSError if there is none.
+    """
+    return 0 if address_of(url) is not None else Path(url).stat().st_ino
+
+
+def _open_postgres(address: Address) -> StatementStore:
     try:
         from durable_workflow_sqlite.postgres.store import PostgresStore
     except ModuleNotFoundError as error:
-        raise StoreError(
-            f"cannot open {_without_password(url)!r}: psycopg is not installed; install the extra"
-            " `postgres`: pip install 'durable-workflow-sqlite[postgres]'"
-        ) from error
-    return PostgresStore(url)
+        raise _without_psycopg(address) from error
+    return PostgresStore(address.url, schema=address.schema)
+
+
+def _without_psycopg(address: Address) -> StoreError:
+    return StoreError(
+        f"cannot open {address.name!r}: psycopg is not installed; install the extra"
+        " `postgres`: pip install 'durable-workflow-sqlite[postgres]'"
+    )
 
 
 def open_reader(url: str | os.PathLike[str]) -> Reader:
@@ -87,17 +137,93 @@ def open_reader(url: str | os.PathLike[str]) -> Reader:
 
     url: as for `open_store`, except a store in memory, which only its own process can read.
 
-    Raises ValueError for any other URL, and StoreError for a file that does not exist or has an
+    Raises ValueError for any other URL, and StoreError for a database that does not exist or has an
     older schema. Raises SchemaTooNewError for a newer schema, MigrationError for a file of another
     application, and StoreCorruptError.
     """
+    address = address_of(url)
+    if address is not None:
+        try:
+            from durable_workflow_sqlite.postgres.reader import PostgresReader
+        except ModuleNotFoundError as error:
+            raise _without_psycopg(address) from error
+        return PostgresReader.open(address)
     path = path_of(url)
     if path is None:
         raise ValueError("only its own process can read a store in memory; give the path of a file")
     # Programs that run workflows read nothing, and need not wait for this import.
-    from durable_workflow_sqlite.store.reader import SqliteReader
+    from durable_workflow_sqlite.store.sqlite_reader import SqliteReader
 
     return SqliteReader.open(path)
+
+
+def migrate(
+    url: str, *, create: bool, backup: Path | None, adopt: bool, busy_timeout: float, say: Say
+) -> None:
+    """Bring a database to the newest schema, or create one; see `file_migration.migrate_file`.
+
+    Raises StoreError, OSError.
+    """
+    address = _address_to_migrate(url, backup=backup, adopt=adopt)
+    if address is None:
+        file_migration.migrate_file(
+            Path(url), create=create, backup=backup, adopt=adopt, busy_timeout=busy_timeout, say=say
+        )
+        return
+    from durable_workflow_sqlite.postgres.schema_migration import migrate_schema
+
+    migrate_schema(address, create=create, busy_timeout=busy_timeout, say=say)
+
+
+def pending_sql(url: str, *, create: bool, adopt: bool, busy_timeout: float) -> str:
+    """The SQL that `migrate` would run, as a script; "" for none. Changes nothing.
+
+    Raises StoreError, OSError.
+    """
+    address = _address_to_migrate(url, backup=None, adopt=adopt)
+    if address is None:
+        return file_migration.pending_sql(
+            Path(url), create=create, adopt=adopt, busy_timeout=busy_timeout
+        )
+    from durable_workflow_sqlite.postgres.schema_migration import pending_schema_sql
+
+    return pending_schema_sql(address, create=create, busy_timeout=busy_timeout)
+
+
+def _address_to_migrate(url: str, *, backup: Path | None, adopt: bool) -> Address | None:
+    """None for a file. Raises StoreError for what makes no sense in a schema."""
+    address = address_of(url)
+    if address is None:
+        return None
+    if importlib.util.find_spec("psycopg") is None:
+        raise _without_psycopg(address)
+    if backup is not None:
+        raise StoreError(
+            f"{address.name} is not a file, and is not copied as one; copy it with the tools of"
+            f" PostgreSQL, such as `pg_dump --schema {address.schema}`, and leave out --backup"
+        )
+    if adopt:
+        raise StoreError(
+            "the tables get a schema of their own, beside those of other applications; leave out"
+            " --adopt"
+        )
+    return address
+
+
+def vacuum(url: str, busy_timeout: float) -> tuple[int, int]:
+    """Make a file smaller; how many bytes it had, and has. Raises StoreError, OSError."""
+    address = address_of(url)
+    if address is not None:
+        raise StoreError(
+            f"{address.name} is not a file: its server uses the room of what was deleted again, by"
+            " itself. To give it back to the disk, run `vacuum full` in psql, which locks the"
+            " tables meanwhile"
+        )
+    open_reader(url).close()  # a file of another application is left alone
+    real = Path(os.path.realpath(url))
+    before = real.stat().st_size
+    backup.vacuum(real, busy_timeout)
+    return before, real.stat().st_size
 
 
 def get_ready() -> None:

@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import Any, Final
@@ -24,7 +23,7 @@ from durable_workflow_sqlite.engine.watchdog import line_of_user
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, WorkflowDefinition
 from durable_workflow_sqlite.errors import DurableWorkflowError
 from durable_workflow_sqlite.limits import Queue
-from durable_workflow_sqlite.stores import Synchronous, open_store
+from durable_workflow_sqlite.stores import Synchronous, name_of, open_store
 
 HURRY_S: Final = 2.0
 """How long after its grace a worker may still take to stop; then it leaves what still runs."""
@@ -140,7 +139,7 @@ async def run_worker(
             await Client(store).declare(*declared)
             await engine.open()
             end.what_runs = engine._what_runs  # pyright: ignore[reportPrivateUsage]
-            _log.info("worker %s runs %s", store.worker_id, Path(file))
+            _log.info("worker %s runs %s", store.worker_id, name_of(file))
             told = asyncio.create_task(told_to_stop.wait())
             until_gone = engine._until_store_is_gone  # pyright: ignore[reportPrivateUsage]
             gone = asyncio.create_task(until_gone())

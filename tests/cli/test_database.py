@@ -161,7 +161,7 @@ def test_a_url_names_a_file(file: Path) -> None:
     listed = run_command("list", f"sqlite:///{file}", env={})
     assert (listed.returncode, listed.stdout) == (0, run_command("list", file, env={}).stdout)
     for url, says in (
-        ("postgresql://kim@host/db", "postgresql is not known"),
+        ("mysql://kim@host/db", "mysql is not known"),
         ("sqlite://", "is in memory"),
     ):
         refused = run_command("list", url, env={})

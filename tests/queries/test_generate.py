@@ -12,13 +12,23 @@ import pytest
 
 import generate
 from durable_workflow_sqlite import SCHEMA_VERSION
-from generate import COLUMNS, MIGRATIONS, QUERIES, ROOT, VIEW_CHECKSUMS, generated
+from generate import (
+    COLUMNS,
+    MIGRATIONS,
+    OF_POSTGRES,
+    QUERIES,
+    ROOT,
+    VIEW_CHECKSUMS,
+    generated,
+)
 from generate_queries import OUTPUT
 from generate_schema import SCHEMA
 from generate_tables import OUTPUT as DOCUMENT
 
 CHECKSUMS = MIGRATIONS / "checksums.txt"
-WRITTEN = (OUTPUT, SCHEMA, CHECKSUMS, VIEW_CHECKSUMS, DOCUMENT)
+OF_PG_MIGRATIONS = OF_POSTGRES / "migrations" / "checksums.txt"
+OF_PG_VIEWS = OF_POSTGRES / "views" / "checksums.txt"
+WRITTEN = (OUTPUT, SCHEMA, CHECKSUMS, VIEW_CHECKSUMS, DOCUMENT, OF_PG_MIGRATIONS, OF_PG_VIEWS)
 NEXT = f"{SCHEMA_VERSION + 1:03}_add_notes.sql"
 NOTES = "-- What people say.\ncreate table notes (words text) strict;\n"
 NOTES_MEANING = "\n-- notes: what people say\n-- words  what one said\n"
@@ -194,6 +204,30 @@ def test_a_view_that_goes_is_dropped_by_a_migration(project: Path, run: Run) -> 
     )
     said = run().stdout
     assert "workflow_blocked.sql" not in said, said
+
+
+def test_what_landed_for_postgres_is_kept_by_the_same_rules(project: Path, run: Run) -> None:
+    view = project / OF_POSTGRES / "views/workflow_blocked.sql"
+    text = view.read_text()
+    view.write_text(text.replace("    execution.recovery_count,", "    recovery_count,"))
+    message = refusal(project, run)
+    assert f"{OF_POSTGRES}/views/workflow_blocked.sql: changed, and files of version" in message
+
+    view.write_text(text.replace("create or replace view", "create view"))
+    message = refusal(project, run)
+    assert "and then `create or replace view durable_workflow.workflow_blocked as ...`" in message
+
+    view.unlink()
+    version = len(list((project / OF_POSTGRES / "migrations").glob("*.sql")))
+    following = project / OF_POSTGRES / f"migrations/{version + 1:03}_drop_a_view.sql"
+    following.write_text("-- Nobody asks.\n")
+    assert "workflow_blocked.sql: is gone; add `drop view" in run().stdout
+    following.write_text("drop view if exists durable_workflow.workflow_blocked;\n")
+    assert run().returncode == 0
+
+    landed = project / OF_POSTGRES / "migrations/001_create_tables.sql"
+    landed.write_text(landed.read_text() + "create table durable_workflow.notes (words text);\n")
+    assert f"{landed.relative_to(project)}: its text has changed" in refusal(project, run)
 
 
 def test_a_view_that_cannot_be_made_is_refused(project: Path, run: Run) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from durable_workflow_sqlite import ExecutionStatus, SqliteCheckpointStore, StoreCorruptError
-from durable_workflow_sqlite.store.reader import SqliteReader
+from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.store.sqlite_reader import SqliteReader
 from durable_workflow_sqlite.store.unreadable import unreadable_rows
 from durable_workflow_sqlite.testing.contract_base import (
     NOON,
@@ -193,7 +194,7 @@ def test_what_cannot_be_read_is_found_row_by_row(file: Path, change: str, says: 
     with_rows_changed(file, nothing, f"update {change} where workflow_execution_id = 'bad'")
     with SqliteReader.open(file) as reader:
         with reader.reading() as connection:
-            (problem,) = unreadable_rows(connection)
+            (problem,) = unreadable_rows(load_queries(), connection)
         assert says in problem
         assert "'bad'" in problem
         details = reader.execution("bad")
@@ -215,7 +216,7 @@ def test_what_is_written_otherwise_and_can_be_read_is_no_problem(file: Path) -> 
         "update workflow_signals set payload = ' null ' where workflow_execution_id = 'bad'",
     )
     with SqliteReader.open(file) as reader, reader.reading() as connection:
-        assert list(unreadable_rows(connection)) == []
+        assert list(unreadable_rows(reader.queries, connection)) == []
 
 
 def test_an_execution_that_cannot_be_read_can_be_deleted(file: Path) -> None:

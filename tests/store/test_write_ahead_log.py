@@ -20,8 +20,8 @@ import pytest
 from durable_workflow_sqlite import SqliteCheckpointStore, StoreError
 from durable_workflow_sqlite.store import checkpointer
 from durable_workflow_sqlite.store.checkpointer import checkpoint
-from durable_workflow_sqlite.store.checkup import has_reset_bug
 from durable_workflow_sqlite.store.log_header import salt_of
+from durable_workflow_sqlite.store.sqlite_checkup import has_reset_bug
 from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_checkpoint, new_execution
 from tests.processes import a_process
 

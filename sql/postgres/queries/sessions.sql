@@ -60,3 +60,67 @@ from durable_workflow.workflow_migrations;
 -- A migration is applied, in the transaction that applies it.
 insert into durable_workflow.workflow_migrations (version, name)
 values (:version, :name);
+
+-- name: load_living_keys
+-- The keys of the locks that workers hold in this database. :lock_space is the first 16
+-- bits of their keys.
+select (cast(classid as bigint) << 32) | cast(objid as bigint) as lock_key
+from pg_locks
+where
+    locktype = 'advisory'
+    and objsubid = 1
+    and mode = 'ExclusiveLock'
+    and granted
+    and cast(classid as bigint) >> 16 = :lock_space
+    and database = (
+        select oid from pg_database
+        where datname = current_database()
+    );
+
+-- name: load_version_of_data$
+-- A number that is another one whenever somebody has written to the server since.
+select hashtextextended(cast(pg_current_snapshot() as text), 0) as version;
+
+-- name: load_size$
+-- How many bytes the tables and indexes of the schema have on the disk.
+select cast(coalesce(sum(pg_total_relation_size(relation.oid)), 0) as bigint) as size
+from pg_class as relation
+where
+    relation.relnamespace = cast('durable_workflow' as regnamespace)
+    and relation.relkind = 'r';
+
+-- name: load_server^
+-- What the operator of a server should know of it.
+select
+    current_setting('server_version') as version,
+    current_setting('fsync') = 'on' as keeps_commits,
+    pg_is_in_recovery() as is_replica,
+    (select count(*) from pg_stat_activity) as connections,
+    cast(current_setting('max_connections') as bigint) as max_connections,
+    current_setting('server_encoding') as encoding;
+
+-- name: load_long_transactions
+-- The transactions of this database that have been open since before a time, and hold
+-- locks on tables of the schema.
+select
+    cast(session.pid as bigint) as process,
+    cast(coalesce(session.usename, '?') as text) as user_name,
+    coalesce(session.application_name, '') as application,
+    coalesce(session.state, '?') as state,
+    session.xact_start as began_at
+from pg_stat_activity as session
+where
+    session.datname = current_database()
+    and session.pid != pg_backend_pid()
+    and session.xact_start < :before
+    and exists (
+        select 1
+        from pg_locks as held
+        inner join pg_class as relation
+            on held.relation = relation.oid
+        where
+            held.pid = session.pid
+            and held.granted
+            and relation.relnamespace = cast('durable_workflow' as regnamespace)
+    )
+order by session.xact_start;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -27,7 +26,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @on_database(app)
 def signal(
-    file: Path,
+    file: str,
     words: Annotated[
         list[str],
         typer.Argument(
@@ -70,7 +69,7 @@ def signal(
 
 
 @on_database(app)
-def cancel(file: Path, chosen: Chosen, ids: list[str], how: How) -> None:
+def cancel(file: str, chosen: Chosen, ids: list[str], how: How) -> None:
     """Ask executions to stop, and to undo their steps. Their children are cancelled with them,
     except those that are detached."""
     perform(file, commands.cancel(file), ids, chosen, how)
@@ -78,7 +77,7 @@ def cancel(file: Path, chosen: Chosen, ids: list[str], how: How) -> None:
 
 @on_database(app)
 def retry(
-    file: Path,
+    file: str,
     chosen: Chosen,
     ids: list[str],
     how: How,
@@ -104,7 +103,7 @@ def retry(
 
 @on_database(app)
 def unblock(
-    file: Path,
+    file: str,
     chosen: Chosen,
     ids: list[str],
     how: How,
@@ -122,7 +121,7 @@ def unblock(
 
 @on_database(app)
 def acknowledge(
-    file: Path,
+    file: str,
     chosen: Chosen,
     ids: list[str],
     how: How,
@@ -147,7 +146,7 @@ def acknowledge(
 
 @on_database(app)
 def rerun(
-    file: Path,
+    file: str,
     chosen: Chosen,
     ids: list[str],
     how: How,
@@ -168,7 +167,7 @@ def rerun(
     perform(file, commands.rerun(new_id=new_id, once=not is_named), ids, chosen, how)
 
 
-def _confirm_rerun(file: Path, execution_id: str, how: How) -> None:
+def _confirm_rerun(file: str, execution_id: str, how: How) -> None:
     """Say what is to know, and ask where others may have used the result."""
     with open_reader(file) as reader:
         found = reader.execution(execution_id)
@@ -182,7 +181,7 @@ def _confirm_rerun(file: Path, execution_id: str, how: How) -> None:
 
 @on_database(app)
 def resolve(
-    file: Path,
+    file: str,
     execution_id: Annotated[
         str, typer.Argument(metavar="ID", help="of the execution, as `list` shows it")
     ],
@@ -218,7 +217,7 @@ def resolve(
         say(f"{said}returned that; it checks the type of the value then, and `{show}` tells")
 
 
-def _is_sleep(file: Path, execution_id: str, name: str) -> bool:
+def _is_sleep(file: str, execution_id: str, name: str) -> bool:
     """Whether nothing else of that name is recorded: a sleep returns nothing."""
     with open_reader(file) as reader:
         details = reader.execution(execution_id)

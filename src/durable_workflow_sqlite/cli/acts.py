@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,7 +19,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @on_database(app)
 def audit(
-    file: Path,
+    file: str,
     is_json: bool,
     schedule: Annotated[
         str | None, typer.Option("--schedule", metavar="NAME", help="what was done to a schedule")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 from typer.core import TyperCommand
 
-from durable_workflow_sqlite import database
+from durable_workflow_sqlite import database, stores
 from durable_workflow_sqlite.choosing import Chosen, statuses_of
 from durable_workflow_sqlite.cli.output import WrongUsageError
 from durable_workflow_sqlite.errors import StoreError
@@ -35,11 +34,11 @@ class OnDatabase(TyperCommand):
             file = database.path_of(first, db, takes_others=self._takes_others)
         except ValueError as error:
             return ctx.fail(str(error))
-        if not self.is_for_new and not Path(file).is_file():
+        if not self.is_for_new and not stores.is_there(file):
             raise StoreError(f"there is no file {file}; {database.origin(db)} names the database")
         ctx.meta[_NAMED] = database.named(db) is not None
         rest = super().parse_args(ctx, args)
-        ctx.params["file"] = Path(file)
+        ctx.params["file"] = file
         return rest
 
     def invoke(self, ctx: Any) -> Any:
@@ -201,15 +200,14 @@ def on_database(
 
 def _file(
     file: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
             metavar="FILE",
-            readable=False,  # whoever opens it says more of why
             help=f"the database; not given where --db or {database.VARIABLE} names it",
         ),
     ] = None,
     db: Annotated[str | None, typer.Option("--db", metavar="FILE", help=database.HELP)] = None,
-) -> Path:
+) -> str:
     del db  # `OnDatabase` has put it in the place of `file`, or refused to go on without one
     assert file is not None
     return file

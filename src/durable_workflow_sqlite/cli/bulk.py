@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import typer
@@ -51,7 +50,7 @@ class Said(BulkOutcome):
             output.fail(f"{execution_id}: {why}")
 
 
-def perform(file: Path, wanted: Command, ids: Sequence[str], chosen: Chosen, how: How) -> None:
+def perform(file: str, wanted: Command, ids: Sequence[str], chosen: Chosen, how: How) -> None:
     """Do it to the executions that are named, or chosen. Ends with exit status 1 if one refuses.
 
     Raises StoreError, ValueError; if one alone is named, what is raised for it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +39,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @on_database(app)
 def prune(
-    file: Path,
+    file: str,
     finished: Chosen,
     ids: list[str],
     how: How,
@@ -82,7 +81,7 @@ def prune(
         raise typer.Exit(1)
 
 
-def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> None:
+def _prune_by_age(file: str, chosen: Chosen, how: How, *, batch_size: int) -> None:
     """Delete all that ended before a time, without a list of them: there may be millions."""
     before = datetime.now(UTC)
     if chosen.ended_before is not None:
@@ -120,12 +119,14 @@ def _prune_by_age(file: Path, chosen: Chosen, how: How, *, batch_size: int) -> N
 
     deleted = asyncio.run(delete())  # also workers that are dead for long
     if total:
-        output.say(f"deleted {deleted}; `{command('vacuum', file)}` makes the file smaller")
+        is_file = stores.address_of(file) is None
+        smaller = f"; `{command('vacuum', file)}` makes the file smaller" if is_file else ""
+        output.say(f"deleted {deleted}{smaller}")
 
 
 @on_database(app)
 def backup(
-    file: Path, path: Annotated[Path, typer.Argument(metavar="PATH", help="a new file")]
+    file: str, path: Annotated[Path, typer.Argument(metavar="PATH", help="a new file")]
 ) -> None:
     """Copy the database at one moment, while workers write."""
     with open_reader(file) as reader, progress("copying", None) as advance:
@@ -134,19 +135,15 @@ def backup(
 
 
 @on_database(app)
-def vacuum(file: Path, busy_timeout: BusyTimeout = stores.BUSY_TIMEOUT_MS / 1000) -> None:
+def vacuum(file: str, busy_timeout: BusyTimeout = stores.BUSY_TIMEOUT_MS / 1000) -> None:
     """Make the file smaller after executions were deleted."""
-    open_reader(file).close()
-    real = Path(os.path.realpath(file))
-    before = real.stat().st_size
-    stores.vacuum(real, busy_timeout)
-    after = real.stat().st_size
+    before, after = stores.vacuum(file, busy_timeout)
     output.say(f"{file} had {before} bytes and has {after}")
 
 
 @on_database(app)
 def doctor(
-    file: Path,
+    file: str,
     is_json: bool,
     quick: Annotated[
         bool, typer.Option("--quick", help="do not compare the indexes with the rows")
@@ -171,7 +168,7 @@ def doctor(
 
 @on_database(app)
 def dashboard(
-    file: Path,
+    file: str,
     host: Annotated[str, typer.Option(help="the address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535)] = DEFAULT_PORT,
     token: Annotated[
@@ -194,7 +191,7 @@ def dashboard(
         raise DurableWorkflowError(f"cannot serve the dashboard: {error}") from error
 
 
-def _write(finding: Finding, file: Path) -> None:
+def _write(finding: Finding, file: str) -> None:
     hint = None if finding.hint is None else for_file(finding.hint, file)
     if not output.is_terminal():
         tables.write_lines([[finding.level, finding.check, finding.message, hint]])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 from rich.console import RenderableType
 
@@ -13,7 +12,7 @@ from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.reading.pauses import Paused, name_of
 
 
-def as_tables(found: Paused, file: Path, now: datetime) -> Iterator[RenderableType]:
+def as_tables(found: Paused, file: str, now: datetime) -> Iterator[RenderableType]:
     """For a terminal."""
     if found.wholes:
         yield tables.make_table(

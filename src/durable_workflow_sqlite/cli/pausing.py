@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -43,7 +42,7 @@ Queue = Annotated[
 
 @on_database(app)
 def pause(
-    file: Path,
+    file: str,
     chosen: Chosen,
     ids: list[str],
     how: How,
@@ -82,7 +81,7 @@ def pause(
 
 @on_database(app)
 def resume(
-    file: Path,
+    file: str,
     chosen: Chosen,
     ids: list[str],
     how: How,
@@ -139,7 +138,7 @@ def _whole(ids: list[str], chosen: Chosen, workflow: str | None, queue: str | No
     return PauseScope.ALL, ""
 
 
-def _do(file: Path, how: How, what: str, act: Callable[[Client], Awaitable[str]]) -> None:
+def _do(file: str, how: How, what: str, act: Callable[[Client], Awaitable[str]]) -> None:
     if how.dry_run:
         say(f"would {what}; nothing was done")
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -18,7 +17,7 @@ from durable_workflow_sqlite.reading.overview import Problem
 SHOWN = 10
 
 
-def as_table(problems: Sequence[Problem], file: Path, now: datetime) -> RenderableType:
+def as_table(problems: Sequence[Problem], file: str, now: datetime) -> RenderableType:
     """The first of them as a table, and below it the command that is about each."""
     shown = problems[:SHOWN]
     more = f"the last {SHOWN} of {len(problems)}" if len(problems) > SHOWN else f"{len(problems)}"
@@ -69,7 +68,7 @@ def as_lines(problems: Sequence[Problem]) -> Iterator[list[tables.Cell]]:
         ]
 
 
-def command_of(problem: Problem, file: Path) -> str:
+def command_of(problem: Problem, file: str) -> str:
     """What to do about a problem once its cause is gone; or, for trouble, how to see it all."""
     name = "list" if problem.problem == "IN TROUBLE" else "retry"
     return command(name, file, *options_of(problem))

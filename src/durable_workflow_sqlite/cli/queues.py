@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -65,7 +64,7 @@ def group() -> None:
 
 @on_database(commands, name="list")
 def list_(
-    file: Path,
+    file: str,
     only_limits: Annotated[
         bool, typer.Option("--limits", help="only the limits for steps; not the queues")
     ] = False,
@@ -102,7 +101,7 @@ def list_(
 
 @on_database(commands)
 def show(
-    file: Path,
+    file: str,
     name: Name = None,
     limit: OfSteps = None,
     output_form: Annotated[
@@ -143,7 +142,7 @@ def show(
 
 @on_database(commands, name="set")
 def change(
-    file: Path,
+    file: str,
     name: Name = None,
     limit: OfSteps = None,
     concurrency: Annotated[

@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -103,7 +102,7 @@ class ListForm(StrEnum):
 
 @on_database(app)
 def workers(
-    file: Path,
+    file: str,
     output_form: Annotated[
         WideForm | None, typer.Option("--output", "-o", help="wide: more about each worker")
     ] = None,
@@ -124,7 +123,7 @@ def workers(
 
 
 @on_database(app)
-def status(file: Path, is_json: bool) -> None:
+def status(file: str, is_json: bool) -> None:
     """Show the counts, the workers and the problems: in trouble, blocked, old, due."""
     with open_reader(file) as reader:
         now = datetime.now(UTC)
@@ -139,7 +138,7 @@ def status(file: Path, is_json: bool) -> None:
 
 @on_database(app, "list")
 def list_(
-    file: Path,
+    file: str,
     chosen: Chosen,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000)] = 50,
     after: Annotated[
@@ -193,7 +192,7 @@ def _write_page(reader: Reader, page: Page, form: str, now: datetime) -> None:
 
 @on_database(app)
 def show(
-    file: Path,
+    file: str,
     execution_ids: Annotated[
         list[str], typer.Argument(metavar="ID", help="of executions, as `list` shows them")
     ],
@@ -225,7 +224,7 @@ def show(
 
 @on_database(app)
 def watch(
-    file: Path,
+    file: str,
     execution_id: Annotated[str | None, typer.Argument(metavar="ID")] = None,
     interval: Annotated[
         float, typer.Option(min=0.05, metavar="SECONDS", help="look at most this often")
@@ -247,14 +246,14 @@ def _watch_live(reader: Reader, execution_id: str | None, interval: float) -> No
         for now in _moments(interval):
             if execution_id is None:
                 found = _look(reader, now)
-                head = Text(f"{reader.path}  {now:%H:%M:%S}Z", "dim")
-                live.update(Group(head, _as_tables(found, reader.path, now)), refresh=True)
+                head = Text(f"{reader.name}  {now:%H:%M:%S}Z", "dim")
+                live.update(Group(head, _as_tables(found, reader.name, now)), refresh=True)
                 continue
             details = _execution(reader, execution_id)
             workers = reader.workers(limit=0)
             queue = next(iter(_queues_of(reader, [details])), None)
-            page = timeline.page(details, reader.path, workers, now, queue)
-            hint = timeline.hint(details, reader.path, queue)
+            page = timeline.page(details, reader.name, workers, now, queue)
+            hint = timeline.hint(details, reader.name, queue)
             if hint is not None:
                 page = Group(page, "", Text(output.printable(hint), "italic"))
             live.update(page, refresh=True)
@@ -307,14 +306,14 @@ def _execution(reader: Reader, execution_id: str) -> ExecutionDetails:
     hint = (
         f"there is {near[0].id}"
         if near
-        else f"find it with `{command('list', reader.path)} --id PREFIX`"
+        else f"find it with `{command('list', reader.name)} --id PREFIX`"
     )
     raise ExecutionNotFoundError(
         f"no execution has the id {execution_id!r}; {hint}", workflow_execution_id=execution_id
     )
 
 
-def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
+def _as_tables(found: _Status, file: str, now: datetime) -> RenderableType:
     counts = found.counts
     statuses = sorted({one.status for one in counts}, key=lambda name: (_ORDER.get(name, 9), name))
     workflows = sorted({(one.workflow_type or "?", one.version or 0) for one in counts})
@@ -351,7 +350,7 @@ def _as_tables(found: _Status, file: Path, now: datetime) -> RenderableType:
     return Group(*parts)
 
 
-def _who_lives(found: _Status, file: Path, now: datetime) -> Iterator[RenderableType]:
+def _who_lives(found: _Status, file: str, now: datetime) -> Iterator[RenderableType]:
     """How many workers live, unless a warning says that none does; and what is wrong."""
     findings = worker_tables.found(found.all_workers, now)
     if found.living_workers or not findings:
@@ -367,7 +366,7 @@ def _of_the_file(found: _Status, now: datetime) -> list[Finding]:
     ]
 
 
-def _what_waits(found: _Status, file: Path, now: datetime) -> Iterator[RenderableType]:
+def _what_waits(found: _Status, file: str, now: datetime) -> Iterator[RenderableType]:
     """What needs a person, the worst first; then what takes long, and what comes next."""
     overview = found.overview
     yield from _to_be_undone(overview, now)
@@ -429,7 +428,7 @@ def _to_be_undone(overview: Overview, now: datetime) -> Iterator[RenderableType]
         )
 
 
-def _left_as_they_are(found: _Status, file: Path, now: datetime) -> Iterator[RenderableType]:
+def _left_as_they_are(found: _Status, file: str, now: datetime) -> Iterator[RenderableType]:
     overview = found.overview
     if overview.blocked:
         yield tables.make_table(
@@ -489,7 +488,7 @@ def _may_have_taken_effect(overview: Overview, now: datetime) -> Iterator[Render
             )
 
 
-def _as_lines(found: _Status, file: Path, now: datetime) -> Iterator[list[tables.Cell]]:
+def _as_lines(found: _Status, file: str, now: datetime) -> Iterator[list[tables.Cell]]:
     """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
     yield from worker_tables.status_lines(found.all_workers, file, now)

@@ -33,7 +33,7 @@ class Synchronous(StrEnum):
 
 @on_database(app, cls=OnNewDatabase)
 def migrate(
-    file: Path,
+    file: str,
     create: Annotated[
         bool, typer.Option("--create", help="create the database if there is no file")
     ] = False,
@@ -65,7 +65,7 @@ def migrate(
             sql = stores.pending_sql(file, create=create, adopt=adopt, busy_timeout=busy_timeout)
             output.write(f"{sql or '-- nothing is pending'}\n")
         else:
-            stores.migrate_file(
+            stores.migrate(
                 file,
                 create=create,
                 backup=backup,
@@ -74,12 +74,12 @@ def migrate(
                 say=_say,
             )
     except OSError as error:
-        raise DurableWorkflowError(f"cannot migrate {file}: {error}") from error
+        raise DurableWorkflowError(f"cannot migrate {stores.name_of(file)}: {error}") from error
 
 
 @on_database(app, cls=OnNewDatabase)
 def worker(
-    file: Path,
+    file: str,
     workflows: Annotated[
         str,
         typer.Option(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -42,7 +41,7 @@ def _app() -> None: ...
 
 
 @on_database(group, "list")
-def list_(file: Path, output_form: Form = None, as_json: AsJson = False) -> None:
+def list_(file: str, output_form: Form = None, as_json: AsJson = False) -> None:
     """Show the schedules: when each fires next, and what it started last."""
     form = form_of(output_form, as_json=as_json)
     with open_reader(file) as reader:
@@ -73,7 +72,7 @@ def list_(file: Path, output_form: Form = None, as_json: AsJson = False) -> None
 
 
 @on_database(group)
-def show(file: Path, name: Name, output_form: Form = None, as_json: AsJson = False) -> None:
+def show(file: str, name: Name, output_form: Form = None, as_json: AsJson = False) -> None:
     """Show all of a schedule, and who paused, resumed or started it."""
     form = form_of(output_form, as_json=as_json)
     with open_reader(file) as reader:
@@ -116,7 +115,7 @@ def show(file: Path, name: Name, output_form: Form = None, as_json: AsJson = Fal
 
 @on_database(group, "next")
 def next_(
-    file: Path,
+    file: str,
     name: Name,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000)] = NEXT,
 ) -> None:
@@ -127,7 +126,7 @@ def next_(
 
 @on_database(group)
 def pause(
-    file: Path,
+    file: str,
     name: Name,
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="why")] = None,
 ) -> None:
@@ -139,7 +138,7 @@ def pause(
 
 
 @on_database(group)
-def resume(file: Path, name: Name) -> None:
+def resume(file: str, name: Name) -> None:
     """Resume a schedule that is paused, or that was in trouble."""
     if _ask(file, lambda client: client.resume_schedule(name)):
         (*_, last) = ("never", *_ask(file, lambda client: client.next_times(name, 1)))
@@ -149,7 +148,7 @@ def resume(file: Path, name: Name) -> None:
 
 
 @on_database(group)
-def trigger(file: Path, name: Name) -> None:
+def trigger(file: str, name: Name) -> None:
     """Start an execution of a schedule now; prints its id."""
 
     async def start(client: Client) -> str:
@@ -160,7 +159,7 @@ def trigger(file: Path, name: Name) -> None:
 
 @on_database(group)
 def backfill(
-    file: Path,
+    file: str,
     name: Name,
     since: Annotated[
         str,
@@ -180,7 +179,7 @@ def backfill(
 
 
 @on_database(group)
-def delete(file: Path, name: Name) -> None:
+def delete(file: str, name: Name) -> None:
     """Delete a schedule, and leave its executions. A program that declares it creates it again."""
 
     async def unschedule(client: Client) -> None:
@@ -191,7 +190,7 @@ def delete(file: Path, name: Name) -> None:
     output.say(f"deleted {name}")
 
 
-def _ask(file: Path, ask: Callable[[Client], Awaitable[T]]) -> T:
+def _ask(file: str, ask: Callable[[Client], Awaitable[T]]) -> T:
     async def answer() -> T:
         async with open_store(file) as store:
             return await ask(Client(store))

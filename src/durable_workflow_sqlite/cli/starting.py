@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -23,7 +22,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @on_database(app)
 def start(
-    file: Path,
+    file: str,
     workflow_type: Annotated[str, typer.Argument(metavar="TYPE", help="the name of the workflow")],
     text: Annotated[
         str | None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -84,7 +83,7 @@ def _standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False
 
 def page(
     details: ExecutionDetails,
-    file: Path,
+    file: str,
     workers: Workers,
     now: datetime,
     queue: NamedQueue | None = None,
@@ -164,7 +163,7 @@ def _tables(details: ExecutionDetails, now: datetime) -> Iterator[RenderableType
         )
 
 
-def _no_worker(file: Path) -> Text:
+def _no_worker(file: str) -> Text:
     start = output.printable(command("worker", file, "--app"))
     return Text.assemble(
         ("no worker lives, so it does not continue", "bold red"),
@@ -178,7 +177,7 @@ def _is_to_cancel(details: ExecutionDetails) -> bool:
     )
 
 
-def hint(details: ExecutionDetails, file: Path, queue: NamedQueue | None = None) -> str | None:
+def hint(details: ExecutionDetails, file: str, queue: NamedQueue | None = None) -> str | None:
     """What one could do about it. queue: the named queue that it is in."""
     summary = details.summary
     if details.problems and summary.status not in TERMINAL_STATUSES:
@@ -253,7 +252,7 @@ def hint(details: ExecutionDetails, file: Path, queue: NamedQueue | None = None)
     return None
 
 
-def _until_it_can_be_undone(details: ExecutionDetails, file: Path) -> str | None:
+def _until_it_can_be_undone(details: ExecutionDetails, file: str) -> str | None:
     """What it waits for before it can undo its steps."""
     claim = details.claim
     open_steps = [one for one in details.steps if one.kind == "STEP" and one.status == "INTENT"]
@@ -274,7 +273,7 @@ def _until_it_can_be_undone(details: ExecutionDetails, file: Path) -> str | None
     return None
 
 
-def _out_of_the_queue(queue: NamedQueue, file: Path) -> str:
+def _out_of_the_queue(queue: NamedQueue, file: str) -> str:
     """What to do about a full queue."""
     more = command("queue set", file, queue.name, "--concurrency")
     longest = ""
@@ -286,7 +285,7 @@ def _out_of_the_queue(queue: NamedQueue, file: Path) -> str:
     return f"it waits for a slot of queue {queue.name}{longest}; for more slots: {more} N"
 
 
-def how_to_resume(summary: ExecutionSummary, file: Path) -> str:
+def how_to_resume(summary: ExecutionSummary, file: str) -> str:
     """The command that ends the pause that holds it."""
     scope = summary.paused_scope or EXECUTION
     if scope == EXECUTION:
@@ -294,7 +293,7 @@ def how_to_resume(summary: ExecutionSummary, file: Path) -> str:
     return command("resume", file, *option_of(scope, summary.paused_name))
 
 
-def _out_of_trouble(details: ExecutionDetails, trouble: str, file: Path) -> str:
+def _out_of_trouble(details: ExecutionDetails, trouble: str, file: str) -> str:
     summary = details.summary
     if _is_to_cancel(details) and commands.needs_code_that_fits(trouble):
         return f"to undo it: {commands.how_to_undo(file, summary.id)}"
@@ -324,7 +323,7 @@ def _named(details: ExecutionDetails, name: str) -> list[StepAttempt]:
     return [one for one in details.steps if one.step_name == name]
 
 
-def _if_it_took_effect(details: ExecutionDetails, file: Path, name: str) -> str:
+def _if_it_took_effect(details: ExecutionDetails, file: str, name: str) -> str:
     resolve = command("resolve", file, details.summary.id, name)
     return f"if {name} took effect: {resolve} JSON, with what it returned"
 

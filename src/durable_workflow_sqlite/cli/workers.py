@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -19,7 +18,7 @@ DOING, DOING_WIDE = 3, 20
 """Of what a worker does, how much a table shows."""
 
 
-def page(workers: Workers, file: Path, now: datetime, *, is_wide: bool) -> RenderableType:
+def page(workers: Workers, file: str, now: datetime, *, is_wide: bool) -> RenderableType:
     """The workers, for a terminal."""
     wide = ["program", "id"] if is_wide else []
     table = tables.make_table(
@@ -66,7 +65,7 @@ def lines(workers: Workers, *, is_wide: bool) -> Iterator[list[tables.Cell]]:
         ]
 
 
-def warnings(findings: Iterable[Finding], file: Path) -> Iterator[RenderableType]:
+def warnings(findings: Iterable[Finding], file: str) -> Iterator[RenderableType]:
     """What is wrong, each with the command that helps."""
     for finding in findings:
         yield ""
@@ -119,7 +118,7 @@ def queue_table(workers: Workers, now: datetime) -> RenderableType:
     )
 
 
-def status_lines(workers: Workers, file: Path, now: datetime) -> Iterator[list[tables.Cell]]:
+def status_lines(workers: Workers, file: str, now: datetime) -> Iterator[list[tables.Cell]]:
     """For a pipe: each line begins with what it is."""
     for cells in lines(workers, is_wide=False):
         yield ["worker", *cells]
@@ -128,7 +127,7 @@ def status_lines(workers: Workers, file: Path, now: datetime) -> Iterator[list[t
     yield from warning_lines(found(workers, now), file)
 
 
-def warning_lines(findings: Iterable[Finding], file: Path) -> Iterator[list[tables.Cell]]:
+def warning_lines(findings: Iterable[Finding], file: str) -> Iterator[list[tables.Cell]]:
     """What is wrong, for a pipe."""
     for finding in findings:
         hint = None if finding.hint is None else for_file(finding.hint, file)

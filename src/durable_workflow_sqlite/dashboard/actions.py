@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
@@ -75,7 +74,7 @@ _CANCELLED: Final = {
 }
 
 
-def routes(file: Path, source: Source, pages: Pages) -> list[Route]:
+def routes(file: str, source: Source, pages: Pages) -> list[Route]:
     """A page and a form for every action."""
     return [
         route
@@ -103,7 +102,7 @@ def _asking(
 
 
 def _doing(
-    action: Action, file: Path, source: Source, pages: Pages
+    action: Action, file: str, source: Source, pages: Pages
 ) -> Callable[[Request], Awaitable[Response]]:
     async def do(request: Request) -> Response:
         form: dict[str, str] = request.state.form

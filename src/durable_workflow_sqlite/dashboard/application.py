@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,6 +22,7 @@ from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.dashboard.rendering import STATIC, Pages
 from durable_workflow_sqlite.dashboard.runs import Runs
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.stores import absolute, name_of
 
 _log = logging.getLogger("durable_workflow_sqlite.dashboard")
 
@@ -35,8 +35,8 @@ def build(
     allowed_hosts: Sequence[str] | None,
 ) -> ASGIApp:
     """See `dashboard.app`."""
-    file = Path(os.path.realpath(path))
-    keys = Keys(token, str(file))
+    file = absolute(path)
+    keys = Keys(token, file)
     source = Source(file)
     templates = Pages(file, source, read_only=read_only, has_login=not keys.is_open)
 
@@ -49,8 +49,9 @@ def build(
         await source.close()
 
     async def unreadable(request: Request, error: Exception) -> Response:
-        _log.warning("cannot read %s: %s", file, error)
-        return await templates.message(request, "The file cannot be read", str(error), status=503)
+        _log.warning("cannot read %s: %s", name_of(file), error)
+        title = "The database cannot be read"
+        return await templates.message(request, title, str(error), status=503)
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, quote
 
@@ -143,7 +142,7 @@ ACTS: Final = {
 }
 
 
-def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
+def routes(file: str, source: Source, runs: Runs, pages: Pages) -> list[Route]:
     shown = _BulkPages(file, source, runs, pages)
     return [
         Route("/bulk/{act}", shown.ask, methods=["GET"]),
@@ -156,7 +155,7 @@ def routes(file: Path, source: Source, runs: Runs, pages: Pages) -> list[Route]:
 class _BulkPages:
     """The pages of one act on many executions."""
 
-    def __init__(self, file: Path, source: Source, runs: Runs, pages: Pages) -> None:
+    def __init__(self, file: str, source: Source, runs: Runs, pages: Pages) -> None:
         self._file = file
         self._source = source
         self._runs = runs
@@ -298,7 +297,7 @@ def _plan(reader: Reader, runs: Runs, act: BulkAction, filters: Filters) -> Bulk
     return runs.plan(act.name, filters.query(), ids, is_cut=is_cut)
 
 
-def _work(file: Path, run: BulkRun, form: dict[str, str], by: str) -> Work:
+def _work(file: str, run: BulkRun, form: dict[str, str], by: str) -> Work:
     """What is done in the background. Raises ValueError for a form that cannot be done."""
     if run.act == "prune":
         before = run.planned_at
@@ -315,7 +314,7 @@ def _work(file: Path, run: BulkRun, form: dict[str, str], by: str) -> Work:
     return each
 
 
-def _command(file: Path, act: str, form: dict[str, str], by: str) -> Command:
+def _command(file: str, act: str, form: dict[str, str], by: str) -> Command:
     if act == "signal":
         name = form.get("name", "")
         if not name or name.startswith("$"):

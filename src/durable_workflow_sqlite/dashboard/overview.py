@@ -101,7 +101,7 @@ def _problem_line(one: Problem, reader: Reader, at: str) -> ProblemLine:
         says=beginning(one.says) or "",
         href=filters.href(at),
         retry_href=f"{at}/bulk/retry?{filters.query()}" if can_retry else "",
-        command=command("retry" if can_retry else "list", reader.path, *options_of(one)),
+        command=command("retry" if can_retry else "list", reader.name, *options_of(one)),
     )
 
 

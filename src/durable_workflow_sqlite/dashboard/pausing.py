@@ -4,7 +4,6 @@ that does it."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,7 +17,7 @@ from durable_workflow_sqlite.errors import QueueNotFoundError
 from durable_workflow_sqlite.stores import open_store
 
 
-def routes(file: Path, source: Source, pages: Pages) -> list[Route]:
+def routes(file: str, source: Source, pages: Pages) -> list[Route]:
     shown = _PausingPages(file, source, pages)
     return [
         route
@@ -34,7 +33,7 @@ class _PausingPages:
     """`workflow` in an address or a form is the name of a workflow, and `queue` that of a queue;
     neither is there for everything."""
 
-    def __init__(self, file: Path, source: Source, pages: Pages) -> None:
+    def __init__(self, file: str, source: Source, pages: Pages) -> None:
         self._file = file
         self._source = source
         self._pages = pages

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -95,7 +94,7 @@ def queues_of(
         "limits": [_limit_line(one, reader) for one in found.limits],
         "acts": reader.acts(["QUEUE", "STEP"], limit=_ACTS),
         "findings": [
-            (one.message, for_file(one.hint or "", reader.path).replace("`", ""))
+            (one.message, for_file(one.hint or "", reader.name).replace("`", ""))
             for one in queue_findings(found, reader.workers(counts, limit=0), now)
         ],
     }
@@ -117,7 +116,7 @@ def _limit_line(one: StepLimit, reader: Reader) -> LimitLine:
     return LimitLine(one, limits_of(one), holders, max(one.running - len(holders), 0))
 
 
-def routes(file: Path, source: Source, pages: Pages) -> list[Route]:
+def routes(file: str, source: Source, pages: Pages) -> list[Route]:
     """The form that changes the limits of a queue, or of steps."""
 
     async def form_page(
@@ -184,7 +183,7 @@ def routes(file: Path, source: Source, pages: Pages) -> list[Route]:
     ]
 
 
-async def _load(file: Path, kind: str, name: str) -> Queue | Limit | None:
+async def _load(file: str, kind: str, name: str) -> Queue | Limit | None:
     """What is declared; None if nothing is."""
     wanted = {"QUEUE": Queue, "STEP": Limit}.get(kind)
     async with open_store(file) as store:

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -17,7 +16,7 @@ from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.reading.executions import ExecutionCount
 from durable_workflow_sqlite.reading.findings import Alarm
 from durable_workflow_sqlite.reading.reader import Reader
-from durable_workflow_sqlite.stores import get_ready, open_reader
+from durable_workflow_sqlite.stores import get_ready, identity_of, open_reader
 
 T = TypeVar("T")
 
@@ -41,7 +40,7 @@ class _Kept(NamedTuple):
 class Source:
     """The file. Every page opens it again: so it may come later, be moved away and be put back."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: str) -> None:
         self._file = file
         get_ready()  # it takes longer than any page, so now and not while somebody waits
         self._readers = ThreadPoolExecutor(_READERS, "durable-workflow-dashboard")
@@ -117,10 +116,10 @@ class Source:
 class _Watch:
     """One connection that stays open, in one thread: what `changes` says is about it alone."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: str) -> None:
         self._file = file
         self._reader: Reader | None = None
-        self._inode = 0
+        self._identity = 0
         self._start = ""
 
     def __del__(self) -> None:
@@ -129,11 +128,11 @@ class _Watch:
 
     def version(self) -> str:
         try:
-            inode = self._file.stat().st_ino
-            if self._reader is None or inode != self._inode:
+            identity = identity_of(self._file)
+            if self._reader is None or identity != self._identity:
                 self.close()
                 self._reader = open_reader(self._file)
-                self._inode, self._start = inode, secrets.token_hex(4)
+                self._identity, self._start = identity, secrets.token_hex(4)
             return f"{self._start}-{self._reader.changes()}"
         except (OSError, StoreError):
             self.close()

@@ -21,6 +21,7 @@ from durable_workflow_sqlite.dashboard.reading import Source
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.reading.executions import step_words
 from durable_workflow_sqlite.records import ExecutionStatus
+from durable_workflow_sqlite.stores import name_of, short_name
 
 _log = logging.getLogger("durable_workflow_sqlite.dashboard")
 
@@ -60,7 +61,7 @@ _compiled = _Compiled()
 class Pages:
     """The templates, with what every page shows."""
 
-    def __init__(self, file: Path, source: Source, *, read_only: bool, has_login: bool) -> None:
+    def __init__(self, file: str, source: Source, *, read_only: bool, has_login: bool) -> None:
         self._file = file
         self._source = source
         environment = Environment(
@@ -86,8 +87,8 @@ class Pages:
         }
         environment.filters.update(filters)
         everywhere: dict[str, Any] = {
-            "file_name": file.name,
-            "file_path": str(file),
+            "file_name": short_name(file),
+            "file_path": name_of(file),
             "read_only": read_only,
             "has_login": has_login,
             "assets": _fingerprint(),

@@ -8,7 +8,6 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Final
 
@@ -71,7 +70,7 @@ class Runs:
     on_end: is called in the thread of each run, before the run says that it is over.
     """
 
-    def __init__(self, file: Path, on_end: Callable[[], None]) -> None:
+    def __init__(self, file: str, on_end: Callable[[], None]) -> None:
         self._file = file
         self._on_end = on_end
         self._runs: OrderedDict[str, BulkRun] = OrderedDict()

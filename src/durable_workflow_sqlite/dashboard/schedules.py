@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -97,13 +96,13 @@ def schedules_of(source: Source, reader: Reader, version: str, now: datetime) ->
         "schedules": schedules,
         "acts": reader.acts(["SCHEDULE"], limit=_ACTS),
         "findings": [
-            (one.message, for_file(one.hint or "", reader.path).replace("`", ""))
+            (one.message, for_file(one.hint or "", reader.name).replace("`", ""))
             for one in schedule_findings(schedules, reader.workers(counts, limit=0), now)
         ],
     }
 
 
-def routes(file: Path, source: Source, pages: Pages) -> list[Route]:
+def routes(file: str, source: Source, pages: Pages) -> list[Route]:
     """The page that asks, and the form of it."""
 
     async def confirmation(

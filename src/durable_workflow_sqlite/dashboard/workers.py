@@ -29,7 +29,7 @@ def workers_of(source: Source, reader: Reader, version: str, now: datetime) -> d
         "queues": workers.queues,
         "paused": paused_of(source, reader, version),
         "findings": [
-            (one.message, for_file(one.hint or "", reader.path).replace("`", ""))
+            (one.message, for_file(one.hint or "", reader.name).replace("`", ""))
             for one in worker_findings(workers, now)
             if one.level.needs_somebody
         ],

@@ -7,15 +7,16 @@ from typing import Final
 import psycopg
 
 from durable_workflow_sqlite.errors import MigrationError, SchemaTooNewError, StoreError
+from durable_workflow_sqlite.postgres.address import checked_schema
 from durable_workflow_sqlite.postgres.failures import translated
 from durable_workflow_sqlite.postgres.queries import Queries
-from durable_workflow_sqlite.postgres.session import (
-    Session,
-    checked_schema,
-    in_schema,
-    without_password,
+from durable_workflow_sqlite.postgres.session import Session, in_schema, without_password
+from durable_workflow_sqlite.postgres.sql import (
+    MIGRATIONS_DIR,
+    VIEWS_DIR,
+    load_queries,
+    read_views,
 )
-from durable_workflow_sqlite.postgres.sql import MIGRATIONS_DIR, VIEWS, load_queries
 from durable_workflow_sqlite.store.migration_files import Migration, read_migrations
 
 OLDEST_SERVER: Final = 150000
@@ -41,14 +42,14 @@ def bring_up_to_date(session: Session, schema: str) -> list[str]:
             f"PostgreSQL {server // 10000} is too old: this library needs {OLDEST_SERVER // 10000}"
         )
     migrations = read_migrations(MIGRATIONS_DIR)
-    if not _pending(session, queries, schema, migrations):
+    if not pending(session, queries, schema, migrations):
         return []
     session.execute("begin isolation level read committed")
     try:
         # Another process may be at it; it is done when this one goes on.
         queries.hold(session, kind="durable_workflow migrations", name=schema)
-        pending = _pending(session, queries, schema, migrations)
-        for one in pending:
+        todo = pending(session, queries, schema, migrations)
+        for one in todo:
             try:
                 session.run_script(in_schema(one.sql(), schema))
             except psycopg.Error as error:
@@ -56,19 +57,20 @@ def bring_up_to_date(session: Session, schema: str) -> list[str]:
                     f"cannot apply {one.path.name}: {error}; nothing was changed"
                 ) from error
             queries.insert_migration(session, version=one.version, name=one.name)
-        if pending:
-            session.run_script(in_schema(VIEWS.read_text(encoding="utf-8"), schema))
+        for _, view in read_views(VIEWS_DIR) if todo else ():
+            session.run_script(in_schema(view, schema))
         session.execute("commit")
     except BaseException:
         if not session.is_lost:
             session.execute("rollback")
         raise
-    return [one.name for one in pending]
+    return [one.name for one in todo]
 
 
-def _pending(
+def pending(
     session: Session, queries: Queries, schema: str, migrations: list[Migration]
 ) -> list[Migration]:
+    """Those that a schema lacks: all of them, if it is not there. Raises SchemaTooNewError."""
     version = 0
     if queries.is_there(session, table_name=f"{schema}.workflow_migrations"):
         version = queries.load_schema_version(session) or 0

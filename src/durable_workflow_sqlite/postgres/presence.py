@@ -36,6 +36,16 @@ AGAIN_AFTER_S: Final = 0.5
 """How long to wait before a lost session is opened again."""
 
 
+def lock_space(schema: str) -> int:
+    """The 15 bits with which the keys of a schema's locks begin."""
+    return zlib.crc32(schema.encode()) & 0x7FFF
+
+
+def lock_key(space: int, worker_id: str) -> int:
+    """The key of a worker's lock: the space of its schema, and 48 bits of its id."""
+    return space << 48 | int(worker_id[:12], 16)
+
+
 class Presence(Liveness):
     """Of one store. `acquire` starts its thread; or `listen`, which takes no lock.
 
@@ -48,7 +58,7 @@ class Presence(Liveness):
         self._queries = queries
         self._schema = schema
         self._url = session.url
-        self._space = zlib.crc32(schema.encode()) & 0x7FFF
+        self._space = lock_space(schema)
         self._is_wanted = False
         self._is_held = threading.Event()
         self._was_held = False
@@ -110,8 +120,7 @@ class Presence(Liveness):
         self._woken.close()
 
     def _key(self, worker_id: str) -> int:
-        """The key of its lock: 15 bits for the schema, 48 of the id."""
-        return self._space << 48 | int(worker_id[:12], 16)
+        return lock_key(self._space, worker_id)
 
     def _wake(self) -> None:
         with suppress(OSError):

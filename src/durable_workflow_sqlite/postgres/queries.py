@@ -16,6 +16,33 @@ class HoldExecutionRow(Struct, frozen=True, gc=False):
     workflow_execution_id: str | None
 
 
+class LoadLivingKeysRow(Struct, frozen=True, gc=False):
+    """What load_living_keys gives."""
+
+    lock_key: int | None
+
+
+class LoadServerRow(Struct, frozen=True, gc=False):
+    """What load_server gives."""
+
+    version: str | None
+    keeps_commits: int | None
+    is_replica: int | None
+    connections: int | None
+    max_connections: int | None
+    encoding: str | None
+
+
+class LoadLongTransactionsRow(Struct, frozen=True, gc=False):
+    """What load_long_transactions gives."""
+
+    process: int | None
+    user_name: str | None
+    application: str | None
+    state: str | None
+    began_at: str | None
+
+
 class Queries(Protocol):
     # sessions.sql
 
@@ -69,7 +96,36 @@ class Queries(Protocol):
         """A migration is applied, in the transaction that applies it."""
         ...
 
+    def load_living_keys(self, connection: object, *, lock_space: int) -> list[LoadLivingKeysRow]:
+        """The keys of the locks that workers hold in this database. :lock_space is the first 16
+        bits of their keys.
+        """
+        ...
+
+    def load_version_of_data(self, connection: object) -> int | None:
+        """A number that is another one whenever somebody has written to the server since."""
+        ...
+
+    def load_size(self, connection: object) -> int | None:
+        """How many bytes the tables and indexes of the schema have on the disk."""
+        ...
+
+    def load_server(self, connection: object) -> LoadServerRow | None:
+        """What the operator of a server should know of it."""
+        ...
+
+    def load_long_transactions(
+        self, connection: object, *, before: str
+    ) -> list[LoadLongTransactionsRow]:
+        """The transactions of this database that have been open since before a time, and hold
+        locks on tables of the schema.
+        """
+        ...
+
 
 ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "hold_execution": HoldExecutionRow,
+    "load_living_keys": LoadLivingKeysRow,
+    "load_server": LoadServerRow,
+    "load_long_transactions": LoadLongTransactionsRow,
 }

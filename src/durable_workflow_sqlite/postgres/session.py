@@ -17,10 +17,7 @@ from psycopg import RawCursor
 from psycopg.pq import ExecStatus
 
 from durable_workflow_sqlite.postgres import values
-
-DEFAULT_SCHEMA: Final = "durable_workflow"
-
-_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+from durable_workflow_sqlite.postgres.address import DEFAULT_SCHEMA
 
 CONNECT_TIMEOUT_S: Final = 10
 
@@ -32,15 +29,6 @@ _SETTINGS: Final = (
     "set idle_in_transaction_session_timeout = '30s'",
     "set lock_timeout = '30s'",
 )
-
-
-def checked_schema(schema: str) -> str:
-    """The name of a schema; raises ValueError for one that needs quotes."""
-    if _NAME.fullmatch(schema) is None:
-        raise ValueError(
-            f"schema must be a name of lower-case letters, digits and _, not {schema!r}"
-        )
-    return schema
 
 
 def in_schema(sql: str, schema: str) -> str:
@@ -70,11 +58,13 @@ def connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
 class Session:
     """What the queries are called with. Used by one thread at a time.
 
+    settings: statements for each new connection, beside those of every session.
     others_wait: whether something was written that others wait for, since it was set to False.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *settings: str) -> None:
         self.url = url
+        self._settings = (*_SETTINGS, *settings)
         self.others_wait = False
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
@@ -84,8 +74,8 @@ class Session:
         connection = self._connection
         if connection is None or connection.closed:
             self._connection = connection = connect(self.url)
-            for setting in _SETTINGS:
-                connection.execute(setting)
+            for setting in self._settings:
+                connection.execute(setting.encode())
         return connection
 
     @property

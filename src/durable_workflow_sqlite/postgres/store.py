@@ -10,15 +10,11 @@ from typing import Final
 import psycopg
 
 from durable_workflow_sqlite.postgres.adapter import as_statement
+from durable_workflow_sqlite.postgres.address import DEFAULT_SCHEMA, checked_schema
 from durable_workflow_sqlite.postgres.failures import translated
 from durable_workflow_sqlite.postgres.migrations import bring_up_to_date
 from durable_workflow_sqlite.postgres.presence import Presence
-from durable_workflow_sqlite.postgres.session import (
-    DEFAULT_SCHEMA,
-    Session,
-    checked_schema,
-    without_password,
-)
+from durable_workflow_sqlite.postgres.session import Session, without_password
 from durable_workflow_sqlite.postgres.sql import load_queries
 from durable_workflow_sqlite.postgres.transactions import PostgresTransactions
 from durable_workflow_sqlite.records import ArrivedSignal

@@ -33,8 +33,8 @@ class Reader(Protocol):
     """
 
     @property
-    def path(self) -> Path:
-        """The file that was opened."""
+    def name(self) -> str:
+        """What was opened, as a command takes it: the path of a file, or a URL without password."""
         ...
 
     def changes(self) -> int:

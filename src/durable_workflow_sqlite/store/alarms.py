@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -20,20 +19,18 @@ from durable_workflow_sqlite.reading.findings import (
 from durable_workflow_sqlite.reading.queues import Queues, queue_findings
 from durable_workflow_sqlite.reading.schedules import schedule_findings
 from durable_workflow_sqlite.records import ExecutionStatus, check_time
-from durable_workflow_sqlite.store import checkup
 from durable_workflow_sqlite.store.overview import living_workers
-from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.reading_queues import read_queues
 from durable_workflow_sqlite.store.reading_schedules import read_schedules
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import time_to_text
-from durable_workflow_sqlite.store.sql import load_queries
 
 EXAMPLES: Final = 4
 
 
 def alarms(
-    file: ReadOnlyFile, now: datetime, counts: Sequence[ExecutionCount] | None = None
+    file: Readable, now: datetime, counts: Sequence[ExecutionCount] | None = None
 ) -> list[Alarm]:
     """The alarms of a file, errors first. Each is counted by an index. Raises StoreError.
 
@@ -41,14 +38,14 @@ def alarms(
     """
     check_time("now", now)
     with file.reading() as connection:
-        found = [*_of_executions(file, connection, now), _failed(connection, now)]
+        found = [*_of_executions(file, connection, now), _failed(file, connection, now)]
     found += _of_workers(file, now, counts)
     found += _of_the_disk(file)
     order = list(Kind)
     return sorted((one for one in found if one.count), key=lambda one: order.index(one.kind))
 
 
-def in_doubt_among(file: ReadOnlyFile, rows: Sequence[ExecutionSummary]) -> set[str]:
+def in_doubt_among(file: Readable, rows: Sequence[ExecutionSummary]) -> set[str]:
     """Those that are in a step, and that no living worker has."""
     in_a_step = [
         row
@@ -61,10 +58,8 @@ def in_doubt_among(file: ReadOnlyFile, rows: Sequence[ExecutionSummary]) -> set[
     return {row.id for row in in_a_step if row.worker_id not in living}
 
 
-def _of_executions(
-    file: ReadOnlyFile, connection: sqlite3.Connection, now: datetime
-) -> Iterator[Alarm]:
-    queries, late = load_queries(), time_to_text(now - LATE)
+def _of_executions(file: Readable, connection: object, now: datetime) -> Iterator[Alarm]:
+    queries, late = file.queries, time_to_text(now - LATE)
     living = living_workers(file, connection)
     kinds: Sequence[tuple[Kind, str, int | None, Callable[[], Iterable[Any]]]] = (
         (
@@ -120,8 +115,8 @@ def _of_executions(
             yield Alarm(kind=kind, name=name, count=count, examples=tuple(ids))
 
 
-def _failed(connection: sqlite3.Connection, now: datetime) -> Alarm:
-    queries = load_queries()
+def _failed(file: Readable, connection: object, now: datetime) -> Alarm:
+    queries = file.queries
     failed = queries.count_failed_since(connection, since=time_to_text(now - RECENTLY)) or 0
     groups = queries.load_fresh_failures(
         connection, since=time_to_text(now - RECENTLY), least=TOGETHER, at_most=COUNTED
@@ -130,7 +125,7 @@ def _failed(connection: sqlite3.Connection, now: datetime) -> Alarm:
 
 
 def _of_workers(
-    file: ReadOnlyFile, now: datetime, counts: Sequence[ExecutionCount] | None
+    file: Readable, now: datetime, counts: Sequence[ExecutionCount] | None
 ) -> Iterator[Alarm]:
     workers = read_workers(file, counts, limit=0)
     schedules = schedule_findings(read_schedules(file), workers, now)
@@ -167,8 +162,8 @@ def _held(queues: Queues, now: datetime) -> int:
     )
 
 
-def _of_the_disk(file: ReadOnlyFile) -> Iterator[Alarm]:
-    level = checkup.disk(file).level
+def _of_the_disk(file: Readable) -> Iterator[Alarm]:
+    level = file.disk().level
     if level is not Level.OK:
         kind = Kind.ERROR if level is Level.ERROR else Kind.WARNING
         yield Alarm(kind=kind, name="disk", count=1)

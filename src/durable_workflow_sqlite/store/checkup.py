@@ -1,17 +1,12 @@
-"""`check_up`: what is wrong with a database, and what its operator should know."""
+"""`check_content`: what is wrong with what is in a database, and what its operator should know."""
 
 from __future__ import annotations
 
 import shlex
-import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
-from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.reading.findings import (
     COUNTED,
     FORGOTTEN,
@@ -33,60 +28,23 @@ from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import PauseScope
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store import rows_checkup
-from durable_workflow_sqlite.store.connection import LOG_BYTES
-from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.overview import overview, paused
 from durable_workflow_sqlite.store.problems import problems
-from durable_workflow_sqlite.store.processes import writers
-from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.reading_queues import read_queues
 from durable_workflow_sqlite.store.reading_schedules import read_schedules
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import time_to_text
-from durable_workflow_sqlite.store.schema import normal
-from durable_workflow_sqlite.store.sql import load_queries
-from durable_workflow_sqlite.store.worker_lock import lock_files
 
 _GROUPS: Final = 20
 """So many groups of the same error are looked through."""
-
-LOCK_WAIT_S: Final = 1.0
-"""So long another transaction may hold the write lock."""
-
 
 SUSPECT_AT: Final = 5
 """Take-overs in a row after which an execution is a suspect, as `max_recoveries` is by default."""
 
 
-def check_up(file: ReadOnlyFile, now: datetime, *, quick: bool = False) -> Iterator[Finding]:
-    """Check a file; quick: do not compare indexes with rows.
-
-    Raises StoreError if a check cannot be done.
-    """
-    yield _sqlite_version()
-    yield from _integrity(file, quick=quick)
-    yield from _references(file)
-    yield from _journal(file)
-    yield disk(file)
-    yield _write_lock(file)
-    schema = _schema(file)
-    yield schema
-    if schema.level is Level.ERROR:
-        return  # other checks need what is missing
-    try:
-        yield from _content(file, now, quick=quick)
-    except StoreError as error:
-        if schema.level is Level.OK:
-            raise
-        yield Finding(
-            level=Level.ERROR,
-            check="schema",
-            message=f"the other checks were not done: {error}",
-            hint="repair the schema, then run `durable-workflow doctor FILE` again",
-        )
-
-
-def _content(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Finding]:
+def check_content(file: Readable, now: datetime, *, quick: bool) -> Iterator[Finding]:
+    """Check the rows and the workers of a database; quick: leave out slow checks."""
     yield from rows_checkup.rows(file)
     yield from rows_checkup.history(file, quick=quick)
     signals = rows_checkup.untaken_signals(file, now)
@@ -96,175 +54,14 @@ def _content(file: ReadOnlyFile, now: datetime, *, quick: bool) -> Iterator[Find
     yield from worker_findings(workers, now)
     yield from schedule_findings(read_schedules(file), workers, now)
     yield from queue_findings(read_queues(file, now), workers, now)
-    yield from _lock_files(file, workers)
     yield from _executions(file, workers, signals, now)
     yield from _paused(file, workers, now)
     yield from _failed(file, now)
     yield from _back_offs(file)
 
 
-def disk(file: ReadOnlyFile) -> Finding:
-    """Whether there is room for what workers record."""
-    try:
-        free = shutil.disk_usage(file.path.parent).free
-    except OSError as error:
-        raise StoreError(f"cannot find out how much room the disk has: {error}") from error
-    text = f"{free / 1e6:,.0f} MB are free"
-    if free >= 4 * LOG_BYTES:
-        return Finding(level=Level.OK, check="disk", message=text)
-    return Finding(
-        level=Level.ERROR if free < 1_000_000 else Level.WARNING,
-        check="disk",
-        message=f"{text}: workers stop when the disk is full",
-        hint="delete other files on this disk; workers then continue by themselves."
-        " `durable-workflow prune` and `vacuum` need room, too",
-    )
-
-
-def _sqlite_version() -> Finding:
-    version = sqlite3.sqlite_version_info
-    text = f"SQLite {sqlite3.sqlite_version}"
-    if not has_reset_bug(version):
-        return Finding(level=Level.OK, check="sqlite", message=text)
-    return Finding(
-        level=Level.NOTE,
-        check="sqlite",
-        message=f"{text} has the WAL-reset bug (3.7.0 to 3.51.2); this library avoids it",
-        hint="do not let other programs checkpoint this file: in the sqlite3 shell, run"
-        " `pragma wal_autocheckpoint = 0` before you write",
-    )
-
-
-def has_reset_bug(version: tuple[int, int, int]) -> bool:
-    """Whether a checkpoint that races a commit can corrupt a file (sqlite.org/wal.html)."""
-    is_mended = version >= (3, 51, 3) or any(
-        branch <= version < (3, branch[1] + 1, 0) for branch in ((3, 44, 6), (3, 50, 7))
-    )
-    return version >= (3, 7, 0) and not is_mended
-
-
-def _integrity(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
-    pragma = "quick_check" if quick else "integrity_check"
-    # A row that breaks a rule of its table is not damage; `rows_checkup.rows` reports it.
-    file.pragma("ignore_check_constraints = on")
-    problems = [text for (text,) in file.pragma(f"{pragma}({SHOWN})") if text != "ok"]
-    if problems:
-        yield Finding(
-            level=Level.ERROR,
-            check="integrity",
-            message="; ".join(" ".join(text.split()) for text in problems),
-            hint="stop the workers, copy the file to keep it, and restore a backup",
-        )
-    else:
-        yield Finding(level=Level.OK, check="integrity", message=f"{pragma} finds nothing")
-
-
-def _references(file: ReadOnlyFile) -> Iterator[Finding]:
-    broken = list(file.pragma("foreign_key_check"))
-    if broken:
-        table, _, referred, _ = broken[0]
-        yield Finding(
-            level=Level.ERROR,
-            check="references",
-            message=f"{many(len(broken), 'row')} with a reference to a missing row, the first in"
-            f" {table}, to {referred}",
-            hint="list them in the sqlite3 shell with `pragma foreign_key_check`; then restore the"
-            " missing rows from a backup, or delete the listed ones",
-        )
-    else:
-        yield Finding(level=Level.OK, check="references", message="every reference has its row")
-
-
-def _objects(file: ReadOnlyFile) -> list[tuple[str, str, str]]:
-    """Tables, indexes, views and triggers: kind, name, and the statement that made it."""
-    with file.reading() as connection:
-        rows = load_queries().load_schema_objects(connection)
-    return [(row.type, row.name, row.sql) for row in rows]
-
-
-def _schema(file: ReadOnlyFile) -> Finding:
-    found = {(kind, name): normal(sql) for kind, name, sql in _objects(file)}
-    with closing(open_in_memory()) as fresh:
-        wanted = {
-            (row.type, row.name): normal(row.sql)
-            for row in load_queries().load_schema_objects(fresh)
-        }
-    missing = [
-        f"the {kind} {name} is missing" for kind, name in sorted(wanted.keys() - found.keys())
-    ]
-    other = [
-        f"the {kind} {name} is different"
-        for kind, name in sorted(wanted.keys() & found.keys())
-        if wanted[kind, name] != found[kind, name]
-    ]
-    if missing or other:
-        of_views = all(one.startswith("the view ") for one in missing + other)
-        return Finding(
-            level=Level.ERROR if missing else Level.WARNING,
-            check="schema",
-            message="; ".join(missing + other),
-            hint="run `durable-workflow migrate FILE`: it creates the views again"
-            if of_views
-            else "create these objects again as in sql/schema.sql, then run `durable-workflow"
-            " migrate FILE`, which creates the views again",
-        )
-    return Finding(level=Level.OK, check="schema", message=f"{len(wanted)} objects are as shipped")
-
-
-def _journal(file: ReadOnlyFile) -> Iterator[Finding]:
-    ((mode,),) = file.pragma("journal_mode")
-    if mode != "wal":
-        yield Finding(
-            level=Level.WARNING,
-            check="journal",
-            message=f"journal_mode is {mode}: readers and writers wait for each other",
-            hint="start a worker: it sets journal_mode to wal when it opens the file",
-        )
-        return
-    size = _size(Path(f"{file.path}-wal"))
-    if size > 2 * LOG_BYTES:
-        yield Finding(
-            level=Level.WARNING,
-            check="journal",
-            message=f"the log has {size / 1e6:.0f} MB: a program has an old read transaction open,"
-            " or no worker lives to copy the log into the file",
-            hint="close programs that have the file open for reading, and start a worker",
-        )
-    else:
-        yield Finding(level=Level.OK, check="journal", message=f"wal, with {size / 1e6:.1f} MB")
-
-
-def _write_lock(file: ReadOnlyFile) -> Finding:
-    """Whether a worker could write now, or somebody keeps all others from it."""
-    if file.can_be_written(wait_s=LOCK_WAIT_S):
-        return Finding(level=Level.OK, check="lock", message="nobody keeps others from writing")
-    who = ", ".join(map(str, writers(file.path)))
-    return Finding(
-        level=Level.WARNING,
-        check="lock",
-        message=f"the write lock was held for over {LOCK_WAIT_S:g} s"
-        + (f", by process {who}" if who else "")
-        + ": workers record nothing meanwhile",
-        hint=(f"`ps -p {who.replace(', ', ',')} -o args` says what that is: " if who else "")
-        + "somebody has begun a transaction and not ended it, as in a sqlite3 shell; end it there",
-    )
-
-
-def _lock_files(file: ReadOnlyFile, workers: Workers) -> Iterator[Finding]:
-    living = {one.worker_id for one in workers.living}
-    orphans = [file.name for one, file in lock_files(file.path).items() if one not in living]
-    if orphans:
-        yield Finding(
-            level=Level.NOTE,
-            check="locks",
-            message=f"{many(len(orphans), 'lock file')} of dead workers: "
-            + ", ".join(orphans[:SHOWN]),
-            hint="do nothing: the next worker that starts deletes them",
-        )
-
-
 def _executions(
-    file: ReadOnlyFile, workers: Workers, signals: list[q.LoadUntakenSignalsRow], now: datetime
+    file: Readable, workers: Workers, signals: list[q.LoadUntakenSignalsRow], now: datetime
 ) -> Iterator[Finding]:
     seen = overview(file, now, limit=SHOWN)
     found = [
@@ -354,7 +151,7 @@ def _left_as_they_are(seen: Overview) -> Iterator[Finding]:
         )
 
 
-def _taken_over(file: ReadOnlyFile) -> Iterator[Finding]:
+def _taken_over(file: Readable) -> Iterator[Finding]:
     suspects, suspects_total = _suspects(file)
     if suspects:
         more = suspects_total - len(suspects)
@@ -372,7 +169,7 @@ def _taken_over(file: ReadOnlyFile) -> Iterator[Finding]:
 
 
 def _overdue(
-    file: ReadOnlyFile,
+    file: Readable,
     seen: Overview,
     workers: Workers,
     signals: list[q.LoadUntakenSignalsRow],
@@ -408,7 +205,7 @@ def _overdue(
         )
 
 
-def _paused(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator[Finding]:
+def _paused(file: Readable, workers: Workers, now: datetime) -> Iterator[Finding]:
     """What a person holds, so that nobody looks for another reason why it does not continue.
 
     It is a warning once something has waited for long: somebody may have forgotten it.
@@ -450,10 +247,10 @@ def _paused(file: ReadOnlyFile, workers: Workers, now: datetime) -> Iterator[Fin
         )
 
 
-def _failed(file: ReadOnlyFile, now: datetime) -> Iterator[Finding]:
+def _failed(file: Readable, now: datetime) -> Iterator[Finding]:
     """What has just failed with the same error, so that there is one cause to look for."""
     with file.reading() as connection:
-        groups = load_queries().load_fresh_failures(
+        groups = file.queries.load_fresh_failures(
             connection, since=time_to_text(now - RECENTLY), least=TOGETHER, at_most=COUNTED
         )
     for one in groups[:SHOWN]:
@@ -469,7 +266,7 @@ def _failed(file: ReadOnlyFile, now: datetime) -> Iterator[Finding]:
         )
 
 
-def _back_offs(file: ReadOnlyFile) -> Iterator[Finding]:
+def _back_offs(file: Readable) -> Iterator[Finding]:
     for one in problems(file, limit=_GROUPS):
         if one.problem == "BACK-OFF":
             which = _which(
@@ -494,13 +291,13 @@ def _which(first: str, workflow: str | None, step: str | None, error: str | None
     return " ".join([first, *(f"{name} {shlex.quote(value)}" for name, value in values if value)])
 
 
-def _held(file: ReadOnlyFile, workers: Workers, execution_ids: list[str]) -> dict[str, str]:
+def _held(file: Readable, workers: Workers, execution_ids: list[str]) -> dict[str, str]:
     """Those of some executions that a living worker has, and the name of that worker."""
     living = {one.worker_id: one.name for one in workers.living}
     found: dict[str, str] = {}
     with file.reading() as connection:
         for one in execution_ids:
-            claim = load_queries().load_claim(connection, workflow_execution_id=one)
+            claim = file.queries.load_claim(connection, workflow_execution_id=one)
             if claim is not None and claim.worker_id in living:
                 found[one] = living[claim.worker_id]
     return found
@@ -516,9 +313,9 @@ def _untaken(signals: list[q.LoadUntakenSignalsRow], workers: Workers) -> list[s
     ]
 
 
-def _suspects(file: ReadOnlyFile) -> tuple[list[tuple[str, int]], int]:
+def _suspects(file: Readable) -> tuple[list[tuple[str, int]], int]:
     """Executions that were taken over repeatedly: some, with their counts; and the total."""
-    queries = load_queries()
+    queries = file.queries
     with file.reading() as connection:
         rows = queries.load_taken_over(connection, least=SUSPECT_AT, row_limit=SHOWN)
         total = queries.count_taken_over(connection, least=SUSPECT_AT)
@@ -531,10 +328,3 @@ def _in_a_word(one: ExecutionInTrouble) -> str:
     if not place:
         return kind
     return f"{kind} at {place}" if place.startswith("line ") else f"{kind}: {place}"
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0

@@ -24,21 +24,20 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.overview import summary
 from durable_workflow_sqlite.store.processes import is_stopped
-from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.reading_workers import (
     AttemptWorker,
     row_of,
     workers_of_attempts,
 )
 from durable_workflow_sqlite.store.rows import json_array, readable_time, text_to_time
-from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.trees import tree_below
 from durable_workflow_sqlite.store.unreadable import json_problem
 
 
-def execution(file: ReadOnlyFile, execution_id: str) -> ExecutionDetails | None:
+def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
     """Everything of one execution; None if no execution has this id."""
-    queries = load_queries()
+    queries = file.queries
     with file.reading() as connection:
         data = queries.load_execution_data(connection, workflow_execution_id=execution_id)
         if data is None:
@@ -47,16 +46,16 @@ def execution(file: ReadOnlyFile, execution_id: str) -> ExecutionDetails | None:
             connection, workflow_execution_ids=json_array([execution_id])
         )
         steps = queries.load_checkpoints(connection, workflow_execution_id=execution_id)
-        workers = workers_of_attempts(connection, execution_id)
+        workers = workers_of_attempts(queries, connection, execution_id)
         timers = queries.load_timers(connection, workflow_execution_id=execution_id)
         signals = queries.load_signals(connection, workflow_execution_id=execution_id)
         claim = queries.load_claim(connection, workflow_execution_id=execution_id)
-        worker = None if claim is None else row_of(connection, claim.worker_id)
+        worker = None if claim is None else row_of(queries, connection, claim.worker_id)
         tags = queries.load_tags(connection, workflow_execution_ids=json_array([execution_id]))
         acts = queries.load_audit_log(connection, workflow_execution_id=execution_id)
         patches = queries.load_patches(connection, workflow_execution_id=execution_id)
         cut_off = queries.count_cut_off_of(connection, workflow_execution_id=execution_id)
-        children = tree_below(connection, execution_id)
+        children = tree_below(queries, connection, execution_id)
     steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
     problems = _problems_of(row, data, steps, timers, signals)
     attempts = [_attempt(one, workers.get(one.id)) for one in steps if one.attempt != 0]

@@ -51,10 +51,10 @@ def histories(
 
 
 def _history(
-    row: q.LoadExecutionRow,
+    row: q.LoadExecutionsAmongRow,
     workflow: q.WorkflowRow | None,
-    checkpoints: list[q.StepCheckpointRow],
-    patches: list[q.WorkflowPatchRow],
+    checkpoints: list[q.LoadCheckpointsAmongRow],
+    patches: list[q.LoadPatchesAmongRow],
 ) -> ExecutionHistory | UnreadableHistory:
     try:
         if workflow is None:

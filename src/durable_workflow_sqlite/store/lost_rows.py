@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterator
 
 import msgspec
 
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.rows import json_array
-from durable_workflow_sqlite.store.sql import load_queries
 
 MOST_NUMBERS = 5
 """How many numbers of events are named of one execution."""
@@ -27,10 +25,9 @@ class MissingRows(msgspec.Struct, frozen=True):
 
 
 def gaps(
-    connection: sqlite3.Connection, statuses: Collection[str], limit: int
+    queries: q.Queries, connection: object, statuses: Collection[str], limit: int
 ) -> Iterator[MissingRows]:
     """The gaps of at most so many executions of some statuses."""
-    queries = load_queries()
     for found in queries.load_gaps(connection, statuses=json_array(statuses), row_limit=limit):
         one = found.workflow_execution_id
         steps = queries.load_checkpoints(connection, workflow_execution_id=one)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -20,19 +19,18 @@ from durable_workflow_sqlite.reading.overview import (
 from durable_workflow_sqlite.reading.pauses import Paused, PausedExecution
 from durable_workflow_sqlite.records import check_integer, check_time
 from durable_workflow_sqlite.store import queries as q
-from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.rows import json_array, pause_from, readable, readable_time
-from durable_workflow_sqlite.store.sql import load_queries
 
 
-def overview(file: ReadOnlyFile, now: datetime, *, limit: int) -> Overview:
+def overview(file: Readable, now: datetime, *, limit: int) -> Overview:
     """What to look at first; at most `limit` of each kind, and how many there are."""
     check_time("now", now)
     check_integer("limit", limit, minimum=1)
-    queries = load_queries()
+    queries = file.queries
     with file.reading() as connection:
         picked = queries.pick_oldest_unfinished(connection, row_limit=limit)
-        oldest = summaries(connection, [row.workflow_execution_id for row in picked])
+        oldest = summaries(file, connection, [row.workflow_execution_id for row in picked])
         timers = queries.load_next_timers(connection, row_limit=limit)
         living = living_workers(file, connection)
         in_doubt = queries.load_steps_in_doubt(connection, living=living, row_limit=limit)
@@ -75,10 +73,10 @@ def overview(file: ReadOnlyFile, now: datetime, *, limit: int) -> Overview:
         )
 
 
-def paused(file: ReadOnlyFile, *, limit: int) -> Paused:
+def paused(file: Readable, *, limit: int) -> Paused:
     """What is paused; at most `limit` of the executions, and how many there are."""
     check_integer("limit", limit, minimum=0)
-    queries = load_queries()
+    queries = file.queries
     with file.reading() as connection:
         wholes = readable(queries.load_pauses(connection), pause_from)
         rows = queries.load_paused(connection, row_limit=limit, at_most=COUNTED)
@@ -102,15 +100,17 @@ def paused(file: ReadOnlyFile, *, limit: int) -> Paused:
     )
 
 
-def living_workers(file: ReadOnlyFile, connection: sqlite3.Connection) -> str:
+def living_workers(file: Readable, connection: object) -> str:
     """The workers with claims that live, as the queries want them."""
-    workers = [row.worker_id for row in load_queries().load_claiming_workers(connection)]
+    workers = [row.worker_id for row in file.queries.load_claiming_workers(connection)]
     return json_array(sorted(file.living(workers)))
 
 
-def summaries(connection: sqlite3.Connection, ids: Sequence[str]) -> tuple[ExecutionSummary, ...]:
+def summaries(
+    file: Readable, connection: object, ids: Sequence[str]
+) -> tuple[ExecutionSummary, ...]:
     """Where some executions are, in that order; those that are not there are left out."""
-    rows = load_queries().load_summaries(connection, workflow_execution_ids=json_array(ids))
+    rows = file.queries.load_summaries(connection, workflow_execution_ids=json_array(ids))
     found = {row.workflow_execution_id: summary(row) for row in rows}
     return tuple(found[one] for one in ids if one in found)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -14,7 +13,6 @@ from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.cursor import LAST_CHARACTER, Cursor
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
-from durable_workflow_sqlite.store.sql import load_queries
 
 AT_ONCE: Final = 1_000
 """So many executions are looked at in one query, where each must be looked at."""
@@ -24,10 +22,10 @@ _FEW: Final = 20_000
 
 
 def pick(
-    connection: sqlite3.Connection, selection: Selection, place: Cursor, limit: int
+    queries: q.Queries, connection: object, selection: Selection, place: Cursor, limit: int
 ) -> list[q.PickNewestRow]:
     """The newest executions of a selection that come after a place."""
-    by_index, left = _index_of(connection, selection)
+    by_index, left = _index_of(queries, connection, selection)
     if not left.reads_rows:
         return _pick(connection, by_index, selection, place, limit)
     found: list[q.PickNewestRow] = []
@@ -35,7 +33,7 @@ def pick(
         picked = _pick(connection, by_index, selection, place, max(limit, AT_ONCE))
         matching = {
             row.workflow_execution_id
-            for row in load_queries().match_rows(
+            for row in queries.match_rows(
                 connection,
                 workflow_execution_ids=json_array([row.workflow_execution_id for row in picked]),
                 changed_from=_from(left.changed_after),
@@ -61,30 +59,31 @@ def place_of(row: q.PickNewestRow) -> Cursor:
 
 
 def _index_of(
-    connection: sqlite3.Connection, selection: Selection
+    queries: q.Queries, connection: object, selection: Selection
 ) -> tuple[Callable[..., list[Any]], Selection]:
     """The query for it, and what that leaves to be looked at in the rows."""
-    queries, prefix = load_queries(), selection.id_prefix or None
+    prefix = selection.id_prefix or None
+    among = partial(_among, queries)
     if selection.in_trouble:
         return queries.pick_in_trouble, selection
     if selection.is_paused:
         return queries.pick_paused, selection
     if selection.is_blocked:
-        return _among("blocked"), selection
+        return among("blocked"), selection
     if selection.is_not_undone:
-        return _among("not undone"), selection
+        return among("not undone"), selection
     if selection.parent:
         left = msgspec.structs.replace(selection, parent=None)
-        return _among("child", relative=selection.parent), left
+        return among("child", relative=selection.parent), left
     if selection.root:
         left = msgspec.structs.replace(selection, root=None)
-        return _among("tree", relative=selection.root), left
+        return among("tree", relative=selection.root), left
     if selection.tags:
         (name, value), *others = selection.tags.items()
         left = msgspec.structs.replace(selection, tags=dict(others))
-        return _among("tagged", name, value), left
-    if prefix is not None and _are_few(connection, prefix):
-        return _among("in range"), selection
+        return among("tagged", name, value), left
+    if prefix is not None and _are_few(queries, connection, prefix):
+        return among("in range"), selection
     if selection.error:
         left = msgspec.structs.replace(selection, error=None)
         return partial(queries.pick_with_error, error_text=selection.error), left
@@ -92,6 +91,7 @@ def _index_of(
 
 
 def _among(
+    queries: q.Queries,
     among: str,
     tag_name: str | None = None,
     tag_value: str | None = None,
@@ -99,7 +99,7 @@ def _among(
     relative: str | None = None,
 ) -> Callable[..., list[Any]]:
     return partial(
-        load_queries().pick_among,
+        queries.pick_among,
         among=among,
         tag_name=tag_name,
         tag_value=tag_value,
@@ -108,7 +108,7 @@ def _among(
 
 
 def _pick(
-    connection: sqlite3.Connection,
+    connection: object,
     by_index: Callable[..., list[Any]],
     selection: Selection,
     place: Cursor,
@@ -130,8 +130,8 @@ def _pick(
     )
 
 
-def _are_few(connection: sqlite3.Connection, id_prefix: str) -> bool:
-    count = load_queries().count_ids(
+def _are_few(queries: q.Queries, connection: object, id_prefix: str) -> bool:
+    count = queries.count_ids(
         connection, id_from=id_prefix, id_before=id_prefix + LAST_CHARACTER, at_most=_FEW + 1
     )
     return (count or 0) <= _FEW

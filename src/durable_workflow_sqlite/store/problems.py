@@ -6,13 +6,12 @@ from datetime import datetime
 
 from durable_workflow_sqlite.reading.overview import Problem
 from durable_workflow_sqlite.records import check_integer, check_time, utc_now
-from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.rows import readable_time, time_to_text
-from durable_workflow_sqlite.store.sql import load_queries
 
 
 def problems(
-    file: ReadOnlyFile, failed_since: datetime | None = None, *, limit: int | None = None
+    file: Readable, failed_since: datetime | None = None, *, limit: int | None = None
 ) -> list[Problem]:
     """The problems of a file; those that happened last come first.
 
@@ -38,7 +37,7 @@ def problems(
                 last_execution_id=row.last_execution_id,
                 last_message=row.last_message,
             )
-            for row in load_queries().load_problems(
+            for row in file.queries.load_problems(
                 connection,
                 failed_since="" if failed_since is None else time_to_text(failed_since),
                 now=time_to_text(utc_now()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Collection, Generator
 from contextlib import closing, contextmanager, suppress
@@ -11,14 +12,18 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
+from durable_workflow_sqlite.reading.findings import Finding, Level
+from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, LOG_BYTES
 from durable_workflow_sqlite.store.file_rights import give_rights_of
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
+from durable_workflow_sqlite.store.queries import Queries
+from durable_workflow_sqlite.store.readable import Readable
+from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
 from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
 
 
-class ReadOnlyFile:
+class ReadOnlyFile(Readable):
     """A database opened to be read, by one thread, beside running workers or without any.
 
     Raises StoreError: StoreBusyError, StoreCorruptError, and what `open` raises.
@@ -74,6 +79,10 @@ class ReadOnlyFile:
     def path(self) -> Path:
         return self._path
 
+    @property
+    def name(self) -> str:
+        return str(self._path)
+
     def changes(self) -> int:
         """A number that is another one whenever somebody else has committed; it costs nothing."""
         ((version,),) = self.pragma("data_version")
@@ -98,6 +107,27 @@ class ReadOnlyFile:
             return is_locked(self._path, worker_id)
         except OSError as error:
             raise StoreError(f"cannot tell whether a worker lives: {error}") from error
+
+    @property
+    def queries(self) -> Queries:
+        return load_queries()
+
+    def disk(self) -> Finding:
+        """Whether there is room for what workers record."""
+        try:
+            free = shutil.disk_usage(self._path.parent).free
+        except OSError as error:
+            raise StoreError(f"cannot find out how much room the disk has: {error}") from error
+        text = f"{free / 1e6:,.0f} MB are free"
+        if free >= 4 * LOG_BYTES:
+            return Finding(level=Level.OK, check="disk", message=text)
+        return Finding(
+            level=Level.ERROR if free < 1_000_000 else Level.WARNING,
+            check="disk",
+            message=f"{text}: workers stop when the disk is full",
+            hint="delete other files on this disk; workers then continue by themselves."
+            " `durable-workflow prune` and `vacuum` need room, too",
+        )
 
     def can_be_written(self, *, wait_s: float) -> bool:
         """Whether nobody holds the write lock for so long; True where this user may not write.

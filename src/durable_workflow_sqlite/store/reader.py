@@ -1,10 +1,9 @@
-"""`SqliteReader`: the `Reader` of a SQLite file; each question is answered by a module below."""
+"""`StatementReader`: a `Reader` by queries; each question is answered by a module below."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 
 from durable_workflow_sqlite.reading.acts import NamedAct
 from durable_workflow_sqlite.reading.executions import (
@@ -13,7 +12,7 @@ from durable_workflow_sqlite.reading.executions import (
     ExecutionSummary,
     Page,
 )
-from durable_workflow_sqlite.reading.findings import Alarm, Finding
+from durable_workflow_sqlite.reading.findings import Alarm
 from durable_workflow_sqlite.reading.histories import ExecutionHistory, UnreadableHistory
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
 from durable_workflow_sqlite.reading.pauses import Paused
@@ -23,22 +22,20 @@ from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import check_integer, check_time
-from durable_workflow_sqlite.store import alarms, checkup, details, overview, problems, throughput
-from durable_workflow_sqlite.store.backup import Progress, back_up
+from durable_workflow_sqlite.store import alarms, details, overview, problems, throughput
 from durable_workflow_sqlite.store.cursor import Cursor
 from durable_workflow_sqlite.store.histories import histories
 from durable_workflow_sqlite.store.picking import AT_ONCE, pick, place_of
-from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.reading_acts import latest_acts
 from durable_workflow_sqlite.store.reading_queues import held_slots, named_queues, read_queues
 from durable_workflow_sqlite.store.reading_schedules import read_schedules
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import json_array, readable_time, time_to_text
-from durable_workflow_sqlite.store.sql import load_queries
 
 
-class SqliteReader(ReadOnlyFile, Reader):
-    """`open` it, and close it or use `with`."""
+class StatementReader(Readable, Reader):
+    """What a reader answers in any database. A subclass opens it, and is the `Readable`."""
 
     def counts(self) -> list[ExecutionCount]:
         with self.reading() as connection:
@@ -49,7 +46,7 @@ class SqliteReader(ReadOnlyFile, Reader):
                     status=row.status,
                     count=row.total,
                 )
-                for row in load_queries().count_executions(connection)
+                for row in self.queries.count_executions(connection)
             ]
 
     def overview(self, now: datetime, *, limit: int = 10) -> Overview:
@@ -64,10 +61,12 @@ class SqliteReader(ReadOnlyFile, Reader):
         if after is not None:
             place = min(place, Cursor.from_text(after))
         with self.reading() as connection:
-            picked = pick(connection, selection, place, limit + 1)
+            picked = pick(self.queries, connection, selection, place, limit + 1)
             page = picked[:limit]
             return Page(
-                rows=overview.summaries(connection, [row.workflow_execution_id for row in page]),
+                rows=overview.summaries(
+                    self, connection, [row.workflow_execution_id for row in page]
+                ),
                 next=place_of(page[-1]).to_text() if len(picked) > limit else None,
             )
 
@@ -75,7 +74,7 @@ class SqliteReader(ReadOnlyFile, Reader):
         place = Cursor.first(selection)
         while True:
             with self.reading() as connection:
-                picked = pick(connection, selection, place, AT_ONCE)
+                picked = pick(self.queries, connection, selection, place, AT_ONCE)
             if picked:
                 yield [row.workflow_execution_id for row in picked]
             if len(picked) < AT_ONCE:
@@ -87,7 +86,7 @@ class SqliteReader(ReadOnlyFile, Reader):
 
     def summaries(self, execution_ids: Sequence[str]) -> tuple[ExecutionSummary, ...]:
         with self.reading() as connection:
-            return overview.summaries(connection, execution_ids)
+            return overview.summaries(self, connection, execution_ids)
 
     def in_doubt_among(self, rows: Sequence[ExecutionSummary]) -> set[str]:
         return alarms.in_doubt_among(self, rows)
@@ -97,11 +96,11 @@ class SqliteReader(ReadOnlyFile, Reader):
 
     def histories(self, execution_ids: Sequence[str]) -> list[ExecutionHistory | UnreadableHistory]:
         with self.reading() as connection:
-            return histories(connection, load_queries(), execution_ids)
+            return histories(connection, self.queries, execution_ids)
 
     def workflow_types(self) -> list[str]:
         with self.reading() as connection:
-            found = load_queries().load_workflows(connection)
+            found = self.queries.load_workflows(connection)
         return list(dict.fromkeys(row.workflow_type for row in found))
 
     def workers(
@@ -144,12 +143,6 @@ class SqliteReader(ReadOnlyFile, Reader):
     def alarms(self, now: datetime, counts: Sequence[ExecutionCount] | None = None) -> list[Alarm]:
         return alarms.alarms(self, now, counts)
 
-    def check_up(self, now: datetime, *, quick: bool = False) -> Iterator[Finding]:
-        return checkup.check_up(self, now, quick=quick)
-
-    def disk(self) -> Finding:
-        return checkup.disk(self)
-
     def prunable(self, before: datetime, statuses: Collection[str]) -> list[Prunable]:
         check_time("before", before)
         with self.reading() as connection:
@@ -161,13 +154,9 @@ class SqliteReader(ReadOnlyFile, Reader):
                     count=row.total,
                     oldest=readable_time(row.oldest),
                 )
-                for row in load_queries().count_prunable(
+                for row in self.queries.count_prunable(
                     connection,
                     statuses=json_array(sorted(map(str, statuses))),
                     before=time_to_text(before),
                 )
             ]
-
-    def back_up(self, copy: Path, on_progress: Progress | None = None) -> None:
-        """Copy the file as it is at one moment; see `backup.back_up`."""
-        back_up(self._connection, self.path, copy, on_progress=on_progress)

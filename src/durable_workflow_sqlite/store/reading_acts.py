@@ -6,17 +6,16 @@ from collections.abc import Sequence
 
 from durable_workflow_sqlite.reading.acts import NamedAct
 from durable_workflow_sqlite.records import check_integer
-from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.rows import json_array, readable_time
-from durable_workflow_sqlite.store.sql import load_queries
 
 
 def latest_acts(
-    file: ReadOnlyFile, scopes: Sequence[str] | None, name: str | None, *, limit: int
+    file: Readable, scopes: Sequence[str] | None, name: str | None, *, limit: int
 ) -> list[NamedAct]:
     """See `Reader.acts`."""
     check_integer("limit", limit, minimum=1)
-    queries = load_queries()
+    queries = file.queries
     with file.reading() as connection:
         if scopes is None:
             return [

@@ -16,9 +16,8 @@ from durable_workflow_sqlite.reading.queues import (
     StepLimit,
 )
 from durable_workflow_sqlite.records import check_integer
-from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.rows import readable_time, time_to_text
-from durable_workflow_sqlite.store.sql import load_queries
 
 _MISSING: Final = re.compile(
     r"LimitNotFoundError: no limit '(.+?)' for steps is declared", re.DOTALL
@@ -26,14 +25,14 @@ _MISSING: Final = re.compile(
 """The trouble of an execution whose step names a limit that nobody has declared."""
 
 
-def read_queues(file: ReadOnlyFile, now: datetime) -> Queues:
+def read_queues(file: Readable, now: datetime) -> Queues:
     """See `Reader.queues`."""
     with file.reading() as connection:
         missing: dict[str, list[str]] = {}
-        for row in load_queries().load_in_trouble(connection, row_limit=COUNTED):
+        for row in file.queries.load_in_trouble(connection, row_limit=COUNTED):
             if found := _MISSING.match(row.trouble):
                 missing.setdefault(found[1], []).append(row.workflow_execution_id)
-        due = load_queries().load_due_by_queue(connection, now=time_to_text(now))
+        due = file.queries.load_due_by_queue(connection, now=time_to_text(now))
     limits = step_limits(file)
     declared = {one.name for one in limits if one.is_declared}
     return Queues(
@@ -57,7 +56,7 @@ def read_queues(file: ReadOnlyFile, now: datetime) -> Queues:
     )
 
 
-def named_queues(file: ReadOnlyFile) -> list[NamedQueue]:
+def named_queues(file: Readable) -> list[NamedQueue]:
     """The named queues, with their limits and what is in them, by name."""
     with file.reading() as connection:
         return [
@@ -84,11 +83,11 @@ def named_queues(file: ReadOnlyFile) -> list[NamedQueue]:
                 paused_reason=row.paused_reason,
                 updated_at=readable_time(row.updated_at),
             )
-            for row in load_queries().load_named_queues(connection)
+            for row in file.queries.load_named_queues(connection)
         ]
 
 
-def step_limits(file: ReadOnlyFile) -> list[StepLimit]:
+def step_limits(file: Readable) -> list[StepLimit]:
     """The limits for steps, with what runs under them, by name."""
     with file.reading() as connection:
         return [
@@ -107,11 +106,11 @@ def step_limits(file: ReadOnlyFile) -> list[StepLimit]:
                 held_since=readable_time(row.held_since),
                 updated_at=readable_time(row.updated_at),
             )
-            for row in load_queries().load_step_limits(connection)
+            for row in file.queries.load_step_limits(connection)
         ]
 
 
-def held_slots(file: ReadOnlyFile, kind: str, name: str, *, limit: int) -> list[HeldSlot]:
+def held_slots(file: Readable, kind: str, name: str, *, limit: int) -> list[HeldSlot]:
     """See `Reader.held_slots`."""
     check_integer("limit", limit, minimum=1)
     with file.reading() as connection:
@@ -126,7 +125,7 @@ def held_slots(file: ReadOnlyFile, kind: str, name: str, *, limit: int) -> list[
                 worker=row.worker,
                 since=readable_time(row.held_since),
             )
-            for row in load_queries().load_held_slots(
+            for row in file.queries.load_held_slots(
                 connection, kind=kind, name=name, row_limit=limit
             )
         ]

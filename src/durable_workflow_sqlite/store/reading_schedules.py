@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from durable_workflow_sqlite.reading.schedules import ScheduleState
-from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.rows import readable_time
-from durable_workflow_sqlite.store.sql import load_queries
 
 
-def read_schedules(file: ReadOnlyFile) -> list[ScheduleState]:
+def read_schedules(file: Readable) -> list[ScheduleState]:
     """All schedules, by name; also those whose rows no engine can read."""
     with file.reading() as connection:
         return [
@@ -35,5 +34,5 @@ def read_schedules(file: ReadOnlyFile) -> list[ScheduleState]:
                 paused_reason=row.paused_reason,
                 trouble=row.trouble,
             )
-            for row in load_queries().load_schedule_states(connection)
+            for row in file.queries.load_schedule_states(connection)
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,9 +19,8 @@ from durable_workflow_sqlite.reading.workers import (
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, check_integer
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.processes import is_stopped
-from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.rows import json_array, readable_time
-from durable_workflow_sqlite.store.sql import load_queries
 
 
 class AttemptWorker(NamedTuple):
@@ -32,9 +30,7 @@ class AttemptWorker(NamedTuple):
     worker: str
 
 
-def read_workers(
-    file: ReadOnlyFile, counts: Sequence[ExecutionCount] | None, *, limit: int
-) -> Workers:
+def read_workers(file: Readable, counts: Sequence[ExecutionCount] | None, *, limit: int) -> Workers:
     """Who works, and what there is to do; at most `limit` of what each worker does now.
 
     counts: what was counted, if the caller has it: to count is what takes time.
@@ -48,16 +44,16 @@ def read_workers(
                 unfinished[one.workflow_type, one.version] += one.count
     living = file.all_living()
     with file.reading() as connection:
-        return _read(connection, living, unfinished, limit)
+        return _read(file.queries, connection, living, unfinished, limit)
 
 
 def _read(
-    connection: sqlite3.Connection,
+    queries: q.Queries,
+    connection: object,
     living: Collection[str],
     unfinished: Mapping[tuple[str | None, int | None], int] | None,
     limit: int,
 ) -> Workers:
-    queries = load_queries()
     claims = {row.worker_id: row.total for row in queries.count_claims_by_worker(connection)}
     ids = sorted({*living, *claims})
     rows = {
@@ -79,7 +75,9 @@ def _read(
         )
         for one in ids
     ]
-    workers = [_with_what_it_holds(connection, one) if one.is_stopped else one for one in workers]
+    workers = [
+        _with_what_it_holds(queries, connection, one) if one.is_stopped else one for one in workers
+    ]
     if unfinished is None:
         unfinished = {
             (row.workflow_type, row.version): row.unfinished
@@ -96,24 +94,24 @@ def _read(
     )
 
 
-def _with_what_it_holds(connection: sqlite3.Connection, worker: WorkerState) -> WorkerState:
-    found = load_queries().load_claimed_by(connection, worker_id=worker.worker_id, row_limit=SHOWN)
+def _with_what_it_holds(queries: q.Queries, connection: object, worker: WorkerState) -> WorkerState:
+    found = queries.load_claimed_by(connection, worker_id=worker.worker_id, row_limit=SHOWN)
     ids = tuple(row.workflow_execution_id for row in found)
     last = readable_time(found[0].updated_at) if found else None
     return msgspec.structs.replace(worker, holds=ids, last_write_at=last)
 
 
-def row_of(connection: sqlite3.Connection, worker_id: str) -> q.LoadWorkersRow | None:
+def row_of(queries: q.Queries, connection: object, worker_id: str) -> q.LoadWorkersRow | None:
     """Who a worker is; None if it has no row."""
-    found = load_queries().load_workers(connection, worker_ids=json_array([worker_id]))
+    found = queries.load_workers(connection, worker_ids=json_array([worker_id]))
     return found[0] if found else None
 
 
 def workers_of_attempts(
-    connection: sqlite3.Connection, execution_id: str
+    queries: q.Queries, connection: object, execution_id: str
 ) -> dict[int, AttemptWorker]:
     """Who began the attempts of an execution, by the ids of their checkpoints."""
-    found = load_queries().load_attempt_workers(connection, workflow_execution_id=execution_id)
+    found = queries.load_attempt_workers(connection, workflow_execution_id=execution_id)
     return {row.checkpoint_id: AttemptWorker(row.worker_number, row.worker) for row in found}
 
 

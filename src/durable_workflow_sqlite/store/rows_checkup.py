@@ -17,16 +17,15 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.lost_rows import MissingRows, gaps
-from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
-from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.unreadable import unreadable_rows
 
 LOOKED_AT: Final = 1000
 """So many of a kind are looked at, at most."""
 
 
-def rows(file: ReadOnlyFile) -> Iterator[Finding]:
+def rows(file: Readable) -> Iterator[Finding]:
     unreadable = _unreadable(file)
     if unreadable:
         more = len(unreadable) - SHOWN
@@ -43,7 +42,7 @@ def rows(file: ReadOnlyFile) -> Iterator[Finding]:
         )
 
 
-def history(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
+def history(file: Readable, *, quick: bool) -> Iterator[Finding]:
     found = _gaps(file, finished=not quick)
     certain = [gap.text for gap in found if gap.is_certain]
     numbers = [gap.text for gap in found if not gap.is_certain]
@@ -68,16 +67,16 @@ def history(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="history", message="no event or attempt is missing")
 
 
-def untaken_signals(file: ReadOnlyFile, now: datetime) -> list[q.LoadUntakenSignalsRow]:
+def untaken_signals(file: Readable, now: datetime) -> list[q.LoadUntakenSignalsRow]:
     """Signals for a wait that is open, and that nobody has taken for a while."""
     with file.reading() as connection:
-        return load_queries().load_untaken_signals(
+        return file.queries.load_untaken_signals(
             connection, before=time_to_text(now - LATE), row_limit=LOOKED_AT
         )
 
 
 def edited(
-    file: ReadOnlyFile, signals: list[q.LoadUntakenSignalsRow], *, quick: bool
+    file: Readable, signals: list[q.LoadUntakenSignalsRow], *, quick: bool
 ) -> Iterator[Finding]:
     """Changes that only a person who edits the file can have made. signals: those not taken."""
     over = [] if quick else _edited_by_hand(file)
@@ -128,10 +127,10 @@ def _asleep(signals: list[q.LoadUntakenSignalsRow]) -> Iterator[Finding]:
         )
 
 
-def _stranded(file: ReadOnlyFile) -> Iterator[Finding]:
+def _stranded(file: Readable) -> Iterator[Finding]:
     """Executions that wait for what will not come, or that no worker may claim."""
     with file.reading() as connection:
-        found = load_queries().load_stranded(
+        found = file.queries.load_stranded(
             connection, child_signal=CHILD_SIGNAL, row_limit=LOOKED_AT
         )
     for what, (message, hint) in _STRANDED.items():
@@ -151,7 +150,7 @@ def _stranded(file: ReadOnlyFile) -> Iterator[Finding]:
             )
 
 
-def _left_open(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
+def _left_open(file: Readable, *, quick: bool) -> Iterator[Finding]:
     """Steps that nobody may have done, or that are done again."""
     opened = [] if quick else _open_of_completed(file)
     if opened:
@@ -175,7 +174,7 @@ def _left_open(file: ReadOnlyFile, *, quick: bool) -> Iterator[Finding]:
         )
 
 
-def signals(file: ReadOnlyFile) -> Iterator[Finding]:
+def signals(file: Readable) -> Iterator[Finding]:
     refused = _refused_signals(file)
     stray = _stray_signals(file)
     if refused:
@@ -198,18 +197,18 @@ def signals(file: ReadOnlyFile) -> Iterator[Finding]:
         yield Finding(level=Level.OK, check="signals", message="each can still be taken")
 
 
-def _unreadable(file: ReadOnlyFile) -> list[str]:
+def _unreadable(file: Readable) -> list[str]:
     with file.reading() as connection:
-        return list(unreadable_rows(connection))
+        return list(unreadable_rows(file.queries, connection))
 
 
-def _gaps(file: ReadOnlyFile, *, finished: bool) -> list[MissingRows]:
+def _gaps(file: Readable, *, finished: bool) -> list[MissingRows]:
     """finished: also of those that FAILED or were CANCELLED, which may be run or undone again."""
     statuses = [one.value for one in ExecutionStatus if not one.is_terminal]
     if finished:
         statuses += [ExecutionStatus.FAILED.value, ExecutionStatus.CANCELLED.value]
     with file.reading() as connection:
-        return list(gaps(connection, statuses, LOOKED_AT))
+        return list(gaps(file.queries, connection, statuses, LOOKED_AT))
 
 
 _WHAT: Final = {
@@ -241,10 +240,10 @@ _STRANDED: Final = {
 """Why no worker goes on with an execution: what to say, and what to do."""
 
 
-def _edited_by_hand(file: ReadOnlyFile) -> list[str]:
+def _edited_by_hand(file: Readable) -> list[str]:
     statuses = json_array([ExecutionStatus.FAILED.value, ExecutionStatus.CANCELLED.value])
     with file.reading() as connection:
-        found = load_queries().load_edited(connection, statuses=statuses, row_limit=LOOKED_AT)
+        found = file.queries.load_edited(connection, statuses=statuses, row_limit=LOOKED_AT)
     return [
         f"{row.workflow_execution_id} ("
         + _WHAT[row.what].format(status="FAILED or CANCELLED", step=row.step_name)
@@ -253,41 +252,41 @@ def _edited_by_hand(file: ReadOnlyFile) -> list[str]:
     ]
 
 
-def _numbered(file: ReadOnlyFile) -> list[str]:
+def _numbered(file: Readable) -> list[str]:
     with file.reading() as connection:
-        found = load_queries().load_numbered_intents(connection, row_limit=LOOKED_AT)
+        found = file.queries.load_numbered_intents(connection, row_limit=LOOKED_AT)
     return [f"{row.step_name} of {row.workflow_execution_id}" for row in found]
 
 
-def _open_of_completed(file: ReadOnlyFile) -> list[str]:
+def _open_of_completed(file: Readable) -> list[str]:
     with file.reading() as connection:
-        found = load_queries().load_open_of_completed(connection, row_limit=LOOKED_AT)
+        found = file.queries.load_open_of_completed(connection, row_limit=LOOKED_AT)
     return [f"{row.workflow_execution_id} ({row.step_name})" for row in found]
 
 
-def _unblocked_without_rows(file: ReadOnlyFile) -> list[str]:
+def _unblocked_without_rows(file: Readable) -> list[str]:
     with file.reading() as connection:
-        found = load_queries().load_unblocked_without_rows(connection, row_limit=LOOKED_AT)
+        found = file.queries.load_unblocked_without_rows(connection, row_limit=LOOKED_AT)
     return [f"{row.workflow_execution_id} ({row.missing})" for row in found]
 
 
-def _tokens_may_come_again(file: ReadOnlyFile) -> bool:
+def _tokens_may_come_again(file: Readable) -> bool:
     """Whether SQLite has lost the number of the last fencing token."""
     with file.reading() as connection:
-        (row,) = load_queries().load_token_sequence(connection)
+        (row,) = file.queries.load_token_sequence(connection)
     return row.given < row.used or (row.given == 0 and bool(row.has_begun))
 
 
-def _refused_signals(file: ReadOnlyFile) -> list[str]:
+def _refused_signals(file: Readable) -> list[str]:
     """The last ones that were refused where the execution still waits for one like it."""
     with file.reading() as connection:
         return [
             f"{row.signal_name} of {row.workflow_execution_id} ({row.refused_reason or ''})"
-            for row in load_queries().load_refused_signals(connection, row_limit=LOOKED_AT)
+            for row in file.queries.load_refused_signals(connection, row_limit=LOOKED_AT)
         ]
 
 
-def _stray_signals(file: ReadOnlyFile) -> list[str]:
+def _stray_signals(file: Readable) -> list[str]:
     """The pending ones that nothing will take."""
     with file.reading() as connection:
         return [
@@ -298,7 +297,7 @@ def _stray_signals(file: ReadOnlyFile) -> list[str]:
                 else "no such name is known"
             )
             + ")"
-            for row in load_queries().load_stray_signals(
+            for row in file.queries.load_stray_signals(
                 connection,
                 cancel_signal=CANCEL_SIGNAL,
                 resolved_signal=RESOLVED_SIGNAL,

@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 
 from durable_workflow_sqlite.reading.overview import Hour, QueueWait
 from durable_workflow_sqlite.records import check_integer, check_time
-from durable_workflow_sqlite.store.read_only import ReadOnlyFile
+from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.rows import json_array, readable_time, time_to_text
-from durable_workflow_sqlite.store.sql import load_queries
 
 
-def throughput(file: ReadOnlyFile, now: datetime, *, hours: int = 24) -> list[Hour]:
+def throughput(file: Readable, now: datetime, *, hours: int = 24) -> list[Hour]:
     """The last hours, the oldest first; the last one is not over. Raises StoreError."""
     check_time("now", now)
     check_integer("hours", hours, minimum=1)
@@ -29,13 +28,13 @@ def throughput(file: ReadOnlyFile, now: datetime, *, hours: int = 24) -> list[Ho
             )
             for start, row in zip(
                 starts,
-                load_queries().count_by_hour(connection, hours=json_array(texts)),
+                file.queries.count_by_hour(connection, hours=json_array(texts)),
                 strict=True,
             )
         ]
 
 
-def queue_waits(file: ReadOnlyFile) -> list[QueueWait]:
+def queue_waits(file: Readable) -> list[QueueWait]:
     """What waits for a worker, by workflow, the one that has waited for longest first.
 
     Raises StoreError.
@@ -43,7 +42,7 @@ def queue_waits(file: ReadOnlyFile) -> list[QueueWait]:
     waiting: dict[str, int] = {}
     oldest: dict[str, str] = {}
     with file.reading() as connection:
-        for row in load_queries().load_queues(connection):
+        for row in file.queries.load_queues(connection):
             if row.due_since is not None:
                 waiting[row.workflow_type] = waiting.get(row.workflow_type, 0) + row.due
                 before = oldest.get(row.workflow_type, row.due_since)

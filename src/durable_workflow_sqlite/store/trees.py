@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
 
 from durable_workflow_sqlite.reading.executions import Child, Children
 from durable_workflow_sqlite.reading.findings import COUNTED
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.rows import readable_time
-from durable_workflow_sqlite.store.sql import load_queries
 
 SHOWN_OF_ONE: Final = 20
 """So many children of each execution are shown."""
@@ -18,14 +16,14 @@ SHOWN: Final = 100
 """So many executions of the whole tree are shown; those near its top come first."""
 
 
-def tree_below(connection: sqlite3.Connection, execution_id: str) -> Children:
+def tree_below(queries: q.Queries, connection: object, execution_id: str) -> Children:
     """The children of an execution, their children, and so on. However large, it costs the same."""
     below: dict[str, tuple[list[q.LoadChildrenRow], dict[str, int]]] = {}
     waiting, shown = [execution_id], 0
     for parent in waiting:
         if parent in below or (shown >= SHOWN and parent != execution_id):
             continue
-        rows, counts = _children(connection, parent)
+        rows, counts = _children(queries, connection, parent)
         # Somebody may have edited rows by hand, and made a ring of them.
         rows = [row for row in rows if row.workflow_execution_id not in waiting][: SHOWN - shown]
         below[parent] = (rows, counts)
@@ -42,9 +40,8 @@ def tree_below(connection: sqlite3.Connection, execution_id: str) -> Children:
 
 
 def _children(
-    connection: sqlite3.Connection, parent: str
+    queries: q.Queries, connection: object, parent: str
 ) -> tuple[list[q.LoadChildrenRow], dict[str, int]]:
-    queries = load_queries()
     counts = queries.count_children(connection, parent_execution_id=parent, at_most=COUNTED)
     if not counts:
         return [], {}

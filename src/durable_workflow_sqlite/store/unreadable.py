@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
@@ -10,7 +9,7 @@ import msgspec
 
 from durable_workflow_sqlite.errors import StoreCorruptError
 from durable_workflow_sqlite.store import rows
-from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.store.queries import Queries
 
 R = TypeVar("R")
 
@@ -18,13 +17,12 @@ SUSPECTS: Final = 1000
 """So many rows of a table are judged, at most."""
 
 
-def unreadable_rows(connection: sqlite3.Connection) -> Iterator[str]:
+def unreadable_rows(queries: Queries, connection: object) -> Iterator[str]:
     """What no engine can read: a sentence for each row that says which it is, and why.
 
     Of every execution; and of those that are not over, of their steps, timers and signals. What
     should be JSON and is none counts, too.
     """
-    queries = load_queries()
     known = {row.workflow_id for row in queries.load_workflows(connection)}
     for execution in queries.load_suspect_executions(connection, row_limit=SUSPECTS):
         what = f"execution {execution.workflow_execution_id!r}"

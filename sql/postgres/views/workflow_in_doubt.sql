@@ -1,48 +1,7 @@
--- The views of sql/views that there are on PostgreSQL so far, each after those that it
--- reads from. The files there say what each of their columns means.
-
-create or replace view durable_workflow.workflow_open_steps as
-select
-    step.id,
-    step.workflow_execution_id,
-    step.branch,
-    step.step_index,
-    step.attempt,
-    step.step_name,
-    step.kind,
-    step.status,
-    step.idempotency_key,
-    step.started_at,
-    case
-        when step.kind = 'SIGNAL' and step.step_name like '$child:%'
-            then 'child ' || substr(step.step_name, 8)
-        when step.kind = 'SIGNAL' then 'signal ' || step.step_name
-        when step.kind = 'SLEEP' then 'time'
-        when step.due_at is not null then 'retry of ' || step.step_name
-    end as waiting_for,
-    step.due_at as waiting_until
-from durable_workflow.step_checkpoints as step
-where
-    (
-        step.status = 'INTENT'
-        or (
-            step.status = 'FAILED'
-            and step.kind = 'STEP'
-            and step.due_at is not null
-        )
-    )
-    and (
-        step.attempt = 0
-        or not exists (
-            select 1
-            from durable_workflow.step_checkpoints as later
-            where
-                later.workflow_execution_id = step.workflow_execution_id
-                and later.branch = step.branch
-                and later.step_index = step.step_index
-                and later.attempt > step.attempt
-        )
-    );
+-- workflow_in_doubt: the steps that have begun and not ended, and the steps that were
+-- cut off or timed out. A step with the step_status INTENT still runs if its worker
+-- lives. For all others it is unknown whether they took effect.
+-- sql/views/workflow_in_doubt.sql says what each column means.
 
 create or replace view durable_workflow.workflow_in_doubt as
 with in_doubt as (
@@ -115,7 +74,7 @@ select
     claim.claimed_at,
     cast(
         round(
-            extract(epoch from clock_timestamp() - step.started_at), 1
+            extract(epoch from statement_timestamp() - step.started_at), 1
         ) as double precision
     ) as age_seconds,
     in_doubt.id as checkpoint_id
