@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -986,30 +986,67 @@ async def pause_again_and_again(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
     """It is paused and resumed, whatever it is at; so is what an earlier process had paused."""
+    await engine.start(definition, execution_id=EXECUTION)
+    await _pause_three_times(
+        engine,
+        journal,
+        pause=lambda: engine.pause(EXECUTION, reason="why"),
+        resume=lambda: engine.resume(EXECUTION),
+    )
+    await run(engine, definition, journal)
 
+
+async def pause_its_queue_again_and_again(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """As `pause_again_and_again`: its queue is paused, or everything is."""
+    await engine.declare(Queue("mail", concurrency=1))
+    handle = await engine.enqueue(definition, execution_id=EXECUTION, queue="mail")
+
+    async def resume() -> None:
+        await engine.resume_queue("mail")
+        await engine.resume_all()
+
+    await _pause_three_times(engine, journal, lambda: engine.pause_queue("mail"), resume)
+    await _pause_three_times(engine, journal, engine.pause_all, resume)
+    await resume()
+    with suppress(DurableWorkflowError):
+        await handle.result()
+    assert (await engine.load(EXECUTION)).status.is_terminal
+
+
+async def _pause_three_times(
+    engine: DurableEngine,
+    journal: Journal,
+    pause: Callable[[], Awaitable[object]],
+    resume: Callable[[], Awaitable[object]],
+) -> None:
     def begun() -> int:
         return sum(line.partition(" ")[0] in ("run", "undo") for line in journal.lines)
 
     async def has_ended() -> bool:
         return (await engine.load(EXECUTION)).status.is_terminal
 
-    await engine.start(definition, execution_id=EXECUTION)
+    def is_claimed() -> bool:
+        connection = getattr(engine._working().store, "_connection")  # noqa: B009
+        (claims,) = connection.execute("select count(*) from workflow_claims").fetchone()
+        return bool(claims) or EXECUTION in engine._working().executions
+
     for _ in range(3):
         try:
-            await engine.pause(EXECUTION, reason="why")
+            await pause()
         except ExecutionFinishedError:
             break
-        await until(lambda: EXECUTION not in engine._working().executions)
+        await until(lambda: not is_claimed())
         if await has_ended():
             break
         journal.note(PAUSED)
         await asyncio.sleep(0.01)
         before = begun()
         journal.note(RESUMING)
-        await engine.resume(EXECUTION)
+        await resume()
         while begun() == before and not await has_ended():
             await asyncio.sleep(0.001)
-    await run(engine, definition, journal)
 
 
 async def run_for_a_moment(
@@ -1029,6 +1066,9 @@ SCENARIOS = [
     Scenario("errors that are no exceptions", panics, run, ("FAILED",)),
     Scenario("saga with a failing compensation", saga, run, ("FAILED",)),
     Scenario("paused and resumed", saga, pause_again_and_again, ("FAILED",)),
+    Scenario(
+        "paused with its queue, and resumed", saga, pause_its_queue_again_and_again, ("FAILED",)
+    ),
     Scenario("a compensation that is retried", saga, run_and_retry, ("FAILED",)),
     Scenario("results of two classes", typed, run, ("FAILED",)),
     Scenario("actions in threads", threads, run, ("FAILED",)),

@@ -7,15 +7,35 @@ nothing begins of what is paused.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from durable_workflow_sqlite import DurableEngine, DurableWorkflowError, ExecutionFinishedError
+import pytest
+
+from durable_workflow_sqlite import (
+    DurableEngine,
+    DurableWorkflowError,
+    ExecutionFinishedError,
+    SignalStatus,
+    WorkflowSignal,
+)
+from durable_workflow_sqlite.engine import threads
+from durable_workflow_sqlite.records import PAUSED_SIGNAL
 from tests import worlds
-from tests.crash.made_up_trees import LIMITS, Spec, broken_rules, made_up, spec_of
+from tests.crash.made_up_trees import (
+    LIMITS,
+    WITH_CHILDREN,
+    Spec,
+    broken_rules,
+    made_up,
+    spec_of,
+)
 from tests.processes import Harm
 from tests.worlds import EXECUTION, Event
 
@@ -27,7 +47,8 @@ WHOLES = ("pause all", "pause queue", "pause workflow")
 ACTS = (
     "pause",
     "pause",
-    "pause",
+    "pause elsewhere",
+    "pause elsewhere",
     "resume",
     "resume",
     *WHOLES,
@@ -66,6 +87,12 @@ HELD_STEPS = """
 """The steps of what somebody has paused, in whatever way: by what a pause means."""
 
 
+OF_A_NODE = (
+    "select workflow_execution_id, input_data -> '$[0].acts' from workflow_executions"
+    " where json_extract(input_data, '$[0].name') = ?"
+)
+
+
 @dataclass(frozen=True)
 class Life:
     """A tree, and what happens to it."""
@@ -90,6 +117,16 @@ def life_of(seed: int, number: int) -> Life:
     return Life(spec_of(chance), events, harms, ttl, number)
 
 
+class NoThread:
+    """The loop of a world runs what a thread would: a real one would wait for ever."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
 class TreeWorld(worlds.World):
     def __init__(self, life: Life) -> None:
         super().__init__(life.events, life.chance)
@@ -98,9 +135,11 @@ class TreeWorld(worlds.World):
         """The steps of what is paused, as they were when all that ran had ended."""
         self.executions: dict[str, Any] = {}
         """Those in memory."""
+        self.pauses_elsewhere = self.is_unheard = False
+        """Whether the next step that ends finds itself paused; whether its worker is to hear it."""
 
     async def _main(self) -> bool:
-        store = self.open_store()
+        store = self.store = self.open_store()
         workflows = made_up(self.life.spec, self, self.act)  # type: ignore[arg-type]  # it notes
         ttl = None if self.life.ttl is None else timedelta(seconds=self.life.ttl)
         async with store, DurableEngine(store, workflows=workflows, clock=self.clock) as engine:
@@ -109,17 +148,27 @@ class TreeWorld(worlds.World):
             await engine.start(workflows[0], execution_id=EXECUTION, ttl=ttl)
             return await self._until_over(engine)
 
+    @contextmanager
+    def _patched(self) -> Iterator[pytest.MonkeyPatch]:
+        with super()._patched() as patch:
+            patch.setattr(threads, "_Worker", NoThread)
+            yield patch
+
     def _leave(self) -> None:
         for one in self.executions.values():
             if not one._body.is_ended:
                 one._body.drop()
         self.executions = {}
+        self.pauses_elsewhere = self.is_unheard = False
 
     async def act(self, _: object, name: str) -> str:
         """What a step does: it takes a while, so that something may happen meanwhile."""
         self.note(f"run {name}")
         seconds = timedelta(seconds=self.chance.choice([0, 1, 1, 2]))
         await self.clock.sleep_until(self.clock.now() + seconds)
+        if self.pauses_elsewhere and (one := self._starts_a_child_after(name)):
+            self.pauses_elsewhere = False
+            await self._pause_elsewhere(one)
         return name
 
     # What there is
@@ -146,7 +195,12 @@ class TreeWorld(worlds.World):
 
     async def _until_quiet(self) -> None:
         await super()._until_quiet()
+        if self.is_unheard:
+            await asyncio.sleep(worlds.LOOKS_AGAIN_S)
+            await super()._until_quiet()
+            self.is_unheard, self.held = False, self.held_steps()
         self._look_at_limits()
+        self._look_at_what_is_paused()
 
     def _look_at_limits(self) -> None:
         claims = "select count(*) from workflow_claims where queue = 'one'"
@@ -165,6 +219,7 @@ class TreeWorld(worlds.World):
         new = [row for row in self.held_steps() if row[:-1] not in known]
         if new:
             self.problems.append(f"it began while it was paused: {new}")
+            self.held = None
 
     async def _do(self, engine: DurableEngine, event: Event) -> None:
         self._look_at_what_is_paused()
@@ -183,12 +238,39 @@ class TreeWorld(worlds.World):
             "cancel": lambda: engine.cancel(EXECUTION),
             "cancel one": lambda: engine.cancel(one),
         }
+        if event.what == "pause elsewhere":
+            self.pauses_elsewhere = True
+            return
         try:
             await acts[event.what]()
         except ExecutionFinishedError:
             return
         await self._until_quiet()
         self.held = self.held_steps()
+
+    def _starts_a_child_after(self, step: str) -> str | None:
+        """The execution of a step, if the next that it does is to start a child."""
+        node, number, *item = step.split()
+        for one, acts in self.rows(OF_A_NODE, node):
+            following = [kind for kind, *_ in json.loads(acts)][int(number) + 1 :]
+            if not item and following and following[0] in WITH_CHILDREN:
+                return str(one)
+        return None
+
+    async def _pause_elsewhere(self, one: str) -> None:
+        """As a client in another process does it: the worker hears of that a little later."""
+        store, now = self.store, self.clock.now()
+        told = WorkflowSignal(
+            workflow_execution_id=one,
+            signal_name=PAUSED_SIGNAL,
+            status=SignalStatus.DELIVERED,
+            created_at=now,
+        )
+        self.held, self.is_unheard = None, True
+        with suppress(ExecutionFinishedError):
+            await store.pause_execution(one, told, by="kim", now=now)
+        while await store.spread_pauses(now):
+            pass
 
     async def _has_looked_again(self) -> bool:
         """A parent that is to be undone looks at its children every second."""
@@ -238,8 +320,21 @@ def lived_through(life: Life) -> tuple[TreeWorld, list[str]]:
     return world, [*world.problems, *of_the_end(world)]
 
 
+WENT_ON = """
+    select child.workflow_execution_id from workflow_executions as child
+    join workflow_executions as parent
+        on parent.workflow_execution_id = child.parent_execution_id
+    where child.on_parent_end = 'cancel' and child.status = 'COMPLETED'
+    and child.status_since > parent.status_since and not exists (
+        select 1 from workflow_signals as asked
+        where asked.workflow_execution_id = child.workflow_execution_id
+        and asked.signal_name = '$cancel')"""
+"""Children that ended later than their parent, which had not asked them to cancel."""
+
+
 def of_the_end(world: TreeWorld) -> Iterator[str]:
     connection = world.connection
     yield from broken_rules(connection)
+    yield from (f"a child was not asked to cancel: {one}" for (one,) in world.rows(WENT_ON))
     undone = [line for line in world.lines if line.startswith("undo ")]
     yield from (f"undone twice: {one}" for one in undone if undone.count(one) > 1 + MOST_LIVES)

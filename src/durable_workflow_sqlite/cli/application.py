@@ -24,6 +24,7 @@ _MODULES: Final = {
     "audit": "acts",
     **dict.fromkeys(("prune", "backup", "vacuum", "doctor", "dashboard"), "maintenance"),
     **dict.fromkeys(("migrate", "worker"), "running"),
+    **dict.fromkeys(("check-code", "export"), "code"),
 }
 """The commands in the order of the help, and the module of each, where they are in `app`."""
 
