@@ -77,6 +77,7 @@ SEVERAL = json.dumps(
 SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_checkpoints": [{"workflow_execution_id": "RUNNING, full"}],
     "load_claim": [{"workflow_execution_id": "RUNNING, full"}],
+    "load_claim_of": [{"workflow_execution_id": "RUNNING, full"}],
     "load_pending": [{"workflow_execution_id": "RUNNING, full"}],
     "take_execution": [
         {"workflow_execution_id": f"{status}, {how}", "cancel_signal": "$cancel"}

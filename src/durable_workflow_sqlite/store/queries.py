@@ -407,6 +407,14 @@ class LoadClaimedByRow(Struct, frozen=True, gc=False):
     updated_at: str
 
 
+class LoadClaimOfRow(Struct, frozen=True, gc=False):
+    """What load_claim_of gives."""
+
+    worker_id: str
+    fencing_token: int
+    claimed_at: str
+
+
 class LoadWorkUnderWayRow(Struct, frozen=True, gc=False):
     """What load_work_under_way gives."""
 
@@ -1479,6 +1487,12 @@ class Queries(Protocol):
         self, connection: object, *, worker_id: str, row_limit: int
     ) -> list[LoadClaimedByRow]:
         """Some of the executions that a worker has claimed, the last changed first."""
+        ...
+
+    def load_claim_of(
+        self, connection: object, *, workflow_execution_id: str
+    ) -> LoadClaimOfRow | None:
+        """Who has claimed an execution, and since when: for people, who hold nothing by that."""
         ...
 
     def load_work_under_way(self, connection: object) -> list[LoadWorkUnderWayRow]:
@@ -2968,6 +2982,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_served_queues": LoadServedQueuesRow,
     "count_claims_by_worker": CountClaimsByWorkerRow,
     "load_claimed_by": LoadClaimedByRow,
+    "load_claim_of": LoadClaimOfRow,
     "load_work_under_way": LoadWorkUnderWayRow,
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,
