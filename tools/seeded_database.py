@@ -70,9 +70,14 @@ ABOUT_USES = {
 WHOEVER = object()
 """Stands for the worker that has claims."""
 
+SEVERAL = json.dumps(
+    ["by hand", *(f"{status}, {how}" for status in ExecutionStatus for how in ("empty", "full"))]
+)
+
 SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_checkpoints": [{"workflow_execution_id": "RUNNING, full"}],
     "load_claim": [{"workflow_execution_id": "RUNNING, full"}],
+    "load_claim_of": [{"workflow_execution_id": "RUNNING, full"}],
     "load_pending": [{"workflow_execution_id": "RUNNING, full"}],
     "take_execution": [
         {"workflow_execution_id": f"{status}, {how}", "cancel_signal": "$cancel"}
@@ -249,6 +254,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_claimed_by": [{"worker_id": WHOEVER, "row_limit": 99}],
     "load_unblocked_without_rows": [{"row_limit": 99}],
     "load_open_of_completed": [{"row_limit": 99}],
+    "load_executions_among": [{"workflow_execution_ids": SEVERAL}],
+    "load_checkpoints_among": [{"workflow_execution_ids": SEVERAL}],
+    "load_patches_among": [{"workflow_execution_ids": '["by hand"]'}],
     "load_patches": [{"workflow_execution_id": "by hand"}],
     "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
     "load_audit_log": [{"workflow_execution_id": "by hand"}],

@@ -39,7 +39,6 @@ __all__ = [
     "name_of",
     "open_movable",
     "open_reader",
-    "open_sqlite",
     "open_store",
     "path_of",
     "pending_sql",
@@ -71,13 +70,6 @@ def open_store(
     address = address_of(url)
     if address is not None:
         return _open_postgres(address)
-    return open_sqlite(url, synchronous=synchronous)
-
-
-def open_sqlite(
-    url: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
-) -> SqliteCheckpointStore:
-    """As `open_store`, only for SQLite."""
     path = path_of(url)
     if path is None:
         return SqliteCheckpointStore.in_memory()

@@ -302,7 +302,7 @@ def _held(file: Readable, workers: Workers, execution_ids: list[str]) -> dict[st
     found: dict[str, str] = {}
     with file.reading() as connection:
         for one in execution_ids:
-            claim = file.queries.load_claim(connection, workflow_execution_id=one)
+            claim = file.queries.load_claim_of(connection, workflow_execution_id=one)
             if claim is not None and claim.worker_id in living:
                 found[one] = living[claim.worker_id]
     return found
