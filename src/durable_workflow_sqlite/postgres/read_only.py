@@ -56,7 +56,7 @@ class ReadOnlySchema(Readable):
 
         Raises StoreError for a schema that is not there or is older, and SchemaTooNewError.
         """
-        session = Session(address.url, *_SETTINGS)
+        session = Session(address.url, *_SETTINGS, is_pooled=address.is_pooled)
         opened = cls(session, address)
         try:
             with opened._translated():
