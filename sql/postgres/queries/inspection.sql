@@ -1658,6 +1658,15 @@ where claim.worker_id = :worker_id
 order by execution.updated_at desc
 limit :row_limit;
 
+-- name: load_claim_of^
+-- Who has claimed an execution, and since when: for people, who hold nothing by that.
+select
+    worker_id,
+    fencing_token,
+    claimed_at
+from durable_workflow.workflow_claims
+where workflow_execution_id = :workflow_execution_id;
+
 -- name: load_work_under_way
 -- What workers do now: the claimed executions that run, each with its steps that have
 -- begun and not ended, and with those that wait (waiting_for is not null). One between

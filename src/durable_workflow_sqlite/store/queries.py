@@ -407,6 +407,14 @@ class LoadClaimedByRow(Struct, frozen=True, gc=False):
     updated_at: str
 
 
+class LoadClaimOfRow(Struct, frozen=True, gc=False):
+    """What load_claim_of gives."""
+
+    worker_id: str
+    fencing_token: int
+    claimed_at: str
+
+
 class LoadWorkUnderWayRow(Struct, frozen=True, gc=False):
     """What load_work_under_way gives."""
 
@@ -918,6 +926,17 @@ class LoadLimitRow(Struct, frozen=True, gc=False):
     key_rate: int | None
     key_rate_seconds: float | None
     declared: str | None
+
+
+class LoadMovesRow(Struct, frozen=True, gc=False):
+    """What load_moves gives."""
+
+    direction: str
+    move_id: str
+    other: str
+    started_at: str
+    finished_at: str | None
+    put_off: str | None
 
 
 class WorkflowPatchRow(Struct, frozen=True, gc=False):
@@ -1479,6 +1498,12 @@ class Queries(Protocol):
         self, connection: object, *, worker_id: str, row_limit: int
     ) -> list[LoadClaimedByRow]:
         """Some of the executions that a worker has claimed, the last changed first."""
+        ...
+
+    def load_claim_of(
+        self, connection: object, *, workflow_execution_id: str
+    ) -> LoadClaimOfRow | None:
+        """Who has claimed an execution, and since when: for people, who hold nothing by that."""
         ...
 
     def load_work_under_way(self, connection: object) -> list[LoadWorkUnderWayRow]:
@@ -2419,6 +2444,34 @@ class Queries(Protocol):
         """Saves a limit; what code has declared stays unless it is given."""
         ...
 
+    # workflow_moves.sql
+
+    def load_moves(self, connection: object) -> list[LoadMovesRow]:
+        """At most one move out of this database, and one into it."""
+        ...
+
+    def insert_move(
+        self,
+        connection: object,
+        *,
+        direction: str,
+        move_id: str,
+        other: str,
+        started_at: str,
+        moved_by: str,
+        put_off: str | None,
+    ) -> int:
+        """Says that a move begins, out of here or into here."""
+        ...
+
+    def finish_move(self, connection: object, *, finished_at: str | None, direction: str) -> int:
+        """All has been copied and compared."""
+        ...
+
+    def delete_move(self, connection: object) -> int:
+        """A move out of this database is given up; it may be written again."""
+        ...
+
     # workflow_patches.sql
 
     def insert_patch(
@@ -2968,6 +3021,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_served_queues": LoadServedQueuesRow,
     "count_claims_by_worker": CountClaimsByWorkerRow,
     "load_claimed_by": LoadClaimedByRow,
+    "load_claim_of": LoadClaimOfRow,
     "load_work_under_way": LoadWorkUnderWayRow,
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,
@@ -3027,6 +3081,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_limit_uses_of_key": LoadLimitUsesRow,
     "load_limit": LoadLimitRow,
     "load_limits": LoadLimitRow,
+    "load_moves": LoadMovesRow,
     "load_patches": WorkflowPatchRow,
     "load_pauses": WorkflowPauseRow,
     "load_schedule": WorkflowScheduleRow,
@@ -3056,6 +3111,7 @@ TABLES: Final = frozenset(
         "workflow_executions",
         "workflow_limit_uses",
         "workflow_limits",
+        "workflow_moves",
         "workflow_patches",
         "workflow_pauses",
         "workflow_schedules",
