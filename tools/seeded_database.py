@@ -280,6 +280,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_next_fire_at": [{"now": LONG_AGO}],
     "load_unfinished_of_schedule": [{"schedule_name": "awake"}],
     "load_pauses": [{}],
+    "load_moves": [{}],
     "pick_paused": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
     "load_paused": [{"row_limit": 99, "at_most": 99}],
     "load_attempt_workers": [{"workflow_execution_id": "undoing 7"}],
@@ -298,6 +299,7 @@ def seeded_database(folder: Path) -> Generator[sqlite3.Connection]:
             _add_workers(connection)
             _add_pauses(connection)
             _write_otherwise(connection)
+            _add_moves(connection)
             yield connection
     finally:
         asyncio.run(store.close())
@@ -730,3 +732,12 @@ def _write_otherwise(connection: sqlite3.Connection) -> None:
         "update step_checkpoints set output_data = null where branch = 'left' and kind = 'STEP'"
     )
     connection.execute("update step_checkpoints set output_data = '?' where branch = ''")
+
+
+def _add_moves(connection: sqlite3.Connection) -> None:
+    """The last thing: a database that was moved takes nothing more."""
+    connection.execute(
+        "insert into workflow_moves values"
+        f" ('IN', 'a', 'a.db', '{NOON_TEXT}', null, 'me@here', '[]'),"
+        f" ('OUT', 'b', 'b.db', '{NOON_TEXT}', '{NOON_TEXT}', 'me@here', null)"
+    )

@@ -23,6 +23,7 @@ _MODULES: Final = {
     "queue": "queues",
     "audit": "acts",
     **dict.fromkeys(("prune", "backup", "vacuum", "doctor", "dashboard"), "maintenance"),
+    "move": "moving",
     **dict.fromkeys(("migrate", "worker"), "running"),
     **dict.fromkeys(("check-code", "export"), "code"),
 }

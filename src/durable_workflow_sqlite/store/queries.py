@@ -928,6 +928,17 @@ class LoadLimitRow(Struct, frozen=True, gc=False):
     declared: str | None
 
 
+class LoadMovesRow(Struct, frozen=True, gc=False):
+    """What load_moves gives."""
+
+    direction: str
+    move_id: str
+    other: str
+    started_at: str
+    finished_at: str | None
+    put_off: str | None
+
+
 class WorkflowPatchRow(Struct, frozen=True, gc=False):
     """A row of workflow_patches."""
 
@@ -2433,6 +2444,34 @@ class Queries(Protocol):
         """Saves a limit; what code has declared stays unless it is given."""
         ...
 
+    # workflow_moves.sql
+
+    def load_moves(self, connection: object) -> list[LoadMovesRow]:
+        """At most one move out of this database, and one into it."""
+        ...
+
+    def insert_move(
+        self,
+        connection: object,
+        *,
+        direction: str,
+        move_id: str,
+        other: str,
+        started_at: str,
+        moved_by: str,
+        put_off: str | None,
+    ) -> int:
+        """Says that a move begins, out of here or into here."""
+        ...
+
+    def finish_move(self, connection: object, *, finished_at: str | None, direction: str) -> int:
+        """All has been copied and compared."""
+        ...
+
+    def delete_move(self, connection: object) -> int:
+        """A move out of this database is given up; it may be written again."""
+        ...
+
     # workflow_patches.sql
 
     def insert_patch(
@@ -3042,6 +3081,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_limit_uses_of_key": LoadLimitUsesRow,
     "load_limit": LoadLimitRow,
     "load_limits": LoadLimitRow,
+    "load_moves": LoadMovesRow,
     "load_patches": WorkflowPatchRow,
     "load_pauses": WorkflowPauseRow,
     "load_schedule": WorkflowScheduleRow,
@@ -3071,6 +3111,7 @@ TABLES: Final = frozenset(
         "workflow_executions",
         "workflow_limit_uses",
         "workflow_limits",
+        "workflow_moves",
         "workflow_patches",
         "workflow_pauses",
         "workflow_schedules",
