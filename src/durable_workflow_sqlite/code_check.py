@@ -28,8 +28,8 @@ from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus, check_integer
 from durable_workflow_sqlite.stores import open_reader
 
-AT_ONCE: Final = 100
-"""So many executions are read at one moment."""
+AT_ONCE: Final = 20
+"""So many executions are read at one moment, and are in memory."""
 
 SHOWN_OF_A_KIND: Final = 5
 """The ids that a problem names."""
@@ -69,6 +69,12 @@ class CodeProblem(msgspec.Struct, frozen=True, kw_only=True):
     execution_ids: tuple[str, ...]
     message: str
 
+    def __str__(self) -> str:
+        return (
+            f"{self.count:,} of {self.workflow_type or '?'} v{self.version or '?'}"
+            f" ({self.verdict}), as {self.execution_ids[0]!r}: {self.message}"
+        )
+
 
 class CodeCheck(msgspec.Struct, frozen=True, kw_only=True):
     """What `check_code` has found. checked: how many executions were replayed."""
@@ -86,11 +92,7 @@ class CodeCheck(msgspec.Struct, frozen=True, kw_only=True):
         """Raise AssertionError with all problems, if there are any."""
         __tracebackhide__ = True
         if self.problems:
-            lines = "".join(
-                f"\n    {one.count} of {one.workflow_type} v{one.version}"
-                f" ({one.verdict}), as {one.execution_ids[0]!r}: {one.message}"
-                for one in self.problems
-            )
+            lines = "".join(f"\n    {one}" for one in self.problems)
             raise AssertionError(f"some executions would not go on with this code:{lines}")
 
 
@@ -100,6 +102,7 @@ def check_code(
     *,
     finished: int = 0,
     types: Collection[str] | None = None,
+    with_stopped: bool = True,
     errors: ErrorFunctions | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CodeCheck:
@@ -108,6 +111,7 @@ def check_code(
     url: as for `open_reader`: a live file, or a copy of one. It is only read.
     finished: replay also so many finished executions of each workflow type, the last ones.
     types: only of these workflow types.
+    with_stopped: also those that are in trouble or blocked already.
     errors: as for `DurableEngine`.
     on_progress: called with how many are done, and how many there were at the beginning.
 
@@ -120,6 +124,8 @@ def check_code(
         of_type = None if types is None else set(types)
         total = _count(reader, of_type, finished) if on_progress is not None else 0
         for one in _histories(reader, of_type, finished):
+            if not with_stopped and _is_stopped(one):
+                continue
             found.add(one, registry)
             if on_progress is not None and found.checked % AT_ONCE == 0:
                 on_progress(found.checked, max(total, found.checked))
@@ -210,6 +216,13 @@ def _last(reader: Reader, selection: Selection, number: int) -> list[str]:
         if len(found) >= number:
             break
     return found[:number]
+
+
+def _is_stopped(history: ExecutionHistory | UnreadableHistory) -> bool:
+    """Whether nothing goes on with it today, whatever the code."""
+    if isinstance(history, UnreadableHistory):
+        return True
+    return history.execution.trouble is not None or history.execution.blocked_reason is not None
 
 
 def _is_over(history: ExecutionHistory) -> bool:

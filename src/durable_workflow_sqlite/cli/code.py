@@ -18,6 +18,7 @@ from durable_workflow_sqlite.code_check import CheckedWorkflow, CodeCheck, CodeP
 from durable_workflow_sqlite.engine.foreseeing import Verdict
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import DurableWorkflowError, ExecutionNotFoundError
+from durable_workflow_sqlite.reading.findings import Finding, Level, many
 from durable_workflow_sqlite.reading.histories import ExecutionHistory
 from durable_workflow_sqlite.stores import open_reader
 from durable_workflow_sqlite.worker import find_workflows
@@ -57,9 +58,9 @@ def check_the_code(
     """Replay every unfinished execution with the code at hand, and say which would stop, and where.
     It runs no step and writes nothing, beside running workers or on a copy. Exit status 1 if an
     execution would not go on."""
-    workflows = _found(apps)
+    workflows = workflows_of(apps)
     with (
-        _without_warnings(),
+        without_warnings(),
         progress("replaying", None) if output.is_terminal() else nullcontext() as advance,
     ):
         check = check_code(
@@ -86,6 +87,24 @@ def export(file: Path, ids: list[str]) -> None:
             if not isinstance(history, ExecutionHistory):
                 raise DurableWorkflowError(f"cannot export execution {one!r}: {history.problem}")
             output.write(f"{history.to_json()}\n")
+
+
+def finding_of(check: CodeCheck, apps: Iterable[str]) -> Finding:
+    """What `doctor` says of it."""
+    if check.is_ok:
+        message = f"{many(check.checked, 'unfinished execution')} would go on with this code"
+        return Finding(level=Level.OK, check="code", message=message)
+    number = sum(one.count for one in check.problems)
+    options = " ".join(f"--app {one}" for one in apps)
+    return Finding(
+        level=Level.ERROR,
+        check="code",
+        message=f"{many(number, 'unfinished execution')} would not go on with this code:"
+        f" {check.problems[0]}",
+        hint=f"`durable-workflow check-code FILE {options}` lists them; keep the old version or"
+        " patch until they are finished",
+        details=tuple(map(str, check.problems)),
+    )
 
 
 def write(check: CodeCheck) -> None:
@@ -123,7 +142,7 @@ HOW_TO_CHANGE = (
 
 
 @contextmanager
-def _without_warnings() -> Generator[None]:
+def without_warnings() -> Generator[None]:
     """What a replay warns of, the engine of before has warned of already."""
     log = logging.getLogger("durable_workflow_sqlite.engine")
     before = log.level
@@ -154,5 +173,5 @@ def _is_cut(one: CodeProblem) -> bool:
     return one.count > len(one.execution_ids)
 
 
-def _found(apps: Iterable[str]) -> list[AnyWorkflow]:
+def workflows_of(apps: Iterable[str]) -> list[AnyWorkflow]:
     return [one for app in dict.fromkeys(apps) for one in find_workflows(app)]

@@ -51,17 +51,13 @@ def without_password(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def connect(url: str, *, is_pooled: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
-    """Open a connection that commits each statement. Raises psycopg.Error.
-
-    is_pooled: whether the next transaction may come to another session of the server, where a
-        statement that was prepared is not known.
-    """
+def connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection that commits each statement. Raises psycopg.Error."""
     connection = psycopg.connect(
         make_conninfo(url, **{**_KEEPALIVES, **conninfo_to_dict(url)}),
         autocommit=True,
         cursor_factory=RawCursor,
-        prepare_threshold=None if is_pooled else 0,
+        prepare_threshold=0,
         connect_timeout=CONNECT_TIMEOUT_S,
     )
     values.register(connection)
@@ -73,13 +69,18 @@ class Session:
 
     settings: statements for each new connection, beside those of every session.
     is_pooled: whether the URL leads to a pooler, where a setting would stay for others. There are
-        no settings then: whoever runs the pooler gives them to the user of the database.
+        no settings then: the person who runs the pooler gives them to the user of the database. And
+        no statement is prepared, since the next transaction may come to another session.
+    prepares: whether the server plans a statement once for many calls, or for the values of each.
     others_wait: whether something was written that others wait for, since it was set to False.
     """
 
-    def __init__(self, url: str, *settings: str, is_pooled: bool = False) -> None:
+    def __init__(
+        self, url: str, *settings: str, is_pooled: bool = False, prepares: bool = True
+    ) -> None:
         self.url = url
         self.is_pooled = is_pooled
+        self._prepares = prepares and not is_pooled
         self._settings = () if is_pooled else (*_SETTINGS, *settings)
         self.others_wait = False
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -89,7 +90,9 @@ class Session:
         """The connection; opened if there is none, or if it was lost."""
         connection = self._connection
         if connection is None or connection.closed:
-            self._connection = connection = connect(self.url, is_pooled=self.is_pooled)
+            self._connection = connection = connect(self.url)
+            if not self._prepares:
+                connection.prepare_threshold = None
             for setting in self._settings:
                 connection.execute(setting.encode())
         return connection
