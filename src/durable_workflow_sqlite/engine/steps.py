@@ -286,7 +286,7 @@ async def _turn_for(run: Run, call: StepCall, last: StepCheckpoint | None) -> Tu
     """Its turn to begin under its limit; without a look where nobody waits here."""
     assert call.limit is not None
     turn = run.environment.step_limits.turn(call.limit, call.limit_key)
-    if not turn.is_first:
+    if not turn.begins_at_once:
         try:
             await _wait(run, call, last, turn.comes)
         except BaseException:

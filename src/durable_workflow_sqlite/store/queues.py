@@ -34,13 +34,20 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.rows import readable, text_to_time, time_to_text
-from durable_workflow_sqlite.store.transactions import AsStatement, Transactions
+from durable_workflow_sqlite.store.transactions import AsStatement, Shortcut, Transactions
 
 QUEUE, STEP = "QUEUE", "STEP"
 """The kinds of a limit."""
 
-_PLACE: Final = ("name", "fencing_token", "workflow_execution_id", "branch", "step_index")
-_SLOT: Final = (*_PLACE, "limit_key", "taken_at")
+_SLOT: Final = (
+    "name",
+    "fencing_token",
+    "workflow_execution_id",
+    "branch",
+    "step_index",
+    "limit_key",
+    "taken_at",
+)
 
 Limits = q.LoadWaitingQueuesRow | q.LoadLimitRow
 
@@ -116,7 +123,7 @@ class Queues:
         self._queries = queries
         self._commit = commit
         self._claims = claims
-        self._delete_step_slot = as_statement(queries.delete_step_slot, *_PLACE)
+        self._delete_step_slot = as_statement(queries.delete_step_slot, *_SLOT)
         self._take_step_slot = as_statement(queries.take_step_slot, *_SLOT)
         self._insert_step_slot = as_statement(queries.insert_step_slot, *_SLOT)
 
@@ -412,21 +419,19 @@ class Queues:
         """A step begins, or its attempt is over. Raises LimitFullError."""
         if claim is None:
             raise ValueError("the slot of a step is taken and freed under a claim")
-        place = (
-            slot.limit,
-            claim.fencing_token,
-            slot.workflow_execution_id,
-            slot.branch,
-            slot.step_index,
-        )
+        return self.execute_slot(slot, claim, self.slot_statement(slot, claim))
+
+    def slot_statement(self, slot: StepSlot, claim: WorkflowClaim) -> Shortcut:
+        """What takes a slot or frees it, as a rule."""
+        statement, in_order = self._take_step_slot if slot.is_held else self._delete_step_slot
+        return statement, in_order(_values_of(slot, claim))
+
+    def execute_slot(self, slot: StepSlot, claim: WorkflowClaim, shortcut: Shortcut) -> int:
+        """As `save_slot`, by what `slot_statement` gave."""
         if not slot.is_held:
-            statement, in_order = self._delete_step_slot
-            freed = self._commit.execute((statement, in_order(place)))
-            return int(bool(freed) or self._claims.holds(claim))
-        values = (*place, slot.key, time_to_text(slot.at))
+            return int(bool(self._commit.execute(shortcut)) or self._claims.holds(claim))
         self._commit.hold(STEP, slot.limit)
-        statement, in_order = self._take_step_slot
-        if self._commit.execute((statement, in_order(values))):
+        if self._commit.execute(shortcut):
             return 1
         room, limits = self._limit_room(slot.limit, slot.key, slot.at)
         if not room.is_free:
@@ -435,8 +440,21 @@ class Queues:
             at = self.not_before_the_last(limits, STEP, slot.at)
             self.count_use(limits, STEP, slot.key, at)
         statement, in_order = self._insert_step_slot
-        taken = self._commit.execute((statement, in_order(values)))
+        taken = self._commit.execute((statement, in_order(_values_of(slot, claim))))
         return int(bool(taken) or self._claims.holds(claim))
+
+
+def _values_of(slot: StepSlot, claim: WorkflowClaim) -> tuple[object, ...]:
+    """As `_SLOT` names them."""
+    return (
+        slot.limit,
+        claim.fencing_token,
+        slot.workflow_execution_id,
+        slot.branch,
+        slot.step_index,
+        slot.key,
+        time_to_text(slot.at),
+    )
 
 
 def _is_duplicate(execution: WorkflowExecution, existing: str) -> DuplicateExecutionError:
