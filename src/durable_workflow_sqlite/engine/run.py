@@ -166,7 +166,7 @@ class Run(HeldSlot):
         Raises SerializationError for what no store can hold; that is not a problem of the worker.
         """
         if self.step_slots.held:
-            records = (*records, *self.step_slots.freed_by(records))
+            records = (*records, *self.step_slots.freed_by(*records))
         if self._new_patches:
             records = (*records, *self._new_patches)
         try:
@@ -229,7 +229,7 @@ class Run(HeldSlot):
         It cannot be had again: it is kept until the store is free and has room.
         """
         if self.step_slots.held:
-            along = (*along, *self.step_slots.freed_by((outcome,)))
+            along = (*along, *self.step_slots.freed_by(outcome))
         if self._new_patches:
             along = (*along, *self._new_patches)
         try:

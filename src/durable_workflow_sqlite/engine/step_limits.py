@@ -62,6 +62,8 @@ class StepLimits:
 
     def look(self, limit: str | None = None) -> None:
         """There may be a free slot of a limit, or of any."""
+        if not self._lines:
+            return
         for (name, _), line in self._lines.items():
             if limit is None or name == limit:
                 line[0].wake()
@@ -142,15 +144,14 @@ class HeldSlots:
             self.held = {}
         self.held[slot.branch, slot.step_index] = slot
 
-    def freed_by(self, records: Iterable[Record]) -> list[Record]:
+    def freed_by(self, *records: Record) -> list[Record]:
         """The slots that are free with these records, to be saved beside."""
-        freed: list[Record] = []
-        for record in records:
-            if type(record) is StepCheckpoint and record.status is not _INTENT:
-                slot = (self.held or {}).get((record.branch, record.step_index))
-                if slot is not None and record.attempt > 0:
-                    freed.append(_free(slot))
-        return freed
+        return [
+            _free(slot)
+            for one in records
+            if type(one) is StepCheckpoint and one.status is not _INTENT and one.attempt > 0
+            if self.held and (slot := self.held.get((one.branch, one.step_index)))
+        ]
 
     def saved(self, records: Iterable[Record]) -> None:
         """Those that are saved as free are free now."""

@@ -39,15 +39,8 @@ from durable_workflow_sqlite.store.transactions import AsStatement, Shortcut, Tr
 QUEUE, STEP = "QUEUE", "STEP"
 """The kinds of a limit."""
 
-_SLOT: Final = (
-    "name",
-    "fencing_token",
-    "workflow_execution_id",
-    "branch",
-    "step_index",
-    "limit_key",
-    "taken_at",
-)
+_PLACE: Final = ("name", "fencing_token", "workflow_execution_id", "branch", "step_index")
+_SLOT: Final = (*_PLACE, "limit_key", "taken_at")
 
 Limits = q.LoadWaitingQueuesRow | q.LoadLimitRow
 
@@ -123,7 +116,7 @@ class Queues:
         self._queries = queries
         self._commit = commit
         self._claims = claims
-        self._delete_step_slot = as_statement(queries.delete_step_slot, *_SLOT)
+        self._delete_step_slot = as_statement(queries.delete_step_slot, *_PLACE)
         self._take_step_slot = as_statement(queries.take_step_slot, *_SLOT)
         self._insert_step_slot = as_statement(queries.insert_step_slot, *_SLOT)
 
@@ -419,20 +412,32 @@ class Queues:
         """A step begins, or its attempt is over. Raises LimitFullError."""
         if claim is None:
             raise ValueError("the slot of a step is taken and freed under a claim")
-        return self.execute_slot(slot, claim, self.slot_statement(slot, claim))
+        if slot.is_held:
+            self.hold_limit(slot.limit)
+        shortcut = self.slot_statement(slot, claim)
+        return int(bool(self._commit.execute(shortcut)) or self.look_closer(slot, claim))
 
     def slot_statement(self, slot: StepSlot, claim: WorkflowClaim) -> Shortcut:
         """What takes a slot or frees it, as a rule."""
-        statement, in_order = self._take_step_slot if slot.is_held else self._delete_step_slot
-        return statement, in_order(_values_of(slot, claim))
+        if slot.is_held:
+            statement, in_order = self._take_step_slot
+            return statement, in_order(_values_of(slot, claim))
+        statement, in_order = self._delete_step_slot
+        one = slot.workflow_execution_id
+        place = slot.limit, claim.fencing_token, one, slot.branch, slot.step_index
+        return statement, in_order(place)
 
-    def execute_slot(self, slot: StepSlot, claim: WorkflowClaim, shortcut: Shortcut) -> int:
-        """As `save_slot`, by what `slot_statement` gave."""
+    def hold_limit(self, limit: str) -> None:
+        """Nobody else takes a slot of it before this transaction is over."""
+        self._commit.hold(STEP, limit)
+
+    def look_closer(self, slot: StepSlot, claim: WorkflowClaim) -> bool:
+        """What `slot_statement` gave has changed nothing; False if the claim is lost.
+
+        Raises LimitFullError.
+        """
         if not slot.is_held:
-            return int(bool(self._commit.execute(shortcut)) or self._claims.holds(claim))
-        self._commit.hold(STEP, slot.limit)
-        if self._commit.execute(shortcut):
-            return 1
+            return self._claims.holds(claim)
         room, limits = self._limit_room(slot.limit, slot.key, slot.at)
         if not room.is_free:
             raise LimitFullError(f"no slot of limit {slot.limit!r} is free")
@@ -441,7 +446,7 @@ class Queues:
             self.count_use(limits, STEP, slot.key, at)
         statement, in_order = self._insert_step_slot
         taken = self._commit.execute((statement, in_order(_values_of(slot, claim))))
-        return int(bool(taken) or self._claims.holds(claim))
+        return bool(taken) or self._claims.holds(claim)
 
 
 def _values_of(slot: StepSlot, claim: WorkflowClaim) -> tuple[object, ...]:

@@ -308,7 +308,9 @@ class StatementStore(CheckpointStore, Maintenance):
         def save() -> None:
             if not execute(shortcut):
                 self._save_all((step,), claim, [])
-            if not queues.execute_slot(slot, claim, of_slot):
+            if slot.is_held:
+                queues.hold_limit(slot.limit)
+            if not execute(of_slot) and not queues.look_closer(slot, claim):
                 raise self._lost(claim)
 
         await self._transactions.write(save)
