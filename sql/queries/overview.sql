@@ -49,9 +49,10 @@ with problem as (
             ) as step_name
         from workflow_executions as execution
         where
-            execution.status not in (
-                'PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING'
-            )
+            execution.status != 'RUNNING'
+            and execution.status != 'SUSPENDED'
+            and execution.status != 'PENDING'
+            and execution.status != 'COMPENSATING'
             and execution.status_since >= :failed_since
             and +execution.status = 'FAILED'
     ) as failed
@@ -163,7 +164,10 @@ from (
         execution.workflow_execution_id
     from workflow_executions as execution
     where
-        execution.status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+        execution.status != 'RUNNING'
+        and execution.status != 'SUSPENDED'
+        and execution.status != 'PENDING'
+        and execution.status != 'COMPENSATING'
         and execution.status_since >= :since
         and +execution.status = 'FAILED'
     order by execution.status_since desc
@@ -252,7 +256,10 @@ select
         select count(*)
         from workflow_executions as ended
         where
-            ended.status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+            ended.status != 'RUNNING'
+            and ended.status != 'SUSPENDED'
+            and ended.status != 'PENDING'
+            and ended.status != 'COMPENSATING'
             and ended.status_since >= hour.value
             and ended.status_since < hour.value || '~'
             and +ended.status = 'COMPLETED'
@@ -261,7 +268,10 @@ select
         select count(*)
         from workflow_executions as ended
         where
-            ended.status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+            ended.status != 'RUNNING'
+            and ended.status != 'SUSPENDED'
+            and ended.status != 'PENDING'
+            and ended.status != 'COMPENSATING'
             and ended.status_since >= hour.value
             and ended.status_since < hour.value || '~'
             and +ended.status = 'FAILED'
@@ -270,7 +280,10 @@ select
         select count(*)
         from workflow_executions as ended
         where
-            ended.status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+            ended.status != 'RUNNING'
+            and ended.status != 'SUSPENDED'
+            and ended.status != 'PENDING'
+            and ended.status != 'COMPENSATING'
             and ended.status_since >= hour.value
             and ended.status_since < hour.value || '~'
             and +ended.status = 'CANCELLED'
@@ -284,7 +297,10 @@ from json_each(:hours) as hour;
 select count(*) as total
 from workflow_executions
 where
-    status not in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+    status != 'RUNNING'
+    and status != 'SUSPENDED'
+    and status != 'PENDING'
+    and status != 'COMPENSATING'
     and status_since >= :since
     and +status = 'FAILED';
 

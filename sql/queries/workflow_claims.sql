@@ -22,7 +22,9 @@ select
 from workflow_executions
 where
     workflow_execution_id = :workflow_execution_id
-    and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and status != 'COMPLETED'
+    and status != 'FAILED'
+    and status != 'CANCELLED'
     and blocked_reason is null
     and paused_at is null
     and paused_with is null
@@ -30,7 +32,12 @@ where
         select 1
         from workflow_pauses
         where
-            (
+            +workflow_pauses.scope = 'ALL'
+            or (
+                workflow_pauses.scope = 'QUEUE'
+                and workflow_pauses.name = workflow_executions.queue
+            )
+            or (
                 workflow_pauses.scope = 'WORKFLOW'
                 and workflow_pauses.name = (
                     select workflows.workflow_type
@@ -38,11 +45,6 @@ where
                     where workflows.workflow_id = workflow_executions.workflow_id
                 )
             )
-            or (
-                workflow_pauses.scope = 'QUEUE'
-                and workflow_pauses.name = workflow_executions.queue
-            )
-            or workflow_pauses.scope = 'ALL'
     )
 on conflict (workflow_execution_id) do nothing
 returning fencing_token;

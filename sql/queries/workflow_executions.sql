@@ -376,7 +376,7 @@ set
     error_message = :error_message,
     recovery_count = :recovery_count,
     blocked_reason = iif(
-        :status in ('COMPLETED', 'FAILED', 'CANCELLED'),
+        :status = 'COMPLETED' or :status = 'FAILED' or :status = 'CANCELLED',
         :blocked_reason,
         coalesce(:blocked_reason, blocked_reason)
     ),
@@ -386,7 +386,9 @@ set
     trouble_since = null
 where
     workflow_execution_id = :workflow_execution_id
-    and status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    and status != 'COMPLETED'
+    and status != 'FAILED'
+    and status != 'CANCELLED'
     and exists (
         select 1
         from workflow_claims
@@ -441,7 +443,9 @@ set
     )
 where
     workflow_execution_id = :workflow_execution_id
-    and status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+    and status != 'COMPLETED'
+    and status != 'FAILED'
+    and status != 'CANCELLED';
 
 -- name: put_into_queue!
 -- No worker has these executions any more (a JSON array of ids): says from when on each

@@ -296,7 +296,7 @@ _CONDITION = """and exists (
         (
             "workflow_executions",
             "update_execution!",
-            "and status not in ('COMPLETED', 'FAILED', 'CANCELLED')",
+            "and status != 'COMPLETED'",
             "or status = 'PENDING'",
             "does not refuse one",
         ),

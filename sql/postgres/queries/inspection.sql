@@ -900,6 +900,91 @@ select
 from durable_workflow.workflow_executions
 where workflow_execution_id = :workflow_execution_id;
 
+-- name: load_executions_among
+-- Some executions (a JSON array of ids), in the order of their ids.
+select
+    workflow_execution_id,
+    workflow_id,
+    status,
+    current_step,
+    input_data,
+    output_data,
+    error_type,
+    error_message,
+    ttl_expires_at,
+    guarantee,
+    priority,
+    queue,
+    queue_key,
+    dedup_id,
+    debounced,
+    recovery_count,
+    blocked_reason,
+    trouble,
+    available_at,
+    last_event,
+    started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
+    created_at,
+    updated_at,
+    paused_at,
+    paused_by,
+    paused_reason,
+    paused_with
+from durable_workflow.workflow_executions
+where
+    workflow_execution_id = any(
+        array(select json_array_elements_text(cast(:workflow_execution_ids as json)))
+    )
+order by workflow_execution_id;
+
+-- name: load_checkpoints_among
+-- Every attempt of every step of some executions (a JSON array of ids): execution by
+-- execution, in step order.
+select
+    id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    kind,
+    status,
+    input_data,
+    output_data,
+    error_type,
+    error_message,
+    idempotency_key,
+    compensate_ref,
+    started_at,
+    completed_at,
+    due_at,
+    event
+from durable_workflow.step_checkpoints
+where
+    workflow_execution_id = any(
+        array(select json_array_elements_text(cast(:workflow_execution_ids as json)))
+    )
+order by workflow_execution_id, branch, step_index, attempt;
+
+-- name: load_patches_among
+-- The patches that some executions (a JSON array of ids) have passed.
+select
+    workflow_execution_id,
+    branch,
+    patch_name,
+    event,
+    passed_at
+from durable_workflow.workflow_patches
+where
+    workflow_execution_id = any(
+        array(select json_array_elements_text(cast(:workflow_execution_ids as json)))
+    )
+order by workflow_execution_id, branch, patch_name;
+
 -- name: load_signals
 -- Every signal of one execution, delivered or not, in order of arrival.
 select
@@ -1226,6 +1311,7 @@ order by made.type, made.name;
 -- name: count_prunable
 -- How many finished executions were begun and last changed before a time, by workflow
 -- and status: what retention would delete now. Reads all of those statuses.
+-- @scan workflow_executions: most executions are finished, and all of those are counted
 select
     workflow.workflow_type,
     workflow.version,
@@ -1300,6 +1386,7 @@ limit :row_limit;
 
 -- name: load_suspect_checkpoints
 -- As load_suspect_executions: checkpoints of the executions that are not over.
+-- @scan step_checkpoints: all that is unfinished, when an operator asks
 select
     step.id,
     step.workflow_execution_id,
@@ -1333,6 +1420,7 @@ limit :row_limit;
 
 -- name: load_suspect_timers
 -- As load_suspect_executions: timers of the executions that are not over.
+-- @scan workflow_timers: all that is unfinished, when an operator asks
 select
     timer.workflow_timer_id,
     timer.workflow_execution_id,
@@ -1354,6 +1442,7 @@ limit :row_limit;
 -- name: load_suspect_signals
 -- As load_suspect_executions: signals that the executions which are not over may still
 -- take.
+-- @scan workflow_signals: all that is unfinished, when an operator asks
 select
     signal.workflow_signal_id,
     signal.workflow_execution_id,
@@ -1411,6 +1500,7 @@ limit :row_limit;
 
 -- name: load_refused_signals
 -- Executions that wait for a signal while the last one of that name was refused.
+-- @scan workflow_signals: those that were refused, when an operator asks
 select
     wait.workflow_execution_id,
     signal.signal_name,
@@ -1573,6 +1663,15 @@ where claim.worker_id = :worker_id
 order by execution.updated_at desc
 limit :row_limit;
 
+-- name: load_claim_of^
+-- Who has claimed an execution, and since when: for people, who hold nothing by that.
+select
+    worker_id,
+    fencing_token,
+    claimed_at
+from durable_workflow.workflow_claims
+where workflow_execution_id = :workflow_execution_id;
+
 -- name: load_work_under_way
 -- What workers do now: the claimed executions that run, each with its steps that have
 -- begun and not ended, and with those that wait (waiting_for is not null). One between
@@ -1624,6 +1723,7 @@ from durable_workflow.workflow_queue;
 -- Steps, sleeps and waits that have begun and not ended, of executions that are
 -- COMPLETED: the last attempt of each. An execution that the engine ended has none.
 -- Looks through all steps of COMPLETED executions.
+-- @scan step_checkpoints: all steps, when an operator asks
 select
     step.workflow_execution_id,
     step.step_name
@@ -1649,6 +1749,7 @@ limit :row_limit;
 -- what says what is wrong: a wait or a sleep is open; a step with a compensation is not
 -- undone, and its compensation has not begun; or there is no error.
 -- Looks through all of those that FAILED or were CANCELLED.
+-- @scan step_checkpoints: all that failed, when an operator asks
 select
     execution.workflow_execution_id,
     'open' as what,
@@ -1701,6 +1802,7 @@ limit :row_limit;
 -- name: load_numbered_intents
 -- Attempts and waits that have not ended, and have the number of an outcome.
 -- Of unfinished executions.
+-- @scan step_checkpoints: all that is unfinished, when an operator asks
 select
     step.workflow_execution_id,
     step.step_name
@@ -1719,6 +1821,7 @@ limit :row_limit;
 -- no signal will tell; a step, a sleep or a wait is COMPLETED without the number of an
 -- event, so that no replay tells its outcome; or no worker has it, and there is no time
 -- from which one may claim it.
+-- @scan step_checkpoints: all that is unfinished, when an operator asks
 select
     execution.workflow_execution_id,
     'child' as what,

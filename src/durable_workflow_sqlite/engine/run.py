@@ -19,7 +19,7 @@ from durable_workflow_sqlite.engine.history import (
     is_outcome,
     warn_of_long_history,
 )
-from durable_workflow_sqlite.engine.loop_backoff import SAVE_AGAIN_AFTER_S, LoopBackoff
+from durable_workflow_sqlite.engine.loop_backoff import SAVE_AGAIN_AFTER_S, LoopBackoff, wait_for
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.pauses import Pauses
 from durable_workflow_sqlite.engine.queue_slot import slot_of
@@ -184,7 +184,7 @@ class Run(HeldSlot):
     async def begin_step(self, intent: StepCheckpoint, *along: Record) -> None:
         """As `save`, of an attempt that is about to begin."""
         if self._new_patches:
-            along = (*along, *self._new_patches)
+            along = (*along, *await self._patches_along())
         try:
             await self.environment.store.begin_step(intent, *along, claim=self.claim)
         except LimitFullError:
@@ -198,6 +198,11 @@ class Run(HeldSlot):
                 self._saved(along)
             return
         await self._save_later((intent, *along), refusal)
+
+    async def _patches_along(self) -> list[WorkflowPatch]:
+        """The patches to save with what is written next; if they are many, they are saved now."""
+        await self.history.patches.save_many(self.save)
+        return self._new_patches
 
     def _waits_out(self, error: BaseException, kept: int, number: int | None = None) -> bool:
         """Whether what was refused may wait until the store is free; if not, this stops.
@@ -271,7 +276,8 @@ class Run(HeldSlot):
 
         start, send: as for a store. After ExecutionConflictError it may be called again.
         """
-        along = (*along, *self._new_patches)
+        if self._new_patches:
+            along = (*along, *await self._patches_along())
         try:
             save = self.environment.store.save
             await save(outcome, *along, claim=self.claim, start=start, send=send)
@@ -319,7 +325,8 @@ class Run(HeldSlot):
             while True:
                 assert isinstance(refusal, StoreError)
                 self.tell_whoever_waits(refusal)
-                await self._pause(refused.failed(refusal, SAVE_AGAIN_AFTER_S))
+                self._is_stopping = self._is_stopping or asyncio.Event()
+                await wait_for(self._is_stopping, refused.failed(refusal, SAVE_AGAIN_AFTER_S))
                 if self.trouble is not None:
                     raise asyncio.CancelledError  # the engine stops, whoever heard of it
                 number = None
@@ -339,16 +346,6 @@ class Run(HeldSlot):
         refused.succeeded()
         self._saved(records)
         return records[0]  # type: ignore[return-value]
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not for longer than it takes until this is to stop."""
-        if self._is_stopping is None:
-            self._is_stopping = asyncio.Event()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._is_stopping.wait()
-        except TimeoutError:
-            pass
 
     def wake_what_is_kept(self) -> None:
         """What waits to be saved later looks whether it still may."""

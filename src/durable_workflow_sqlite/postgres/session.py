@@ -59,11 +59,13 @@ class Session:
     """What the queries are called with. Used by one thread at a time.
 
     settings: statements for each new connection, beside those of every session.
+    prepares: whether the server plans a statement once for many calls, or for the values of each.
     others_wait: whether something was written that others wait for, since it was set to False.
     """
 
-    def __init__(self, url: str, *settings: str) -> None:
+    def __init__(self, url: str, *settings: str, prepares: bool = True) -> None:
         self.url = url
+        self._prepares = prepares
         self._settings = (*_SETTINGS, *settings)
         self.others_wait = False
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -74,6 +76,8 @@ class Session:
         connection = self._connection
         if connection is None or connection.closed:
             self._connection = connection = connect(self.url)
+            if not self._prepares:
+                connection.prepare_threshold = None
             for setting in self._settings:
                 connection.execute(setting.encode())
         return connection
