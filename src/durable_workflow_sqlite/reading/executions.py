@@ -188,8 +188,9 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     """An execution that another one started, in a tree.
 
     on_parent_end: "cancel" or "detach". status_since: since when it has its status.
-    waiting_for, waiting_until: as `ExecutionSummary` has them. why_not: what keeps it from going on:
-        "paused", "blocked" or "in trouble"; None for none of these.
+    waiting_for, waiting_until: as `ExecutionSummary` has them.
+    why_not: what keeps it from going on: "paused", "blocked" or "in trouble"; None for none of
+        these.
     children: its own; None where the tree was cut off before they were looked for.
     """
 
