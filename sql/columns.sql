@@ -341,3 +341,16 @@
 --                    nothing, so that edits by hand stay; null for a row written by hand
 -- created_at         when it was first declared
 -- updated_at         when this row was last written by the library
+
+-- workflow_moves: whether all of this is being moved to another database, or from there.
+-- A database with a row of OUT is only read. One with a row of IN that is not finished
+-- cannot be opened.
+--
+-- direction    OUT: to another database; IN: from another one
+-- move_id      the same in both databases
+-- other        the other database, without a password
+-- started_at   when it began
+-- finished_at  when all had been copied and compared; null before that
+-- moved_by     who moved it: USER@MACHINE
+-- put_off      what is done at the end of the move: it makes the indexes and triggers again
+--              that would slow it down; null for OUT, and when it is finished

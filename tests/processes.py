@@ -19,7 +19,12 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from durable_workflow_sqlite import DurableEngine, ExecutionStatus, SqliteCheckpointStore
+from durable_workflow_sqlite import (
+    DurableEngine,
+    ExecutionStatus,
+    SqliteCheckpointStore,
+    open_store,
+)
 from durable_workflow_sqlite.stores import Synchronous
 
 PROCESS_LIMIT_S = 90
@@ -84,10 +89,10 @@ def open_harmed(
 @asynccontextmanager
 async def an_engine(
     file: Path, *, synchronous: Synchronous = "normal", **settings: Any
-) -> AsyncIterator[tuple[SqliteCheckpointStore, DurableEngine]]:
-    """A store on a file, and an engine over it."""
+) -> AsyncIterator[tuple[Any, DurableEngine]]:
+    """A store on a file, or at a URL, and an engine over it."""
     async with (
-        SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
+        open_store(file, synchronous=synchronous) as store,
         DurableEngine(store, **settings) as engine,
     ):
         yield store, engine

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, NoReturn
 import pytest
 
 from durable_workflow_sqlite import DurableEngine, DurableWorkflowError, SqliteCheckpointStore
+from durable_workflow_sqlite.engine import threads
 from durable_workflow_sqlite.store import group_commit
 from durable_workflow_sqlite.store.in_memory import fill
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
@@ -147,6 +148,16 @@ class WorldLoop(asyncio.SelectorEventLoop):
         self._in_turns(self._chance.choice([0, 0, 1, 3]), _settle, future, result, error)
 
 
+class NoThread:
+    """The thread that a `WorldLoop` leaves out: a real one would outlive its worker, and wait."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
 def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
     if future.done():
         return
@@ -243,6 +254,11 @@ class World:
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         return WorldLoop(self.chance)
 
+    @property
+    def makes_threads_up(self) -> bool:
+        """Whether its event loops run what a thread would."""
+        return True
+
     def _leave(self) -> None:
         """A process has ended, and its tasks are about to be closed."""
 
@@ -252,6 +268,8 @@ class World:
         looks = itertools.count()
         with pytest.MonkeyPatch.context() as patch, _in_silence():
             patch.setattr(group_commit, "monotonic", lambda: next(looks) * LOOK_AT_CLOCK_S)
+            if self.makes_threads_up:
+                patch.setattr(threads, "_Worker", NoThread)
             yield patch
 
     # Time

@@ -99,12 +99,15 @@ def stop(folder: Path) -> None:
 
 
 @contextmanager
-def new_database(server: str, name: str) -> Generator[str]:
-    """A database of a server, which is dropped in the end; gives its URL."""
+def new_database(server: str, name: str, *, like: str = "template1") -> Generator[str]:
+    """A database of a server, which is dropped in the end; gives its URL.
+
+    like: the name of the database that it is a copy of.
+    """
     import psycopg  # where it is not installed, tests are skipped
 
     with psycopg.connect(f"{server}postgres", autocommit=True) as connection:
-        connection.execute(f'create database "{name}"'.encode())
+        connection.execute(f'create database "{name}" template "{like}"'.encode())
         try:
             yield f"{server}{name}"
         finally:

@@ -70,9 +70,14 @@ ABOUT_USES = {
 WHOEVER = object()
 """Stands for the worker that has claims."""
 
+SEVERAL = json.dumps(
+    ["by hand", *(f"{status}, {how}" for status in ExecutionStatus for how in ("empty", "full"))]
+)
+
 SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_checkpoints": [{"workflow_execution_id": "RUNNING, full"}],
     "load_claim": [{"workflow_execution_id": "RUNNING, full"}],
+    "load_claim_of": [{"workflow_execution_id": "RUNNING, full"}],
     "load_pending": [{"workflow_execution_id": "RUNNING, full"}],
     "take_execution": [
         {"workflow_execution_id": f"{status}, {how}", "cancel_signal": "$cancel"}
@@ -249,6 +254,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_claimed_by": [{"worker_id": WHOEVER, "row_limit": 99}],
     "load_unblocked_without_rows": [{"row_limit": 99}],
     "load_open_of_completed": [{"row_limit": 99}],
+    "load_executions_among": [{"workflow_execution_ids": SEVERAL}],
+    "load_checkpoints_among": [{"workflow_execution_ids": SEVERAL}],
+    "load_patches_among": [{"workflow_execution_ids": '["by hand"]'}],
     "load_patches": [{"workflow_execution_id": "by hand"}],
     "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
     "load_audit_log": [{"workflow_execution_id": "by hand"}],
@@ -272,6 +280,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_next_fire_at": [{"now": LONG_AGO}],
     "load_unfinished_of_schedule": [{"schedule_name": "awake"}],
     "load_pauses": [{}],
+    "load_moves": [{}],
     "pick_paused": [{**EVERYTHING, "statuses": WHATEVER_STATUS}],
     "load_paused": [{"row_limit": 99, "at_most": 99}],
     "load_attempt_workers": [{"workflow_execution_id": "undoing 7"}],
@@ -290,6 +299,7 @@ def seeded_database(folder: Path) -> Generator[sqlite3.Connection]:
             _add_workers(connection)
             _add_pauses(connection)
             _write_otherwise(connection)
+            _add_moves(connection)
             yield connection
     finally:
         asyncio.run(store.close())
@@ -722,3 +732,12 @@ def _write_otherwise(connection: sqlite3.Connection) -> None:
         "update step_checkpoints set output_data = null where branch = 'left' and kind = 'STEP'"
     )
     connection.execute("update step_checkpoints set output_data = '?' where branch = ''")
+
+
+def _add_moves(connection: sqlite3.Connection) -> None:
+    """The last thing: a database that was moved takes nothing more."""
+    connection.execute(
+        "insert into workflow_moves values"
+        f" ('IN', 'a', 'a.db', '{NOON_TEXT}', null, 'me@here', '[]'),"
+        f" ('OUT', 'b', 'b.db', '{NOON_TEXT}', '{NOON_TEXT}', 'me@here', null)"
+    )

@@ -838,6 +838,88 @@ select
 from workflow_executions
 where workflow_execution_id = :workflow_execution_id;
 
+-- name: load_executions_among
+-- Some executions (a JSON array of ids), in the order of their ids.
+-- :workflow_execution_ids text
+select
+    workflow_execution_id,
+    workflow_id,
+    status,
+    current_step,
+    input_data,
+    output_data,
+    error_type,
+    error_message,
+    ttl_expires_at,
+    guarantee,
+    priority,
+    queue,
+    queue_key,
+    dedup_id,
+    debounced,
+    recovery_count,
+    blocked_reason,
+    trouble,
+    available_at,
+    last_event,
+    started_at,
+    parent_execution_id,
+    root_execution_id,
+    on_parent_end,
+    run_number,
+    created_at,
+    updated_at,
+    paused_at,
+    paused_by,
+    paused_reason,
+    paused_with
+from workflow_executions
+where
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids))
+order by workflow_execution_id;
+
+-- name: load_checkpoints_among
+-- Every attempt of every step of some executions (a JSON array of ids): execution by
+-- execution, in step order.
+-- :workflow_execution_ids text
+select
+    id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    kind,
+    status,
+    input_data,
+    output_data,
+    error_type,
+    error_message,
+    idempotency_key,
+    compensate_ref,
+    started_at,
+    completed_at,
+    due_at,
+    event
+from step_checkpoints
+where
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids))
+order by workflow_execution_id, branch, step_index, attempt;
+
+-- name: load_patches_among
+-- The patches that some executions (a JSON array of ids) have passed.
+-- :workflow_execution_ids text
+select
+    workflow_execution_id,
+    branch,
+    patch_name,
+    event,
+    passed_at
+from workflow_patches
+where
+    workflow_execution_id in (select value from json_each(:workflow_execution_ids))
+order by workflow_execution_id, branch, patch_name;
+
 -- name: load_signals
 -- Every signal of one execution, delivered or not, in order of arrival.
 -- @sort: the signals of one execution
@@ -1575,6 +1657,16 @@ inner join workflow_executions as execution
 where claim.worker_id = :worker_id
 order by execution.updated_at desc
 limit :row_limit;
+
+-- name: load_claim_of^
+-- Who has claimed an execution, and since when: for people, who hold nothing by that.
+-- :workflow_execution_id text
+select
+    worker_id,
+    fencing_token,
+    claimed_at
+from workflow_claims
+where workflow_execution_id = :workflow_execution_id;
 
 -- name: load_work_under_way
 -- What workers do now: the claimed executions that run, each with its steps that have

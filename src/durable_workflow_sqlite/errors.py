@@ -432,6 +432,13 @@ class StoreGoneError(StoreError):
     may_pass = False
 
 
+class StoreMovedError(StoreGoneError):
+    """All that the database holds was moved to another one by `durable-workflow move`, or is now.
+
+    Open the other database: the message names it.
+    """
+
+
 class StoreCorruptError(StoreError):
     """The file is not a database, is damaged, or has a row that cannot be read."""
 

@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.moving.database import MovableDatabase
 from durable_workflow_sqlite.postgres.address import Address
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.store import backup, file_migration
@@ -36,8 +37,8 @@ __all__ = [
     "is_there",
     "migrate",
     "name_of",
+    "open_movable",
     "open_reader",
-    "open_sqlite",
     "open_store",
     "path_of",
     "pending_sql",
@@ -69,13 +70,6 @@ def open_store(
     address = address_of(url)
     if address is not None:
         return _open_postgres(address)
-    return open_sqlite(url, synchronous=synchronous)
-
-
-def open_sqlite(
-    url: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
-) -> SqliteCheckpointStore:
-    """As `open_store`, only for SQLite."""
     path = path_of(url)
     if path is None:
         return SqliteCheckpointStore.in_memory()
@@ -155,6 +149,28 @@ def open_reader(url: str | os.PathLike[str]) -> Reader:
     from durable_workflow_sqlite.store.sqlite_reader import SqliteReader
 
     return SqliteReader.open(path)
+
+
+def open_movable(url: str | os.PathLike[str], *, create: bool) -> MovableDatabase:
+    """Open a database that is to be moved; or, with `create`, one that another is moved into.
+
+    url: as for `open_store`, except a store in memory.
+
+    Raises ValueError for any other URL, and StoreError.
+    """
+    address = address_of(url)
+    if address is not None:
+        if importlib.util.find_spec("psycopg") is None:
+            raise _without_psycopg(address)
+        from durable_workflow_sqlite.postgres.moving import PostgresMoving
+
+        return PostgresMoving(address)
+    path = path_of(url)
+    if path is None:
+        raise ValueError("a store in memory cannot be moved; give the path of a file")
+    from durable_workflow_sqlite.store.moving import SqliteMoving
+
+    return SqliteMoving.open_file(Path(path), create=create)
 
 
 def migrate(

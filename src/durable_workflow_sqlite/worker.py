@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import Any, Final
 
+from durable_workflow_sqlite.code_check import check_code
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.watchdog import line_of_user
@@ -33,6 +34,9 @@ BLOCKED_AFTER_S: Final = 0.1
 
 TELLS_FOR_S: Final = 2.0
 """How long the last words to the log may take."""
+
+PROBLEMS_SHOWN: Final = 3
+"""So many kinds of problems a strict worker names."""
 
 _log = logging.getLogger("durable_workflow_sqlite.worker")
 
@@ -103,6 +107,10 @@ def _workflows_of(found: Any) -> list[AnyWorkflow]:
     return [one for one in candidates if isinstance(one, WorkflowDefinition)]
 
 
+class CodeDoesNotFitError(DurableWorkflowError):
+    """Unfinished executions would not go on with the code of a strict worker."""
+
+
 async def run_worker(
     file: str | os.PathLike[str],
     workflows: Iterable[AnyWorkflow],
@@ -112,6 +120,7 @@ async def run_worker(
     max_concurrent: int = 100,
     synchronous: Synchronous = "normal",
     grace: timedelta = timedelta(seconds=30),
+    strict: bool = False,
 ) -> None:
     """Run what is in a file, and what comes, until this process gets SIGTERM or SIGINT.
 
@@ -119,9 +128,13 @@ async def run_worker(
     declared: the queues that it declares first.
     grace: how long steps that are under way may then take to end; what is left is released, to be
         resumed by another worker. A second signal ends it at once.
+    strict: first check that all unfinished executions of these workflows would go on with them.
+        What is in trouble or blocked already is left out.
 
-    Raises StoreError; StoreGoneError if the file is deleted or replaced meanwhile.
+    Raises StoreError; StoreGoneError if the file is deleted or replaced meanwhile. Raises
+    CodeDoesNotFitError if it is strict, before it runs anything.
     """
+    workflows = list(workflows)
     loop = asyncio.get_running_loop()
     told_to_stop = asyncio.Event()
     end = _End()
@@ -135,6 +148,8 @@ async def run_worker(
     before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
         async with open_store(file, synchronous=synchronous) as store:
+            if strict:
+                await asyncio.to_thread(_check_fits, file, workflows)
             engine = DurableEngine(store, workflows, queues=queues, max_concurrent=max_concurrent)
             await Client(store).declare(*declared)
             await engine.open()
@@ -162,6 +177,20 @@ async def run_worker(
         end.lift()
         for one, handler in before.items():
             signal.signal(one, signal.SIG_DFL if handler is None else handler)
+
+
+def _check_fits(file: str | os.PathLike[str], workflows: list[AnyWorkflow]) -> None:
+    check = check_code(file, workflows, types={one.name for one in workflows}, with_stopped=False)
+    if check.is_ok:
+        _log.info("%d unfinished executions were replayed: all would go on", check.checked)
+        return
+    shown = "; ".join(map(str, check.problems[:PROBLEMS_SHOWN]))
+    more = len(check.problems) - PROBLEMS_SHOWN
+    raise CodeDoesNotFitError(
+        "the worker does not start, since unfinished executions would not go on with its code:"
+        f" {shown}{f'; and {more} more kinds' if more > 0 else ''}. `durable-workflow check-code`"
+        " lists them"
+    )
 
 
 class _End:

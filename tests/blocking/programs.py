@@ -21,7 +21,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from durable_workflow_sqlite.blocking import DurableEngine, SqliteCheckpointStore, loop_thread
+from durable_workflow_sqlite.blocking import DurableEngine, loop_thread, open_store
 
 
 def ready() -> None:
@@ -88,8 +88,12 @@ async def exiting(ctx: WorkflowContext) -> None:
     sys.exit(3)
 
 
+has_begun = threading.Event()
+
+
 def never_answer() -> int:
     ready()
+    has_begun.set()
     threading.Event().wait()
     return 1
 
@@ -105,7 +109,7 @@ ALL = [approval, counting, hanging, pausing, holding_on, exiting, calling]
 class Program:
     def __init__(self, file: str, synchronous: Any = "normal") -> None:
         self.file = file
-        self.store = SqliteCheckpointStore.file(file, synchronous=synchronous)
+        self.store = open_store(file, synchronous=synchronous)
         self.engine = DurableEngine(self.store, workflows=ALL)
 
     def run(self) -> None:
@@ -178,9 +182,10 @@ class Program:
     def end_in_call(self) -> None:
         self.engine.open()
         self.engine.start(calling, execution_id="one")
+        has_begun.wait()
 
     def call_in_asyncio(self) -> None:
-        behind = async_api.SqliteCheckpointStore.file(self.file)
+        behind = async_api.open_store(self.file)
 
         async def work() -> None:
             async with behind, async_api.DurableEngine(behind, ALL) as engine:
@@ -209,7 +214,7 @@ class Program:
 
     def end_beside_a_loop(self) -> None:
         """The async API in a daemon thread of one's own, which nobody closes."""
-        behind = async_api.SqliteCheckpointStore.file(self.file)
+        behind = async_api.open_store(self.file)
 
         async def work() -> None:
             async with async_api.DurableEngine(behind, ALL) as engine:
@@ -251,7 +256,7 @@ class Program:
 def finish(file: str) -> dict[str, str]:
     """What comes of the executions in a later process, by their ids."""
     ended: dict[str, str] = {}
-    with SqliteCheckpointStore.file(file) as store, DurableEngine(store, workflows=ALL) as engine:
+    with open_store(file) as store, DurableEngine(store, workflows=ALL) as engine:
         try:
             engine.send_signal("one", "approved", "kim")
             ended["one"] = engine.handle("one").result(timedelta(seconds=20))

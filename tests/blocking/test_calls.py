@@ -36,7 +36,13 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite import blocking as blocking_api
-from durable_workflow_sqlite.blocking import DurableEngine, ExecutionHandle, SqliteCheckpointStore
+from durable_workflow_sqlite.blocking import (
+    DurableEngine,
+    ExecutionHandle,
+    SqliteCheckpointStore,
+    StatementStore,
+    open_store,
+)
 
 SOON = timedelta(seconds=10)
 
@@ -58,13 +64,13 @@ async def failing(ctx: WorkflowContext) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteCheckpointStore]:
-    with SqliteCheckpointStore.file(tmp_path / "workflows.db") as store:
+def store(file: Path) -> Iterator[StatementStore]:
+    with open_store(file) as store:
         yield store
 
 
 @pytest.fixture
-def engine(store: SqliteCheckpointStore) -> Iterator[DurableEngine]:
+def engine(store: StatementStore) -> Iterator[DurableEngine]:
     with DurableEngine(store, workflows=[approval, double, failing]) as engine:
         yield engine
 
@@ -225,7 +231,7 @@ def test_a_sync_action_may_start_executions(engine: DurableEngine) -> None:
     assert engine.run(outer) == 8
 
 
-def test_a_store_is_used_without_an_engine(store: SqliteCheckpointStore) -> None:
+def test_a_store_is_used_without_an_engine(store: StatementStore) -> None:
     store.save_workflow(Workflow(workflow_id="order@1", workflow_type="order"))
     found = store.load_workflow("order@1")
     assert found is not None and found.workflow_type == "order"

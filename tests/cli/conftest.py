@@ -5,21 +5,57 @@ import pty
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import durable_workflow_sqlite
+from durable_workflow_sqlite import open_reader
 from tests.commands import begin_command, exit_code, run_command
+from tests.over_postgres import is_on, parametrize, placed
+
+__all__ = ["is_on", "placed"]
 
 ROOT = Path(durable_workflow_sqlite.__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+
+
+QUICK = frozenset(
+    {
+        "test_a_signal_lets_a_stuck_order_go_on",
+        "test_cancel_is_heard_by_the_worker_that_comes_next",
+        "test_list_goes_page_by_page_from_the_newest_to_the_oldest",
+        "test_show_has_the_whole_history",
+        "test_status_says_what_there_is_and_what_to_look_at_first",
+    }
+)
+"""A look, a page, a change and a worker over PostgreSQL; all others are in the campaigns."""
+
+LEFT_OUT = frozenset(
+    {
+        # They are about a file.
+        "test_a_url_names_a_file",
+        "test_doctor_names_who_holds_the_write_lock",
+        # By hand they do what only SQLite can.
+        "test_fresh_failures_with_the_same_error_are_a_warning_with_two_commands",
+        "test_trouble_with_the_file_ends_it_and_says_how_far_it_came",
+        # The server of the tests does not wait for the disk, and doctor warns of that.
+        "test_an_end_that_is_not_awaited_is_nothing_strange",
+        "test_doctor_finds_nothing_beside_a_worker_that_took_it_over",
+        "test_doctor_finds_what_a_killed_worker_left",
+        "test_doctor_says_only_what_needs_somebody",
+        "test_looking_changes_nothing_beside_a_worker",
+    }
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    parametrize(metafunc, QUICK, LEFT_OUT)
 
 
 def run(
@@ -86,7 +122,7 @@ def a_worker(file: Path, code: str = "order") -> Iterator[int]:
     with Path(os.devnull).open("r+b") as null:
         process = begin_command(words, [null.fileno()] * 3, env=ENVIRONMENT, cwd=ROOT)
     try:
-        wait_until(lambda: any(file.parent.glob(f"{file.name}-worker-*")))
+        wait_until(lambda: count_living(file))
         yield process
     finally:
         os.kill(process, signal.SIGKILL)
@@ -100,14 +136,16 @@ def wait_until(condition: object, seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
+def count_living(file: Path) -> int:
+    with open_reader(file) as reader:
+        return reader.count_living_workers()
+
+
 def status_of(file: Path, execution_id: str) -> str:
     """Without a command, which takes long for who asks again and again."""
-    with closing(sqlite3.connect(file)) as connection:
-        (status,) = connection.execute(
-            "select status from workflow_executions where workflow_execution_id = ?",
-            (execution_id,),
-        ).fetchone()
-    return str(status)
+    with open_reader(file) as reader:
+        (found,) = reader.summaries([execution_id])
+    return found.status
 
 
 @pytest.fixture(scope="session")
@@ -127,5 +165,5 @@ def left_behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def file(left_behind: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(left_behind, tmp_path / "orders")) / "orders.db"
+def file(left_behind: Path, tmp_path: Path, placed: Callable[[Path], Path]) -> Path:
+    return placed(Path(shutil.copytree(left_behind, tmp_path / "orders")) / "orders.db")

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -63,13 +64,13 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def stocks(filled: Path, tmp_path: Path) -> Path:
+def stocks(filled: Path, tmp_path: Path, placed: Callable[[Path], Path]) -> Path:
     with (
         closing(sqlite3.connect(filled)) as source,
         closing(sqlite3.connect(tmp_path / "stock.db")) as copy,
     ):
         source.backup(copy)
-    return tmp_path / "stock.db"
+    return placed(tmp_path / "stock.db")
 
 
 def statuses(file: Path) -> Counter[str]:
@@ -303,7 +304,7 @@ async def hang(engine, execution_id):
 
 wanted = bulk.Command(name="hang", done="hung", act=hang)
 how = bulk.How(yes=True, dry_run=False)
-bulk.perform(Path(sys.argv[1]), wanted, ["stock-A-1", "stock-A-2"], Chosen(), how)
+bulk.perform(sys.argv[1], wanted, ["stock-A-1", "stock-A-2"], Chosen(), how)
 """
 
 

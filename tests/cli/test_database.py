@@ -27,11 +27,14 @@ COMMANDS: dict[str, tuple[int, list[str]]] = {
     "doctor": (3, []),
     "migrate": (0, []),
     "worker": (1, ["--app", "nowhere"]),  # there is no such module
+    "check-code": (1, ["--app", "nowhere"]),
+    "export": (0, ["order-A-1"]),
     "dashboard": (1, ["--host", "256.0.0.1"]),  # there is no such address
 }
 """A command, and how it ends on what a worker left behind when it was killed."""
 
 A_FEW = {"status", "signal", "prune", "migrate"}
+NEED_APP = ("worker", "check-code")
 
 
 def with_variable(
@@ -84,7 +87,7 @@ def test_a_file_that_is_given_beside_another_name_is_refused(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_without_a_database_says_how_to_name_one(command: str) -> None:
-    done = run(command, *(["--app", "a:b"] if command == "worker" else []))
+    done = run(command, *(["--app", "a:b"] if command in NEED_APP else []))
     assert (done.returncode, done.stdout) == (2, "")
     assert "FILE first, or --db FILE, or set DURABLE_WORKFLOW_DB" in done.stderr
 

@@ -7,7 +7,7 @@ import os
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,10 @@ import pytest
 
 from durable_workflow_sqlite import (
     DurableEngine,
-    SqliteCheckpointStore,
     WorkflowCancelledError,
     WorkflowCodeError,
     WorkflowContext,
+    open_store,
     workflow,
 )
 from durable_workflow_sqlite.cli import timeline
@@ -43,8 +43,8 @@ def _end_what_hangs() -> Iterator[None]:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return new_database(tmp_path / "orders.db")
+def file(tmp_path: Path, placed: Callable[[Path], Path]) -> Path:
+    return placed(new_database(tmp_path / "orders.db"))
 
 
 def call() -> None:
@@ -106,7 +106,7 @@ async def test_who_has_sent_the_signal_is_not_told_to_send_it(file: Path) -> Non
         await engine.start(asks, execution_id="a")
         await until(partial(store.load_open_waits, "a", "go"))
     assert hint(file, "a") == (f"to continue it: durable-workflow signal {file} a go [JSON]")
-    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
+    async with open_store(file) as store, DurableEngine(store) as client:
         await client.send_signal("a", "go", 7)
         assert hint(file, "a") == (
             "its signal go has come: a worker takes it, and nobody need send it again"
@@ -154,7 +154,7 @@ async def test_undoing_waits_for_code_without_a_mistake_before_the_records(file:
 
 def test_the_step_that_blocks_an_execution_is_named(file: Path) -> None:
     async def begin() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
+        async with open_store(file) as store:
             async with DurableEngine(store, workflows=[part]) as engine:
                 await engine.start(part, execution_id="p")
                 assert await asyncio.to_thread(has_begun.wait, 60)

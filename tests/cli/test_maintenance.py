@@ -96,7 +96,7 @@ def test_vacuum_gives_back_the_room_of_what_was_deleted(file: Path) -> None:
 def test_a_full_disk_is_named_and_what_only_looks_goes_on(file: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=480k", "tmpfs", str(small)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root can make a small disk")
     try:

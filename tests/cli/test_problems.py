@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -99,8 +100,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shop(filled: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(filled, tmp_path / "shop.db"))
+def shop(filled: Path, tmp_path: Path, placed: Callable[[Path], Path]) -> Path:
+    return placed(Path(shutil.copy(filled, tmp_path / "shop.db")))
 
 
 CONNECTION = "builtins:ConnectionError"

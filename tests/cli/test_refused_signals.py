@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore, WorkflowContext, workflow
+from durable_workflow_sqlite import DurableEngine, WorkflowContext, open_store, workflow
 from tests.cli.conftest import lines, on_terminal, refusal, run
 from tests.databases import new_database
 
@@ -28,7 +28,7 @@ def waiting(tmp_path: Path) -> Path:
     file = new_database(tmp_path / "waiting.db")
 
     async def begin() -> None:
-        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+        async with open_store(file) as store, DurableEngine(store) as engine:
             async with asyncio.timeout(30):
                 for name in ("int", "maybe", "any"):
                     await engine.start(count, name, execution_id=name)
@@ -41,7 +41,7 @@ def waiting(tmp_path: Path) -> Path:
 
 def go_on(file: Path, one: str) -> object:
     async def main() -> object:
-        async with SqliteCheckpointStore.file(file) as store:
+        async with open_store(file) as store:
             async with DurableEngine(store, workflows=[count]) as engine:
                 return await asyncio.wait_for(engine.handle(one).result(), 30)
 

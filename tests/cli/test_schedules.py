@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ async def report(ctx: WorkflowContext, of: str) -> str:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path: Path, placed: Callable[[Path], Path]) -> Path:
     """Two schedules, one at night and one that often fires."""
 
     async def declare() -> None:
@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
             await client.schedule("often", report, "b", every=timedelta(minutes=90))
 
     asyncio.run(declare())
-    return tmp_path / "workflows.db"
+    return placed(tmp_path / "workflows.db")
 
 
 def executions(file: Path) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def file(filled: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(filled, tmp_path / "trees.db"))
+def file(filled: Path, tmp_path: Path, placed: Callable[[Path], Path]) -> Path:
+    return placed(Path(shutil.copy(filled, tmp_path / "trees.db")))
 
 
 def shown(file: Path, execution_id: str) -> dict[str, Any]:

@@ -18,11 +18,40 @@ from durable_workflow_sqlite import (
     dashboard,
     workflow,
 )
+from tests.over_postgres import is_on, parametrize, placed
 from tests.processes import an_engine, die, run_until_killed
+
+__all__ = ["is_on", "placed"]
 
 HOST = "http://127.0.0.1:8642"
 
 Open = Callable[..., TestClient]
+QUICK = frozenset(
+    {
+        "test_a_failed_execution_is_opened_again",
+        "test_the_list_shows_every_execution_with_its_state",
+        "test_the_limits_of_a_queue_are_changed",
+    }
+)
+"""A page and two actions over PostgreSQL; all others are in the campaigns."""
+
+LEFT_OUT = frozenset(
+    {
+        # They are about a file.
+        "test_a_file_that_is_gone_ends_it_and_is_not_created",
+        "test_a_mounted_dashboard_that_is_dropped_lets_go_of_the_file",
+        # By hand it does what only SQLite can.
+        "test_many_are_paused_and_resumed",
+        # Other tests write to the same server, and a page cannot tell that from a change.
+        "test_a_page_that_asks_what_is_new_gets_a_short_answer_until_something_is",
+        "test_the_queues_and_limits_are_shown",
+    }
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if not metafunc.module.__name__.endswith("test_in_browser"):  # which gets the same pages
+        parametrize(metafunc, QUICK, LEFT_OUT)
 
 
 @workflow
@@ -91,9 +120,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def file(filled: Path, tmp_path: Path) -> Path:
+def file(filled: Path, tmp_path: Path, placed: Callable[[Path], Path]) -> Path:
     """A database with executions in several states."""
-    return Path(shutil.copytree(filled, tmp_path / "filled")) / "orders.db"
+    return placed(Path(shutil.copytree(filled, tmp_path / "filled")) / "orders.db")
 
 
 async def go_out(file: Path) -> None:
@@ -120,9 +149,9 @@ def went_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def outage(went_out: Path, tmp_path: Path) -> Path:
+def outage(went_out: Path, tmp_path: Path, placed: Callable[[Path], Path]) -> Path:
     """What `file` has, and what an outage left."""
-    return Path(shutil.copytree(went_out, tmp_path / "outage")) / "outage.db"
+    return placed(Path(shutil.copytree(went_out, tmp_path / "outage")) / "outage.db")
 
 
 @pytest.fixture(scope="session")
@@ -141,9 +170,9 @@ def abandoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def in_doubt(abandoned: Path, tmp_path: Path) -> Path:
+def in_doubt(abandoned: Path, tmp_path: Path, placed: Callable[[Path], Path]) -> Path:
     """A database whose only worker died in a step."""
-    return Path(shutil.copytree(abandoned, tmp_path / "abandoned")) / "doubt.db"
+    return placed(Path(shutil.copytree(abandoned, tmp_path / "abandoned")) / "doubt.db")
 
 
 @pytest.fixture

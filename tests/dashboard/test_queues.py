@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from durable_workflow_sqlite import Client, Limit, Queue, Rate, SqliteCheckpointStore
+from durable_workflow_sqlite import Client, Limit, Queue, Rate, open_store
 from tests.dashboard.conftest import Open, approval, token_in
 from tests.dashboard.test_actions import rows
 from tests.dashboard.test_pages import words
@@ -24,7 +24,7 @@ def file(file: Path) -> Path:
     """Also with two queues and a limit for steps; something waits in one of the queues."""
 
     async def declare() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
+        async with open_store(file) as store:
             client = Client(store)
             await client.declare(
                 Queue("mail", concurrency=3, per_key=1, rate=Rate(100, timedelta(minutes=1))),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from durable_workflow_sqlite import Client, SqliteCheckpointStore
+from durable_workflow_sqlite import Client, open_store
 from tests.dashboard.conftest import Open, approval, token_in
 from tests.dashboard.test_actions import rows
 from tests.dashboard.test_pages import words
@@ -24,7 +24,7 @@ def file(file: Path) -> Path:
     """Also with two schedules."""
 
     async def declare() -> None:
-        async with SqliteCheckpointStore.file(file) as store:
+        async with open_store(file) as store:
             client = Client(store)
             await client.schedule("nightly", approval, "a", cron="0 3 * * *", tz="Europe/Berlin")
             await client.schedule("<b>often</b>", approval, "b", every=timedelta(minutes=90))

@@ -28,7 +28,20 @@ def copy_rows(
                 cursor.executemany(
                     statement.encode(), [[_text(value) for value in row] for row in rows]
                 )
+        given = dict(connection.execute("select name, seq from sqlite_sequence").fetchall())
+        for table, column in server.execute(_NUMBERED, [schema]).fetchall():
+            server.execute(
+                f"select setval(pg_get_serial_sequence('{schema}.{table}', '{column}'),"
+                f" greatest(max({column}), {given.get(table, 0)}, 1),"
+                f" max({column}) is not null or {given.get(table, 0)} > 0)"
+                f" from {schema}.{table}".encode()
+            )
 
+
+_NUMBERED = (
+    "select table_name, column_name from information_schema.columns"
+    " where table_schema = %s and is_identity = 'YES'"
+)
 
 ROW = "row_number"
 """What stands in for the rowid."""

@@ -13,9 +13,11 @@ from durable_workflow_sqlite import (
     StoreError,
     WorkflowContext,
     blocking,
+    open_reader,
     open_store,
     workflow,
 )
+from durable_workflow_sqlite.reading.reader import Reader
 from postgres_server import new_database
 
 
@@ -53,6 +55,24 @@ def test_without_psycopg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         open_store("postgresql://kim@host/db")
 
 
-def test_without_await_there_is_sqlite_alone() -> None:
-    with pytest.raises(ValueError, match="postgresql is not known here"):
-        blocking.open_store("postgresql://kim@host/db")
+def test_it_is_opened_without_await_too(own: str) -> None:
+    with blocking.open_store(own) as store, blocking.DurableEngine(store, [shop]) as engine:
+        assert engine.run(shop, 41, execution_id="one") == 42
+        assert [one.status for one in store.load_checkpoints("one")] == ["COMPLETED"]
+
+
+def test_another_schema_is_named_in_the_url(own: str) -> None:
+    with open_reader_of(own, "shop_2") as reader:
+        assert reader.counts() == []
+    with pytest.raises(ValueError, match="lower-case letters"):
+        open_store(f"{own}?schema=Shop-2")
+    with pytest.raises(ValueError, match="several schemas"):
+        open_store(f"{own}?schema=a&schema=b")
+
+
+def open_reader_of(own: str, schema: str) -> Reader:
+    url = f"{own}?schema={schema}"
+    blocking.open_store(url).close()
+    with pytest.raises(StoreError, match=r"there is no schema durable_workflow with the tables"):
+        open_reader(own)
+    return open_reader(url)

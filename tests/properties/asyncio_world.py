@@ -156,6 +156,10 @@ class World(worlds.World):
 
         self.definition: WorkflowDefinition[Any, Any] = made_up
 
+    @property
+    def makes_threads_up(self) -> bool:
+        return not self.trial.is_real
+
     async def walk(self, ctx: WorkflowContext, way: Way) -> list[str]:
         await Walk(self, way).follow(ctx, self.schedule.program)
         return list(way.lines)

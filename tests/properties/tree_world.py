@@ -11,12 +11,10 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-
-import pytest
 
 from durable_workflow_sqlite import (
     DurableEngine,
@@ -25,7 +23,6 @@ from durable_workflow_sqlite import (
     SignalStatus,
     WorkflowSignal,
 )
-from durable_workflow_sqlite.engine import threads
 from durable_workflow_sqlite.records import PAUSED_SIGNAL
 from tests import worlds
 from tests.crash.made_up_trees import (
@@ -117,16 +114,6 @@ def life_of(seed: int, number: int) -> Life:
     return Life(spec_of(chance), events, harms, ttl, number)
 
 
-class NoThread:
-    """The loop of a world runs what a thread would: a real one would wait for ever."""
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
-
-
 class TreeWorld(worlds.World):
     def __init__(self, life: Life) -> None:
         super().__init__(life.events, life.chance)
@@ -147,12 +134,6 @@ class TreeWorld(worlds.World):
             await engine.declare(*LIMITS)
             await engine.start(workflows[0], execution_id=EXECUTION, ttl=ttl)
             return await self._until_over(engine)
-
-    @contextmanager
-    def _patched(self) -> Iterator[pytest.MonkeyPatch]:
-        with super()._patched() as patch:
-            patch.setattr(threads, "_Worker", NoThread)
-            yield patch
 
     def _leave(self) -> None:
         for one in self.executions.values():

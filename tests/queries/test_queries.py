@@ -252,6 +252,7 @@ def test_one_row_that_is_not_there_is_none(filled: sqlite3.Connection) -> None:
 
 
 def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connection) -> None:
+    filled.execute("delete from workflow_moves")  # it was moved, and takes nothing
     queries = load_queries()
     values: dict[str, set[type]] = {}
     for one in ("RUNNING, empty", "FAILED, empty"):

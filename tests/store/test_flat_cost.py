@@ -78,6 +78,10 @@ NAMED = {
 }
 
 WHATEVER: Mapping[str, Any] = {
+    "direction": "IN",
+    "move_id": "m",
+    "other": "another database",
+    "moved_by": "somebody",
     "workflow_execution_id": "unfinished-1",  # it is claimed, with the first token
     "workflow_execution_ids": '["unfinished-4", "unfinished-8"]',
     "workflow_id": "order@1",

@@ -18,6 +18,7 @@ from durable_workflow_sqlite.blocking.engine import DurableEngine
 from durable_workflow_sqlite.blocking.store import (
     CheckpointStore,
     SqliteCheckpointStore,
+    StatementStore,
     open_store,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "DurableEngine",
     "ExecutionHandle",
     "SqliteCheckpointStore",
+    "StatementStore",
     "open_store",
 ]

@@ -12,6 +12,7 @@ from durable_workflow_sqlite.blocking.loop_thread import LoopThread, blocking
 from durable_workflow_sqlite.protocol import CheckpointStore as Behind
 from durable_workflow_sqlite.store.connection import Synchronous, is_bound_to_thread
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore as Sqlite
+from durable_workflow_sqlite.store.statement_store import StatementStore as Statements
 
 
 class CheckpointStore:
@@ -109,7 +110,26 @@ class CheckpointStore:
     load_unfinished_of_schedule = blocking(Behind.load_unfinished_of_schedule)
 
 
-class SqliteCheckpointStore(CheckpointStore):
+class StatementStore(CheckpointStore):
+    """What each store that `open_store` opens offers beside the roles, without `await`."""
+
+    save_workflow = blocking(Statements.save_workflow)
+    save_execution = blocking(Statements.save_execution)
+    load_executions_by_status = blocking(Statements.load_executions_by_status)
+    save_checkpoint = blocking(Statements.save_checkpoint)
+    save_checkpoints = blocking(Statements.save_checkpoints)
+    save_timer = blocking(Statements.save_timer)
+    load_pending_timers = blocking(Statements.load_pending_timers)
+    load_timers = blocking(Statements.load_timers)
+    save_signal = blocking(Statements.save_signal)
+    delete_execution = blocking(Statements.delete_execution)
+    delete_completed_before = blocking(Statements.delete_completed_before)
+    delete_old_timers = blocking(Statements.delete_old_timers)
+    delete_old_signals = blocking(Statements.delete_old_signals)
+    delete_finished = blocking(Statements.delete_finished)
+
+
+class SqliteCheckpointStore(StatementStore):
     """`durable_workflow_sqlite.SqliteCheckpointStore` without `await`.
 
     A connection of your own must have been opened with `check_same_thread=False`.
@@ -124,21 +144,6 @@ class SqliteCheckpointStore(CheckpointStore):
                 " with sqlite3.connect(..., check_same_thread=False)"
             )
         super().__init__(Sqlite(connection, synchronous=synchronous))
-
-    save_workflow = blocking(Sqlite.save_workflow)
-    save_execution = blocking(Sqlite.save_execution)
-    load_executions_by_status = blocking(Sqlite.load_executions_by_status)
-    save_checkpoint = blocking(Sqlite.save_checkpoint)
-    save_checkpoints = blocking(Sqlite.save_checkpoints)
-    save_timer = blocking(Sqlite.save_timer)
-    load_pending_timers = blocking(Sqlite.load_pending_timers)
-    load_timers = blocking(Sqlite.load_timers)
-    save_signal = blocking(Sqlite.save_signal)
-    delete_execution = blocking(Sqlite.delete_execution)
-    delete_completed_before = blocking(Sqlite.delete_completed_before)
-    delete_old_timers = blocking(Sqlite.delete_old_timers)
-    delete_old_signals = blocking(Sqlite.delete_old_signals)
-    delete_finished = blocking(Sqlite.delete_finished)
 
     @classmethod
     def file(cls, path: str | os.PathLike[str], *, synchronous: Synchronous = "normal") -> Self:
@@ -160,6 +165,9 @@ class SqliteCheckpointStore(CheckpointStore):
 
 def open_store(
     url: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
-) -> SqliteCheckpointStore:
-    """`durable_workflow_sqlite.open_store`, for `with`; of a file of SQLite."""
-    return SqliteCheckpointStore.over(stores.open_sqlite(url, synchronous=synchronous))
+) -> StatementStore:
+    """`durable_workflow_sqlite.open_store`, for `with`."""
+    behind = stores.open_store(url, synchronous=synchronous)
+    if isinstance(behind, Sqlite):
+        return SqliteCheckpointStore.over(behind)
+    return StatementStore(behind)

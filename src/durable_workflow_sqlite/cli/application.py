@@ -23,7 +23,9 @@ _MODULES: Final = {
     "queue": "queues",
     "audit": "acts",
     **dict.fromkeys(("prune", "backup", "vacuum", "doctor", "dashboard"), "maintenance"),
+    "move": "moving",
     **dict.fromkeys(("migrate", "worker"), "running"),
+    **dict.fromkeys(("check-code", "export"), "code"),
 }
 """The commands in the order of the help, and the module of each, where they are in `app`."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +19,9 @@ from durable_workflow_sqlite.choosing import Chosen
 from durable_workflow_sqlite.cli import output, tables
 from durable_workflow_sqlite.cli.arguments import BusyTimeout, How, on_database
 from durable_workflow_sqlite.cli.bulk import Said, collect, is_wanted
+from durable_workflow_sqlite.cli.code import finding_of, without_warnings, workflows_of
 from durable_workflow_sqlite.cli.progress import progress
+from durable_workflow_sqlite.code_check import check_code
 from durable_workflow_sqlite.dashboard import DEFAULT_PORT, serve
 from durable_workflow_sqlite.database import command, for_file
 from durable_workflow_sqlite.errors import DurableWorkflowError
@@ -151,11 +155,21 @@ def doctor(
     is_verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="also notes, and checks without a problem")
     ] = False,
+    apps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--app",
+            metavar="MODULE[:NAME]",
+            help="check also that unfinished executions would go on with these workflows, as"
+            " `check-code` does it",
+        ),
+    ] = None,
 ) -> None:
     """Check the file and its workers. Exit status 0: no problem; 3: warnings; 4: errors."""
     findings: list[Finding] = []
     with open_reader(file) as reader:
-        for finding in reader.check_up(datetime.now(UTC), quick=quick):
+        of_code = _of_code(file, apps) if apps else ()
+        for finding in chain(reader.check_up(datetime.now(UTC), quick=quick), of_code):
             findings.append(finding)
             if not is_json and (is_verbose or finding.level.needs_somebody):
                 _write(finding, file)
@@ -164,6 +178,13 @@ def doctor(
     elif output.is_terminal() and not any(one.level.needs_somebody for one in findings):
         output.say(f"nothing is wrong: {len(findings)} checks; --verbose lists them")
     raise typer.Exit(max(_EXIT_CODES.get(one.level, 0) for one in findings))
+
+
+def _of_code(file: str, apps: list[str]) -> Iterator[Finding]:
+    workflows = workflows_of(apps)
+    with without_warnings():
+        check = check_code(file, workflows, types={one.name for one in workflows})
+    yield finding_of(check, apps)
 
 
 @on_database(app)

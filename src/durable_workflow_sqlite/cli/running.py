@@ -112,6 +112,14 @@ def worker(
     synchronous: Annotated[
         Synchronous, typer.Option(help="full: a power cut loses no committed step")
     ] = Synchronous.NORMAL,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="do not start if an unfinished execution of these workflows would not go on with"
+            " this code, as `check-code` says it",
+        ),
+    ] = False,
 ) -> None:
     """Run what is in a database, and what is enqueued there, until SIGTERM. It declares the queues
     that the module has among its names."""
@@ -126,6 +134,7 @@ def worker(
             max_concurrent=max_concurrent,
             synchronous="full" if synchronous is Synchronous.FULL else "normal",
             grace=timedelta(seconds=grace),
+            strict=strict,
         )
     )
 

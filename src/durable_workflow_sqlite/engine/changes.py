@@ -35,7 +35,8 @@ class ChangePoller:
     def change_of(self, execution_id: str, known: ExecutionStatus) -> asyncio.Future[None]:
         """Done once an execution may have another status than the one known; shared, so shielded.
 
-        Also when it begins to run here, or leaves this worker.
+        Also when it begins to run here, or leaves this worker. Raises StoreError if nobody can
+        tell, and that does not pass by itself.
         """
         if execution_id in self._awaited:
             before, change = self._awaited[execution_id]
@@ -53,6 +54,13 @@ class ChangePoller:
         awaited = self._awaited.pop(execution_id, None)
         if awaited is not None:
             awaited[1].set_result(None)
+
+    def _fail(self, error: StoreError) -> None:
+        """Raise an error that does not pass to everybody who waits."""
+        for _, change in self._awaited.values():
+            change.set_exception(error)
+            change.exception()  # a caller that was cancelled meanwhile does not retrieve it
+        self._awaited.clear()
 
     def _begin_to_watch(self) -> None:
         if self._task is None or self._task.done():
@@ -87,8 +95,7 @@ class ChangePoller:
                 if isinstance(error, StoreGoneError) and self.gone and not self.gone.done():
                     self.gone.set_result(error)
                 if isinstance(error, StoreError) and not error.may_pass:
-                    for execution_id in list(self._awaited):
-                        self.changed(execution_id)  # whoever waits looks, and meets the error
+                    self._fail(error)
                 pause = backoff.failed(error, TRY_AGAIN_AFTER_S)
 
     async def _on_change(self) -> None:

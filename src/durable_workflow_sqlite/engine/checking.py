@@ -88,21 +88,11 @@ def check_replay(
     """
     recorded = list(checkpoints)
     history = RecordedHistory(recorded, patches=patches)
-    history.patches.is_over = record.last_event is not None or record.status in _ENDED
-    body = Body(
-        definition.name,
-        record.workflow_execution_id,
-        record.started_at or record.created_at,
-        history,
-    )
-    body.run_number = record.run_number
-    body.queue, body.queue_key = record.queue, record.queue_key
-    body.encode_input = definition.encode_input
-    own = WorkflowContext(body)
+    body = body_of(definition, record, history)
     variables = (context or definition.variables).copy()
     args = definition.decode_input(record.input_data)
     try:
-        body.begin(definition.function, own, args, variables)
+        body.begin(definition.function, WorkflowContext(body), args, variables)
         if body.trouble is not None:
             raise body.trouble
         gaps = Gaps(history.events, record.last_event)
@@ -116,6 +106,21 @@ def check_replay(
         _check_standing(definition, record, body, recorded)
     finally:
         body.drop()
+
+
+def body_of(definition: AnyWorkflow, record: WorkflowExecution, history: RecordedHistory) -> Body:
+    """A body of an execution, as an engine makes it, that has not begun."""
+    history.patches.is_over = record.last_event is not None or record.status in _ENDED
+    body = Body(
+        definition.name,
+        record.workflow_execution_id,
+        record.started_at or record.created_at,
+        history,
+    )
+    body.run_number = record.run_number
+    body.queue, body.queue_key = record.queue, record.queue_key
+    body.encode_input = definition.encode_input
+    return body
 
 
 def _hear_all(

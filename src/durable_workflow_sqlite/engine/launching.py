@@ -119,7 +119,7 @@ class Launching:
                 definition = self._registry.find(stored.workflow_type, stored.version)
             if definition is not None:
                 self._definitions[workflow_id] = definition
-        return definition
+        return None if definition is None else definition.newest
 
     async def _not_launched(self, claim: WorkflowClaim, error: Exception) -> None:
         """This one alone: the others go on."""

@@ -90,6 +90,17 @@ class WorkflowDefinition(StartableDefinition, Generic[P, R_co]):
         self.version = version
         self.stops_on = _checked_stops_on(name, stops_on)
         functools.update_wrapper(self, function)
+        self._place = function.__module__, function.__qualname__, name, version
+        if "<locals>" not in function.__qualname__:
+            _NEWEST[self._place] = self
+
+    @property
+    def newest(self) -> WorkflowDefinition[..., Any]:
+        """The workflow that was defined last in the same module, under the same name there.
+
+        It is another one where a cell of a notebook was run again, or a module was loaded again.
+        """
+        return _NEWEST.get(self._place, self)
 
     def __repr__(self) -> str:
         return f"<workflow {self.name!r} version {self.version}>"
@@ -199,6 +210,9 @@ class WorkflowDefinition(StartableDefinition, Generic[P, R_co]):
 
 AnyWorkflow: TypeAlias = WorkflowDefinition[..., Any]
 
+_NEWEST: Final[dict[tuple[str, str, str, int], AnyWorkflow]] = {}
+"""By module, name of the function, name and version. Not those that a function defines."""
+
 
 @overload
 def workflow(
@@ -237,6 +251,9 @@ def workflow(
     The other parameters are the input. They are stored as JSON and come back as the types that
     their annotations name; so does the result.
 
+    If the same module defines it again, as a cell of a notebook does, the new definition replaces
+    the old one: engines use it for new executions, and for what they resume.
+
     Raises TypeError for any other function.
     """
 
@@ -274,10 +291,16 @@ class WorkflowRegistry:
             self.add(definition)
 
     def add(self, workflow: object) -> AnyWorkflow:
-        """Know a workflow from now on. Raises ValueError if another has its name and version."""
-        definition = check_workflow(workflow)
-        known = self._definitions.setdefault((definition.name, definition.version), definition)
-        if known is not definition and known.function is not definition.function:
+        """Know a workflow from now on; return the newest definition of it.
+
+        Raises ValueError if another has its name and version.
+        """
+        definition = check_workflow(workflow).newest
+        key = definition.name, definition.version
+        known = self._definitions.setdefault(key, definition).newest
+        if known is definition:
+            self._definitions[key] = definition
+        elif known.function is not definition.function:
             raise ValueError(
                 f"two workflows have the name {definition.name!r} and version"
                 f" {definition.version}: {known.function!r} and {definition.function!r}; give"
@@ -286,7 +309,8 @@ class WorkflowRegistry:
         return definition
 
     def find(self, workflow_type: str, version: int) -> AnyWorkflow | None:
-        return self._definitions.get((workflow_type, version))
+        definition = self._definitions.get((workflow_type, version))
+        return None if definition is None else definition.newest
 
     @property
     def names_and_versions(self) -> Collection[tuple[str, int]]:

@@ -12,8 +12,10 @@ from durable_workflow_sqlite.errors import (
     StoreBusyError,
     StoreError,
     StoreFullError,
+    StoreMovedError,
     StoreReadOnlyError,
 )
+from durable_workflow_sqlite.store.moves import MOVED, MOVED_ELSEWHERE
 
 _REFUSED: Final = (
     errors.CheckViolation,
@@ -58,8 +60,10 @@ def translated(error: BaseException, where: str) -> BaseException:
     if not isinstance(error, psycopg.Error):
         return error
     said = str(error).strip().partition("\n")[0]
-    if isinstance(error, _REFUSED):
-        refused: BaseException = SerializationError(f"the database refuses a value: {said}")
+    if isinstance(error, errors.RaiseException) and MOVED in said:
+        refused: BaseException = StoreMovedError(f"cannot use {where}: {MOVED_ELSEWHERE}")
+    elif isinstance(error, _REFUSED):
+        refused = SerializationError(f"the database refuses a value: {said}")
     else:
         refused = StoreError(f"cannot use {where}: {said}")
         for kind, of_ours, why in _CAUSES:

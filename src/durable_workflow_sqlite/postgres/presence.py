@@ -46,6 +46,11 @@ def lock_key(space: int, worker_id: str) -> int:
     return space << 48 | int(worker_id[:12], 16)
 
 
+def key_of_moves_into(schema: str) -> int:
+    """The key of the lock that a move into a schema holds; no worker has such a one."""
+    return -1 - lock_space(schema)
+
+
 class Presence(Liveness):
     """Of one store. `acquire` starts its thread; or `listen`, which takes no lock.
 

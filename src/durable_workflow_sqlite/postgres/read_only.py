@@ -20,13 +20,19 @@ from durable_workflow_sqlite.postgres.sql import MIGRATIONS_DIR, load_queries
 from durable_workflow_sqlite.reading.findings import Finding, Level
 from durable_workflow_sqlite.store.migration_files import read_migrations
 from durable_workflow_sqlite.store.queries import Queries
-from durable_workflow_sqlite.store.readable import Readable
+from durable_workflow_sqlite.store.readable import Dialect, Readable
 
 # A question of people is sent now and then, and with values that make it quick or slow. So the
 # server plans it each time for the values that it is given.
 _SETTINGS: Final = (
     "set default_transaction_read_only = on",
     "set plan_cache_mode = force_custom_plan",
+)
+
+
+_DIALECT: Final = Dialect(
+    tokens="the sequence workflow_claims_fencing_token_seq was set back",
+    present="now()",
 )
 
 
@@ -91,6 +97,10 @@ class ReadOnlySchema(Readable):
     def of_postgres(self) -> QueriesOfPostgres:
         """The statements that SQLite does not have."""
         return self._of_postgres
+
+    @property
+    def dialect(self) -> Dialect:
+        return _DIALECT
 
     @contextmanager
     def reading(self) -> Generator[Session]:

@@ -16,6 +16,7 @@ from durable_workflow_sqlite.store.sql import SQL_DIR, load
 MIGRATIONS_DIR: Final = SQL_DIR / "postgres" / "migrations"
 VIEWS_DIR: Final = SQL_DIR / "postgres" / "views"
 QUERIES_DIR: Final = SQL_DIR / "postgres" / "queries"
+MOVING_DIR: Final = SQL_DIR / "postgres" / "moving"
 
 
 def read_views(directory: Path) -> list[tuple[Path, str]]:

@@ -18,6 +18,7 @@ from durable_workflow_sqlite.postgres.session import Session, without_password
 from durable_workflow_sqlite.postgres.sql import load_queries
 from durable_workflow_sqlite.postgres.transactions import PostgresTransactions
 from durable_workflow_sqlite.records import ArrivedSignal
+from durable_workflow_sqlite.store.moves import check_not_moved
 from durable_workflow_sqlite.store.statement_store import StatementStore
 
 LOOK_BACK: Final = 1000
@@ -42,6 +43,7 @@ class PostgresStore(StatementStore):
         self._session = Session(url)
         try:
             bring_up_to_date(self._session, schema)
+            check_not_moved(self._session, loaded.shared, without_password(url))
         except psycopg.Error as error:
             self._session.close()
             raise translated(error, without_password(url)) from error

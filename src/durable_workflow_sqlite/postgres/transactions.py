@@ -184,7 +184,14 @@ class PostgresTransactions(Transactions):
         reads, self._reads = self._reads, []
         writes, self._writes = self._writes, []
         assert self._loop is not None
-        under_way = self._loop.run_in_executor(self._executor, self._run, reads, writes)
+        try:
+            under_way = self._loop.run_in_executor(self._executor, self._run, reads, writes)
+        except (RuntimeError, MemoryError) as error:
+            # The process ends, or has too many threads: no thread can be started.
+            failed = StoreError(f"cannot use {self._where}: {error}; nothing was written")
+            failed.__cause__ = error
+            _settle(self._all_failed([*reads, *writes], failed))
+            return
 
         def settle(done: asyncio.Future[list[_Outcome]]) -> None:
             if under_way is not self._in_thread:
@@ -194,13 +201,7 @@ class PostgresTransactions(Transactions):
                 outcomes = done.result()
             except BaseException as error:  # noqa: BLE001 - whoever asked must hear of it
                 outcomes = self._all_failed([*reads, *writes], error)
-            for future, result, failed in outcomes:
-                if future.done():
-                    continue  # its task was cancelled meanwhile
-                if failed is None:
-                    future.set_result(result)
-                else:
-                    future.set_exception(failed)
+            _settle(outcomes)
             # What was asked for in the meantime, after those that this has woken.
             asyncio.get_running_loop().call_soon(self._flush)
 
@@ -346,6 +347,16 @@ class PostgresTransactions(Transactions):
 
     def _all_failed(self, group: list[_Asked], error: BaseException) -> list[_Outcome]:
         return [(one.future, None, translated(error, self._where)) for one in group]
+
+
+def _settle(outcomes: list[_Outcome]) -> None:
+    for future, result, failed in outcomes:
+        if future.done():
+            continue  # its task was cancelled meanwhile
+        if failed is None:
+            future.set_result(result)
+        else:
+            future.set_exception(failed)
 
 
 def _not_known(where: str, error: BaseException) -> StoreError:

@@ -16,6 +16,7 @@ from durable_workflow_sqlite.reading.executions import (
     Page,
 )
 from durable_workflow_sqlite.reading.findings import Alarm, Finding
+from durable_workflow_sqlite.reading.histories import ExecutionHistory, UnreadableHistory
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
 from durable_workflow_sqlite.reading.pauses import Paused
 from durable_workflow_sqlite.reading.queues import HeldSlot, NamedQueue, Queues
@@ -78,6 +79,10 @@ class Reader(Protocol):
 
     def execution(self, execution_id: str) -> ExecutionDetails | None:
         """All that is stored about one execution; None if no execution has this id."""
+        ...
+
+    def histories(self, execution_ids: Sequence[str]) -> list[ExecutionHistory | UnreadableHistory]:
+        """What a replay of some executions needs, by their ids; unknown ids are left out."""
         ...
 
     def workflow_types(self) -> list[str]:

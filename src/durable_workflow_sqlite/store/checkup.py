@@ -26,8 +26,8 @@ from durable_workflow_sqlite.reading.schedules import schedule_findings
 from durable_workflow_sqlite.reading.worker_findings import START, worker_findings
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import PauseScope
+from durable_workflow_sqlite.store import moves, rows_checkup
 from durable_workflow_sqlite.store import queries as q
-from durable_workflow_sqlite.store import rows_checkup
 from durable_workflow_sqlite.store.overview import overview, paused
 from durable_workflow_sqlite.store.problems import problems
 from durable_workflow_sqlite.store.readable import Readable
@@ -45,6 +45,11 @@ SUSPECT_AT: Final = 5
 
 def check_content(file: Readable, now: datetime, *, quick: bool) -> Iterator[Finding]:
     """Check the rows and the workers of a database; quick: leave out slow checks."""
+    with file.reading() as connection:
+        moved = moves.known(connection, file.queries)
+    yield from moves.findings(moved)
+    if moved.out is not None:
+        return  # what is here goes on elsewhere
     yield from rows_checkup.rows(file)
     yield from rows_checkup.history(file, quick=quick)
     signals = rows_checkup.untaken_signals(file, now)
@@ -297,7 +302,7 @@ def _held(file: Readable, workers: Workers, execution_ids: list[str]) -> dict[st
     found: dict[str, str] = {}
     with file.reading() as connection:
         for one in execution_ids:
-            claim = file.queries.load_claim(connection, workflow_execution_id=one)
+            claim = file.queries.load_claim_of(connection, workflow_execution_id=one)
             if claim is not None and claim.worker_id in living:
                 found[one] = living[claim.worker_id]
     return found

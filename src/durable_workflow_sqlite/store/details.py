@@ -49,7 +49,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         workers = workers_of_attempts(queries, connection, execution_id)
         timers = queries.load_timers(connection, workflow_execution_id=execution_id)
         signals = queries.load_signals(connection, workflow_execution_id=execution_id)
-        claim = queries.load_claim(connection, workflow_execution_id=execution_id)
+        claim = queries.load_claim_of(connection, workflow_execution_id=execution_id)
         worker = None if claim is None else row_of(queries, connection, claim.worker_id)
         tags = queries.load_tags(connection, workflow_execution_ids=json_array([execution_id]))
         acts = queries.load_audit_log(connection, workflow_execution_id=execution_id)
@@ -85,7 +85,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
     )
 
 
-def _claim(row: q.LoadClaimRow, worker: q.LoadWorkersRow | None, is_alive: bool) -> Claim:
+def _claim(row: q.LoadClaimOfRow, worker: q.LoadWorkersRow | None, is_alive: bool) -> Claim:
     stopped = None
     if worker is not None and is_alive and is_stopped(worker.host, worker.process_id):
         stopped = worker.process_id

@@ -113,6 +113,75 @@ class LoadExecutionDataRow(Struct, frozen=True, gc=False):
     started_at: str | None
 
 
+class LoadExecutionsAmongRow(Struct, frozen=True, gc=False):
+    """What load_executions_among gives."""
+
+    workflow_execution_id: str
+    workflow_id: str
+    status: str
+    current_step: int
+    input_data: str | None
+    output_data: str | None
+    error_type: str | None
+    error_message: str | None
+    ttl_expires_at: str | None
+    guarantee: str
+    priority: int
+    queue: str | None
+    queue_key: str | None
+    dedup_id: str | None
+    debounced: int
+    recovery_count: int
+    blocked_reason: str | None
+    trouble: str | None
+    available_at: str | None
+    last_event: int | None
+    started_at: str | None
+    parent_execution_id: str | None
+    root_execution_id: str | None
+    on_parent_end: str | None
+    run_number: int
+    created_at: str
+    updated_at: str
+    paused_at: str | None
+    paused_by: str | None
+    paused_reason: str | None
+    paused_with: str | None
+
+
+class LoadCheckpointsAmongRow(Struct, frozen=True, gc=False):
+    """What load_checkpoints_among gives."""
+
+    id: int
+    workflow_execution_id: str
+    branch: str
+    step_index: int
+    attempt: int
+    step_name: str
+    kind: str
+    status: str
+    input_data: str | None
+    output_data: str | None
+    error_type: str | None
+    error_message: str | None
+    idempotency_key: str | None
+    compensate_ref: str | None
+    started_at: str | None
+    completed_at: str | None
+    due_at: str | None
+    event: int | None
+
+
+class LoadPatchesAmongRow(Struct, frozen=True, gc=False):
+    """What load_patches_among gives."""
+
+    workflow_execution_id: str
+    branch: str
+    patch_name: str
+    event: int
+    passed_at: str
+
+
 class LoadSignalsRow(Struct, frozen=True, gc=False):
     """What load_signals gives."""
 
@@ -253,65 +322,6 @@ class CountPrunableRow(Struct, frozen=True, gc=False):
     oldest: str
 
 
-class LoadSuspectExecutionsRow(Struct, frozen=True, gc=False):
-    """What load_suspect_executions gives."""
-
-    workflow_execution_id: str
-    workflow_id: str
-    status: str
-    current_step: int
-    input_data: str | None
-    output_data: str | None
-    error_type: str | None
-    error_message: str | None
-    ttl_expires_at: str | None
-    guarantee: str
-    priority: int
-    queue: str | None
-    queue_key: str | None
-    dedup_id: str | None
-    debounced: int
-    recovery_count: int
-    blocked_reason: str | None
-    trouble: str | None
-    available_at: str | None
-    last_event: int | None
-    started_at: str | None
-    parent_execution_id: str | None
-    root_execution_id: str | None
-    on_parent_end: str | None
-    run_number: int
-    created_at: str
-    updated_at: str
-    paused_at: str | None
-    paused_by: str | None
-    paused_reason: str | None
-    paused_with: str | None
-
-
-class LoadSuspectCheckpointsRow(Struct, frozen=True, gc=False):
-    """What load_suspect_checkpoints gives."""
-
-    id: int
-    workflow_execution_id: str
-    branch: str
-    step_index: int
-    attempt: int
-    step_name: str
-    kind: str
-    status: str
-    input_data: str | None
-    output_data: str | None
-    error_type: str | None
-    error_message: str | None
-    idempotency_key: str | None
-    compensate_ref: str | None
-    started_at: str | None
-    completed_at: str | None
-    due_at: str | None
-    event: int | None
-
-
 class LoadSuspectTimersRow(Struct, frozen=True, gc=False):
     """What load_suspect_timers gives."""
 
@@ -395,6 +405,14 @@ class LoadClaimedByRow(Struct, frozen=True, gc=False):
 
     workflow_execution_id: str
     updated_at: str
+
+
+class LoadClaimOfRow(Struct, frozen=True, gc=False):
+    """What load_claim_of gives."""
+
+    worker_id: str
+    fencing_token: int
+    claimed_at: str
 
 
 class LoadWorkUnderWayRow(Struct, frozen=True, gc=False):
@@ -910,6 +928,17 @@ class LoadLimitRow(Struct, frozen=True, gc=False):
     declared: str | None
 
 
+class LoadMovesRow(Struct, frozen=True, gc=False):
+    """What load_moves gives."""
+
+    direction: str
+    move_id: str
+    other: str
+    started_at: str
+    finished_at: str | None
+    put_off: str | None
+
+
 class WorkflowPatchRow(Struct, frozen=True, gc=False):
     """A row of workflow_patches."""
 
@@ -1247,6 +1276,26 @@ class Queries(Protocol):
         """Of one execution, what a summary leaves out."""
         ...
 
+    def load_executions_among(
+        self, connection: object, *, workflow_execution_ids: str
+    ) -> list[LoadExecutionsAmongRow]:
+        """Some executions (a JSON array of ids), in the order of their ids."""
+        ...
+
+    def load_checkpoints_among(
+        self, connection: object, *, workflow_execution_ids: str
+    ) -> list[LoadCheckpointsAmongRow]:
+        """Every attempt of every step of some executions (a JSON array of ids): execution by
+        execution, in step order.
+        """
+        ...
+
+    def load_patches_among(
+        self, connection: object, *, workflow_execution_ids: str
+    ) -> list[LoadPatchesAmongRow]:
+        """The patches that some executions (a JSON array of ids) have passed."""
+        ...
+
     def load_signals(
         self, connection: object, *, workflow_execution_id: str
     ) -> list[LoadSignalsRow]:
@@ -1369,7 +1418,7 @@ class Queries(Protocol):
 
     def load_suspect_executions(
         self, connection: object, *, row_limit: int
-    ) -> list[LoadSuspectExecutionsRow]:
+    ) -> list[LoadExecutionsAmongRow]:
         """Executions that the engine perhaps cannot read. Somebody wrote a status, a time, a
         number or JSON into them that is not valid, or a workflow that does not exist. A time
         is suspect when SQLite writes it otherwise ('+0 days' turns the 30th of February into
@@ -1379,7 +1428,7 @@ class Queries(Protocol):
 
     def load_suspect_checkpoints(
         self, connection: object, *, row_limit: int
-    ) -> list[LoadSuspectCheckpointsRow]:
+    ) -> list[LoadCheckpointsAmongRow]:
         """As load_suspect_executions: checkpoints of the executions that are not over."""
         ...
 
@@ -1449,6 +1498,12 @@ class Queries(Protocol):
         self, connection: object, *, worker_id: str, row_limit: int
     ) -> list[LoadClaimedByRow]:
         """Some of the executions that a worker has claimed, the last changed first."""
+        ...
+
+    def load_claim_of(
+        self, connection: object, *, workflow_execution_id: str
+    ) -> LoadClaimOfRow | None:
+        """Who has claimed an execution, and since when: for people, who hold nothing by that."""
         ...
 
     def load_work_under_way(self, connection: object) -> list[LoadWorkUnderWayRow]:
@@ -2389,6 +2444,34 @@ class Queries(Protocol):
         """Saves a limit; what code has declared stays unless it is given."""
         ...
 
+    # workflow_moves.sql
+
+    def load_moves(self, connection: object) -> list[LoadMovesRow]:
+        """At most one move out of this database, and one into it."""
+        ...
+
+    def insert_move(
+        self,
+        connection: object,
+        *,
+        direction: str,
+        move_id: str,
+        other: str,
+        started_at: str,
+        moved_by: str,
+        put_off: str | None,
+    ) -> int:
+        """Says that a move begins, out of here or into here."""
+        ...
+
+    def finish_move(self, connection: object, *, finished_at: str | None, direction: str) -> int:
+        """All has been copied and compared."""
+        ...
+
+    def delete_move(self, connection: object) -> int:
+        """A move out of this database is given up; it may be written again."""
+        ...
+
     # workflow_patches.sql
 
     def insert_patch(
@@ -2910,6 +2993,9 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_children": LoadChildrenRow,
     "count_children": CountChildrenRow,
     "load_execution_data": LoadExecutionDataRow,
+    "load_executions_among": LoadExecutionsAmongRow,
+    "load_checkpoints_among": LoadCheckpointsAmongRow,
+    "load_patches_among": LoadPatchesAmongRow,
     "load_signals": LoadSignalsRow,
     "load_next_timers": LoadNextTimersRow,
     "load_steps_in_doubt": LoadStepsInDoubtRow,
@@ -2922,8 +3008,8 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_not_undone": LoadNotUndoneRow,
     "load_schema_objects": LoadSchemaObjectsRow,
     "count_prunable": CountPrunableRow,
-    "load_suspect_executions": LoadSuspectExecutionsRow,
-    "load_suspect_checkpoints": LoadSuspectCheckpointsRow,
+    "load_suspect_executions": LoadExecutionsAmongRow,
+    "load_suspect_checkpoints": LoadCheckpointsAmongRow,
     "load_suspect_timers": LoadSuspectTimersRow,
     "load_suspect_signals": LoadSignalsRow,
     "load_gaps": LoadGapsRow,
@@ -2935,6 +3021,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_served_queues": LoadServedQueuesRow,
     "count_claims_by_worker": CountClaimsByWorkerRow,
     "load_claimed_by": LoadClaimedByRow,
+    "load_claim_of": LoadClaimOfRow,
     "load_work_under_way": LoadWorkUnderWayRow,
     "load_queues": LoadQueuesRow,
     "count_unfinished": CountUnfinishedRow,
@@ -2994,6 +3081,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_limit_uses_of_key": LoadLimitUsesRow,
     "load_limit": LoadLimitRow,
     "load_limits": LoadLimitRow,
+    "load_moves": LoadMovesRow,
     "load_patches": WorkflowPatchRow,
     "load_pauses": WorkflowPauseRow,
     "load_schedule": WorkflowScheduleRow,
@@ -3023,6 +3111,7 @@ TABLES: Final = frozenset(
         "workflow_executions",
         "workflow_limit_uses",
         "workflow_limits",
+        "workflow_moves",
         "workflow_patches",
         "workflow_pauses",
         "workflow_schedules",

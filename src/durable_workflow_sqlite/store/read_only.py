@@ -17,10 +17,15 @@ from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, LOG_BYTES
 from durable_workflow_sqlite.store.file_rights import give_rights_of
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
 from durable_workflow_sqlite.store.queries import Queries
-from durable_workflow_sqlite.store.readable import Readable
+from durable_workflow_sqlite.store.readable import Dialect, Readable
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
 from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
+
+_DIALECT: Final = Dialect(
+    tokens="the row of workflow_claims in sqlite_sequence was deleted or edited",
+    present="strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')",
+)
 
 
 class ReadOnlyFile(Readable):
@@ -111,6 +116,10 @@ class ReadOnlyFile(Readable):
     @property
     def queries(self) -> Queries:
         return load_queries()
+
+    @property
+    def dialect(self) -> Dialect:
+        return _DIALECT
 
     def disk(self) -> Finding:
         """Whether there is room for what workers record."""

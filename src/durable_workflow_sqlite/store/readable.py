@@ -7,10 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from durable_workflow_sqlite.reading.findings import Finding
 from durable_workflow_sqlite.store.queries import Queries
+
+
+class Dialect(NamedTuple):
+    """What the advice to a person calls things that each database has in its own way."""
+
+    tokens: str
+    """What was done to the number of the last fencing token, so that tokens repeat."""
+
+    present: str
+    """An expression for the present time."""
 
 
 class Readable(Protocol):
@@ -20,6 +30,9 @@ class Readable(Protocol):
     def queries(self) -> Queries:
         """The statements; each is called with what `reading` gives."""
         ...
+
+    @property
+    def dialect(self) -> Dialect: ...
 
     def reading(self) -> AbstractContextManager[object]:
         """One moment of the database, by its connection. Its errors come out as StoreError."""

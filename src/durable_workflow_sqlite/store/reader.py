@@ -13,6 +13,7 @@ from durable_workflow_sqlite.reading.executions import (
     Page,
 )
 from durable_workflow_sqlite.reading.findings import Alarm
+from durable_workflow_sqlite.reading.histories import ExecutionHistory, UnreadableHistory
 from durable_workflow_sqlite.reading.overview import Hour, Overview, Problem, Prunable, QueueWait
 from durable_workflow_sqlite.reading.pauses import Paused
 from durable_workflow_sqlite.reading.queues import HeldSlot, NamedQueue, Queues
@@ -23,6 +24,7 @@ from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import check_integer, check_time
 from durable_workflow_sqlite.store import alarms, details, overview, problems, throughput
 from durable_workflow_sqlite.store.cursor import Cursor
+from durable_workflow_sqlite.store.histories import histories
 from durable_workflow_sqlite.store.picking import AT_ONCE, pick, place_of
 from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.reading_acts import latest_acts
@@ -91,6 +93,10 @@ class StatementReader(Readable, Reader):
 
     def execution(self, execution_id: str) -> ExecutionDetails | None:
         return details.execution(self, execution_id)
+
+    def histories(self, execution_ids: Sequence[str]) -> list[ExecutionHistory | UnreadableHistory]:
+        with self.reading() as connection:
+            return histories(connection, self.queries, execution_ids)
 
     def workflow_types(self) -> list[str]:
         with self.reading() as connection:

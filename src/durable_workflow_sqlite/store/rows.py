@@ -117,7 +117,7 @@ def workflow_from(row: q.WorkflowRow) -> Workflow:
 
 
 def execution_from(
-    row: q.LoadExecutionRow | q.TakeExecutionRow | q.LoadSuspectExecutionsRow,
+    row: q.LoadExecutionRow | q.TakeExecutionRow | q.LoadExecutionsAmongRow,
 ) -> WorkflowExecution:
     try:
         return WorkflowExecution(
@@ -170,7 +170,7 @@ def unqueued_from(row: q.LoadUnqueuedRow) -> UnqueuedExecution:
         raise _unreadable("execution", error, row.workflow_execution_id) from None
 
 
-def checkpoint_from(row: q.StepCheckpointRow | q.LoadSuspectCheckpointsRow) -> StepCheckpoint:
+def checkpoint_from(row: q.StepCheckpointRow | q.LoadCheckpointsAmongRow) -> StepCheckpoint:
     try:
         return StepCheckpoint(
             id=row.id,
@@ -218,7 +218,7 @@ def timer_from(row: q.WorkflowTimerRow | q.LoadSuspectTimersRow) -> WorkflowTime
         raise _unreadable(what, error, row.workflow_execution_id) from None
 
 
-def patch_from(row: q.WorkflowPatchRow) -> WorkflowPatch:
+def patch_from(row: q.WorkflowPatchRow | q.LoadPatchesAmongRow) -> WorkflowPatch:
     try:
         return WorkflowPatch(
             workflow_execution_id=row.workflow_execution_id,

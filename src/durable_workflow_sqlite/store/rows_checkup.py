@@ -104,8 +104,8 @@ def edited(
         yield Finding(
             level=Level.ERROR,
             check="tokens",
-            message="the row of workflow_claims in sqlite_sequence was deleted or edited by hand:"
-            " fencing tokens repeat, and two workers may write for one execution",
+            message=f"{file.dialect.tokens} by hand: fencing tokens repeat, and two workers may"
+            " write for one execution",
             hint="stop all workers, then start them again: then no worker has an old token",
         )
 
@@ -146,7 +146,7 @@ def _stranded(file: Readable) -> Iterator[Finding]:
                 level=Level.ERROR,
                 check="stranded",
                 message=f"{message}: {_some(names)}",
-                hint=hint,
+                hint=hint.format(present=file.dialect.present),
             )
 
 
@@ -233,8 +233,7 @@ _STRANDED: Final = {
     ),
     "no time": (
         "no worker has these executions, and available_at is null, so none claims them",
-        "somebody set available_at to null by hand: set it to the present time, as"
-        " strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')",
+        "somebody set available_at to null by hand: set it to the present time, as {present}",
     ),
 }
 """Why no worker goes on with an execution: what to say, and what to do."""

@@ -20,8 +20,13 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store import executions, rows
 from durable_workflow_sqlite.store.claims import Claims
+from durable_workflow_sqlite.store.moves import check_not_moved
 from durable_workflow_sqlite.store.pauses import Pauses
-from durable_workflow_sqlite.store.queries import LoadKeyedSignalRow, Queries
+from durable_workflow_sqlite.store.queries import (
+    LoadKeyedSignalRow,
+    LoadSignalsAfterRow,
+    Queries,
+)
 from durable_workflow_sqlite.store.rows import json_array, time_to_text
 from durable_workflow_sqlite.store.transactions import Transactions
 
@@ -169,9 +174,11 @@ class Signals:
         return last or 0
 
     async def load_after(self, signal_id: int) -> list[ArrivedSignal]:
-        found = await self._commit.read(
-            lambda: self._queries.load_signals_after(self._connection, workflow_signal_id=signal_id)
-        )
+        def load() -> list[LoadSignalsAfterRow]:
+            check_not_moved(self._connection, self._queries, "the database")
+            return self._queries.load_signals_after(self._connection, workflow_signal_id=signal_id)
+
+        found = await self._commit.read(load)
         return [
             ArrivedSignal(
                 workflow_signal_id=row.workflow_signal_id,

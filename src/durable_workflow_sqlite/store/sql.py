@@ -21,6 +21,7 @@ SQL_DIR: Final = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parents[1] / "sql"
 MIGRATIONS_DIR: Final = SQL_DIR / "migrations"
 VIEWS_DIR: Final = SQL_DIR / "views"
 QUERIES_DIR: Final = SQL_DIR / "queries"
+MOVING_DIR: Final = SQL_DIR / "moving"
 
 _NAME: Final = re.compile(r"--\s*name\s*:\s*")
 
@@ -29,6 +30,17 @@ _NAME: Final = re.compile(r"--\s*name\s*:\s*")
 def load_queries(directory: Path = QUERIES_DIR) -> Queries:
     """The queries of `sql/queries`. They keep no state, so everybody shares one object."""
     return cast("Queries", load(directory, RowClassAdapter(ROW_CLASSES), Queries))
+
+
+@cache
+def load_statements(directory: Path) -> dict[str, str]:
+    """The statements of a folder, by name, as they stand there: for who streams rows."""
+    loader = _loader(RowClassAdapter({}))
+    return {
+        query.query_name: query.sql
+        for path in sorted(directory.glob("*.sql"))
+        for query in loader.load_query_data_from_file(path, encoding="utf-8")  # pyright: ignore[reportUnknownMemberType]
+    }
 
 
 def load(directory: Path, driver_adapter: object, protocol: type) -> object:

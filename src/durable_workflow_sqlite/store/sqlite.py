@@ -30,8 +30,10 @@ from durable_workflow_sqlite.store.migrations import (
     load_migrations,
     pending,
 )
+from durable_workflow_sqlite.store.moves import check_not_moved
 from durable_workflow_sqlite.store.open_files import OpenFiles
 from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.store.sqlite_errors import FAILURES, translate
 from durable_workflow_sqlite.store.statement_store import StatementStore
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
 
@@ -74,6 +76,8 @@ class SqliteCheckpointStore(StatementStore):
             configure(connection, synchronous)
             if todo:
                 apply_pending(connection)
+            if path is not None:
+                _check_not_moved(connection, path)
         except BaseException:
             self._restore_connection()
             raise
@@ -145,6 +149,13 @@ class SqliteCheckpointStore(StatementStore):
     def _restore_connection(self) -> None:
         connection = self._connection
         connection.isolation_level, connection.row_factory, connection.text_factory = self._restore
+
+
+def _check_not_moved(connection: sqlite3.Connection, path: str) -> None:
+    try:
+        check_not_moved(connection, load_queries(), path)
+    except FAILURES as error:
+        raise translate(error, "read", path) from error
 
 
 def _check_usable(connection: sqlite3.Connection, synchronous: str) -> None:

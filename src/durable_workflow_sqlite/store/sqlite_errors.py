@@ -11,8 +11,10 @@ from durable_workflow_sqlite.errors import (
     StoreError,
     StoreFullError,
     StoreGoneError,
+    StoreMovedError,
     StoreReadOnlyError,
 )
+from durable_workflow_sqlite.store.moves import MOVED, MOVED_ELSEWHERE
 
 FAILURES: Final = (sqlite3.Error, MemoryError, UnicodeDecodeError)
 """What sqlite3 raises for an error of SQLite; the last two have no code.
@@ -90,6 +92,8 @@ def translate(
     """
     where = "the database in memory" if path is None else path
     code = _code(error)
+    if MOVED in str(error):
+        return StoreMovedError(f"cannot {doing} {where}: {MOVED_ELSEWHERE}")
     cause = _CAUSES.get(code) or _CAUSES.get(code & _PRIMARY_CODE)
     if cause is None:
         hint = ""

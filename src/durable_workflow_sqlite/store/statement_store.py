@@ -62,6 +62,7 @@ from durable_workflow_sqlite.store.executions import (
     load_stopped,
 )
 from durable_workflow_sqlite.store.mending import Mending
+from durable_workflow_sqlite.store.moves import check_not_moved
 from durable_workflow_sqlite.store.pauses import Pauses
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.queue import Queue
@@ -759,9 +760,12 @@ class StatementStore(CheckpointStore, Maintenance):
         self, workflow_execution_ids: Iterable[str]
     ) -> dict[str, ExecutionStatus]:
         ids = list(workflow_execution_ids)
-        return await self._transactions.read(
-            lambda: load_statuses(self._database, self._queries, ids)
-        )
+
+        def load() -> dict[str, ExecutionStatus]:
+            check_not_moved(self._database, self._queries, "the database")  # they would wait
+            return load_statuses(self._database, self._queries, ids)
+
+        return await self._transactions.read(load)
 
     async def load_stopped(self, workflow_execution_ids: Iterable[str]) -> set[str]:
         ids = list(workflow_execution_ids)

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from durable_workflow_sqlite.code_check import CodeCheck, check_code
+from durable_workflow_sqlite.reading.histories import ExecutionHistory
 from durable_workflow_sqlite.testing.blocking_sandbox import Sandbox, SandboxExecution
 from durable_workflow_sqlite.testing.clock import ManualClock
 from durable_workflow_sqlite.testing.history import Event, History
@@ -25,12 +27,15 @@ __all__ = [
     "AsyncSandbox",
     "AsyncSandboxExecution",
     "CheckpointStoreContract",
+    "CodeCheck",
     "Event",
+    "ExecutionHistory",
     "History",
     "MaintenanceContract",
     "ManualClock",
     "Sandbox",
     "SandboxExecution",
+    "check_code",
 ]
 
 

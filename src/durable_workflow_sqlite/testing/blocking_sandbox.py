@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -18,6 +19,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.engine.startable import Startable
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, check_workflow
+from durable_workflow_sqlite.reading.histories import ExecutionHistory
 from durable_workflow_sqlite.testing.history import History
 from durable_workflow_sqlite.testing.plans import Plannable
 from durable_workflow_sqlite.testing.sandbox import AsyncSandbox
@@ -74,6 +76,18 @@ class Sandbox(Plannable):
         """Raise AssertionError if a crash or a signal that was planned has not happened."""
         __tracebackhide__ = True
         self._sandbox.check()
+
+    def replay(
+        self, history: str | bytes | os.PathLike[str] | ExecutionHistory, *workflows: AnyWorkflow
+    ) -> None:
+        """Replay an execution of another store: raise AssertionError if it would not go on.
+
+        history: a file that `durable-workflow export` wrote, or what is in it; more than one line
+            is more than one execution.
+        workflows: beside those of the sandbox. No action runs, and nothing is written.
+        """
+        __tracebackhide__ = True
+        self._sandbox.replay(history, *workflows)
 
     @property
     def now(self) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -21,7 +22,9 @@ from durable_workflow_sqlite import (
     StepStatus,
     WorkflowExecution,
 )
+from durable_workflow_sqlite.code_check import check_history, histories_of
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
+from durable_workflow_sqlite.reading.histories import ExecutionHistory
 from durable_workflow_sqlite.testing.clock import ManualClock
 from durable_workflow_sqlite.testing.history import History
 from durable_workflow_sqlite.testing.plans import Plannable
@@ -90,6 +93,26 @@ class Simulation(Plannable):
             self.abandon()
             for _ in range(LAST_TURNS + 1):
                 await asyncio.sleep(0)
+
+    def replay(
+        self, history: str | bytes | os.PathLike[str] | ExecutionHistory, *workflows: AnyWorkflow
+    ) -> None:
+        """Replay an execution of another store: raise AssertionError if it would not go on.
+
+        history: a file that `durable-workflow export` wrote, or what is in it; more than one line
+            is more than one execution.
+        workflows: beside those of the sandbox. No action runs, and nothing is written.
+        """
+        __tracebackhide__ = True
+        known = {**self._workflows, **{(one.name, one.version): one for one in workflows}}
+        for one in histories_of(history):
+            try:
+                check_history(one, known.values(), errors=self._options.get("errors"))
+            except Exception as error:
+                raise AssertionError(
+                    f"execution {one.execution.workflow_execution_id!r} would not go on with this"
+                    f" code:\n    {error}"
+                ) from error
 
     def abandon(self) -> None:
         """As `close`, without the event loop, which may be gone: nothing is waited for."""
