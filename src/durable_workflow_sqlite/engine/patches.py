@@ -23,9 +23,10 @@ class Patches:
     __slots__ = ("_answers", "_recorded", "is_over", "new")
 
     def __init__(self, recorded: Iterable[WorkflowPatch] = ()) -> None:
-        self._recorded = {(one.branch, one.patch_name) for one in recorded}
-        self._answers: dict[tuple[str, str], bool] = {}
-        self.new: list[WorkflowPatch] = []
+        # None where it would be empty: hardly an execution has a patch, and many are in memory.
+        self._recorded = {(one.branch, one.patch_name) for one in recorded} or None
+        self._answers: dict[tuple[str, str], bool] | None = None
+        self.new: list[WorkflowPatch] | None = None
         self.is_over = False
 
     def is_passed(
@@ -41,11 +42,13 @@ class Patches:
         heard: the last event that its workflow function has got. goes_on_after: of its history.
         """
         key = branch, name
-        answer = self._answers.get(key)
+        answers = self._answers = self._answers or {}
+        answer = answers.get(key)
         if answer is None:
-            answer = key in self._recorded
+            answer = self._recorded is not None and key in self._recorded
             if not answer and not self.is_over and not goes_on_after(heard):
                 answer = True
+                self.new = self.new or []
                 self.new.append(
                     WorkflowPatch(
                         workflow_execution_id=execution_id,
@@ -54,13 +57,14 @@ class Patches:
                         event=heard,
                     )
                 )
-            self._answers[key] = answer
+            answers[key] = answer
         return answer
 
     def is_saved(self, patch: WorkflowPatch) -> None:
         """It is recorded: the next write need not say it again."""
+        self._recorded = self._recorded or set()
         self._recorded.add((patch.branch, patch.patch_name))
-        if patch in self.new:
+        if self.new and patch in self.new:
             self.new.remove(patch)
 
 

@@ -63,7 +63,7 @@ class Run(HeldSlot):
         "_last_completed_at",
         "_last_event",
         "_last_written",
-        "_new_patches",
+        "_patches",
         "_progressed",
         "_told_status",
         "_untold",
@@ -93,9 +93,9 @@ class Run(HeldSlot):
         self.record = record
         self.claim = claim
         self.history = history
-        self._new_patches = history.patches.new
+        self._patches = history.patches
         self.queue_slot = slot_of(environment, record, claim)
-        self.step_slots = HeldSlots(environment.step_limits)
+        self.step_slots: HeldSlots | None = None
         self.steps_begun = 0
         self.interruption: Interruption | None = None
         """Why it is cancelled, or has expired."""
@@ -167,8 +167,8 @@ class Run(HeldSlot):
         """
         if self.step_slots:
             records = (*records, *self.step_slots.freed_by(records))
-        if self._new_patches:
-            records = (*records, *self._new_patches)
+        if self._patches.new:
+            records = (*records, *self._patches.new)
         try:
             await self.environment.store.save(*records, claim=self.claim)
         except BaseException as error:
@@ -183,8 +183,8 @@ class Run(HeldSlot):
 
     async def begin_step(self, intent: StepCheckpoint, *along: Record) -> None:
         """As `save`, of an attempt that is about to begin."""
-        if self._new_patches:
-            along = (*along, *self._new_patches)
+        if self._patches.new:
+            along = (*along, *self._patches.new)
         try:
             await self.environment.store.begin_step(intent, *along, claim=self.claim)
         except LimitFullError:
@@ -230,8 +230,8 @@ class Run(HeldSlot):
         """
         if self.step_slots:
             along = (*along, *self.step_slots.freed_by((outcome,)))
-        if self._new_patches:
-            along = (*along, *self._new_patches)
+        if self._patches.new:
+            along = (*along, *self._patches.new)
         try:
             await self.environment.store.finish_step(outcome, *along, claim=self.claim)
         except BaseException as error:
@@ -271,7 +271,7 @@ class Run(HeldSlot):
 
         start, send: as for a store. After ExecutionConflictError it may be called again.
         """
-        along = (*along, *self._new_patches)
+        along = (*along, *(self._patches.new or ()))
         try:
             save = self.environment.store.save
             await save(outcome, *along, claim=self.claim, start=start, send=send)
@@ -300,7 +300,7 @@ class Run(HeldSlot):
                 before, self._told_status = self._told_status, record.status
                 self.environment.status_changed(record, before)
             elif type(record) is WorkflowPatch:
-                self.history.patches.is_saved(record)
+                self._patches.is_saved(record)
 
     def _refused(self, error: BaseException) -> None:
         if isinstance(error, SerializationError):

@@ -21,6 +21,7 @@ from durable_workflow_sqlite.engine.actions import (
 from durable_workflow_sqlite.engine.given import Given, given, may_be_given
 from durable_workflow_sqlite.engine.history import has_timed_out, never_began
 from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.step_limits import HeldSlots
 from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
     tell_in_doubt,
@@ -322,6 +323,8 @@ async def _begin_in_turn(
                 now = run.environment.clock.now()
                 intent = msgspec.structs.replace(intent, started_at=now)
             else:
+                if run.step_slots is None:
+                    run.step_slots = HeldSlots(run.environment.step_limits)
                 run.step_slots.takes(slot)
                 return intent
     finally:
