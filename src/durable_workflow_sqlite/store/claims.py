@@ -108,6 +108,11 @@ class Claims:
     def saved(self, claim: WorkflowClaim, records: tuple[Record, ...]) -> None:
         self._saved[claim.workflow_execution_id] = records
 
+    def has_saved_steps(self, workflow_execution_id: str) -> bool:
+        """Whether what was saved last under its claim are steps: then it is RUNNING, surely."""
+        records = self._saved.get(workflow_execution_id, ())
+        return bool(records) and type(records[0]) is StepCheckpoint
+
     def releases(self, workflow_execution_id: str) -> None:
         """It will be released; no caller may hear when."""
         self._held[workflow_execution_id] = None
