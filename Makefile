@@ -89,6 +89,7 @@ check-imports: $(READY)
 
 check-sql: $(READY)
 	@$(BIN)/sqlfluff lint --disable-progress-bar sql
+	@$(BIN)/squawk -c sql/postgres/.squawk.toml sql/postgres/migrations/*.sql
 
 check-generated: $(READY)
 	@$(BIN)/python tools/generate.py --check
@@ -96,6 +97,7 @@ check-generated: $(READY)
 
 check-plans: $(READY)
 	@PYTHONPATH=. $(BIN)/python tools/query_plans.py --check
+	@$(BIN)/python tools/postgres_plans.py --check
 
 check-types: $(READY)
 	@$(BIN)/python tools/check_types.py
@@ -121,8 +123,9 @@ generate: $(READY) ## Write the files that are made from sql/: queries.py, schem
 	@$(BIN)/python tools/postgres_queries.py
 
 .PHONY: plans
-plans: $(READY) ## Write sql/plans.txt: how SQLite finds the rows of each query
+plans: $(READY) ## Write plans.txt: how SQLite and PostgreSQL find the rows of each query
 	@PYTHONPATH=. $(BIN)/python tools/query_plans.py
+	@$(BIN)/python tools/postgres_plans.py
 
 .PHONY: migrate
 migrate: $(CORE) ## Create a database, or bring one to the current schema (DB=workflows.db, or postgresql://...)
@@ -160,6 +163,10 @@ bench-looking: $(READY) ## Measure looking at a file of a million executions, in
 bench-sleepers: $(READY) ## Measure a worker on a million executions that sleep, into docs/performance.md
 	@$(BIN)/python -m benchmarks.sleepers $(ARGS)
 
+.PHONY: bench-queues
+bench-queues: $(READY) ## Measure queues, limits, maps and children, into docs/performance.md
+	@$(BIN)/python -m benchmarks.run_queues $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure other libraries beside this one, into docs/performance.md
 	@$(BIN)/python -m benchmarks.run_peers $(ARGS)
@@ -174,6 +181,7 @@ measure: $(READY) ## Write every figure of docs/performance.md anew; twenty minu
 	@$(MAKE) --no-print-directory bench-workers
 	@$(MAKE) --no-print-directory bench-looking
 	@$(MAKE) --no-print-directory bench-sleepers
+	@$(MAKE) --no-print-directory bench-queues
 	@$(MAKE) --no-print-directory bench-peers
 	@$(MAKE) --no-print-directory profile
 

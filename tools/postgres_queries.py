@@ -72,29 +72,29 @@ class Server:
 
         self.tables: dict[str, dict[str, SqlType]] = {}
         """None of them is of the module that is made here."""
-        self._connection = psycopg.connect(url, autocommit=True)
+        self.connection = psycopg.connect(url, autocommit=True)
         try:
             for path in [*sorted(MIGRATIONS.glob("*.sql")), *_views_in_order()]:
                 self._run(path)
         except BaseException:
-            self._connection.close()
+            self.connection.close()
             raise
         self.columns = self._columns()
-        rows = self._connection.execute("select oid, typname from pg_type").fetchall()
+        rows = self.connection.execute("select oid, typname from pg_type").fetchall()
         self._names = {int(oid): str(name) for oid, name in rows}
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
 
     def _run(self, path: Path) -> None:
-        result = self._connection.pgconn.exec_(path.read_bytes())
+        result = self.connection.pgconn.exec_(path.read_bytes())
         if result.status == _FATAL_ERROR:
             said = result.error_message.decode().strip()
             raise DialectError(f"{path}: PostgreSQL does not accept it: {said}")
 
     def _columns(self) -> dict[str, dict[str, SqlType]]:
         """The columns of the tables and views, by name."""
-        rows = self._connection.execute(
+        rows = self.connection.execute(
             "select table_name, column_name, udt_name, is_nullable = 'YES' as nullable"
             " from information_schema.columns where table_schema = %s"
             " order by table_name, ordinal_position",
@@ -111,11 +111,11 @@ class Server:
         statement = query.statement.rstrip().removesuffix(";")
         for number, name in enumerate(query.parameters, 1):
             statement = _with_number(statement, name, number)
-        prepared = self._connection.pgconn.prepare(b"", statement.encode())
+        prepared = self.connection.pgconn.prepare(b"", statement.encode())
         if prepared.status == _FATAL_ERROR:
             said = prepared.error_message.decode().strip()
             query.refuse(f"PostgreSQL does not accept it: {said}")
-        told = self._connection.pgconn.describe_prepared(b"")
+        told = self.connection.pgconn.describe_prepared(b"")
         hints = query.parameter_hints
         parameters = {
             name: SqlType(

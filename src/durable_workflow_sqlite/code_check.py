@@ -28,8 +28,8 @@ from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus, check_integer
 from durable_workflow_sqlite.stores import open_reader
 
-AT_ONCE: Final = 100
-"""So many executions are read at one moment."""
+AT_ONCE: Final = 20
+"""So many executions are read at one moment, and are in memory."""
 
 SHOWN_OF_A_KIND: Final = 5
 """The ids that a problem names."""

@@ -325,10 +325,10 @@ def test_it_reads_a_live_file_beside_a_worker(file: Path) -> None:
 
 
 def test_it_says_how_far_it_is(file: Path) -> None:
-    begin(file, count=250)
+    begin(file, count=50)
     told: list[tuple[int, int]] = []
     check_code(file, [of(order)], on_progress=lambda *now: told.append(now))
-    assert told == [(100, 250), (200, 250)]
+    assert told == [(20, 50), (40, 50)]
 
 
 def test_there_must_be_a_file(tmp_path: Path) -> None:

@@ -23,8 +23,10 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.engine.checking import check_replay
+from durable_workflow_sqlite.store.statement_store import StatementStore
 from durable_workflow_sqlite.testing import Sandbox
 from tests.databases import new_database
+from tests.migrations.content import migrate_to
 
 Body = Callable[[WorkflowContext], Awaitable[Any]]
 
@@ -409,6 +411,54 @@ def test_a_patch_is_in_the_sandbox_as_in_an_engine() -> None:
 
 def test_an_execution_of_a_file_of_before_takes_the_old_way_where_it_was(file: Path) -> None:
     until_signal(file, before)
-    with closing(sqlite3.connect(file)) as connection:
-        connection.executescript("drop table workflow_patches; pragma user_version = 30")
-    assert resume(file, after) == ["price", "mail", "charge"]
+    old = file.with_name("old.db")
+    migrate_to(old, 30)
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("attach ? as newest", (str(file),))
+        of_old = "select name from sqlite_schema where type = 'table' and name glob 'workflow*'"
+        for table in ("step_checkpoints", *(name for (name,) in connection.execute(of_old))):
+            columns = ", ".join(
+                name for (_, name, *_) in connection.execute(f"pragma main.table_info({table})")
+            )
+            connection.execute(
+                f"insert into main.{table} ({columns}) select {columns} from newest.{table}"
+            )
+    assert resume(old, after) == ["price", "mail", "charge"]
+
+
+@pytest.mark.parametrize("what", ["steps", "children", "sleeps"])
+def test_thousands_of_branches_that_pass_it_at_once_write_each_once(
+    file: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+    insert = StatementStore._insert_patch
+
+    def counting(self: StatementStore, *of: Any) -> int:
+        nonlocal written
+        written += 1
+        return insert(self, *of)
+
+    monkeypatch.setattr(StatementStore, "_insert_patch", counting)
+
+    @workflow
+    async def child(ctx: WorkflowContext) -> None:
+        await ctx.sleep("rest", timedelta(0))
+
+    async def one(ctx: WorkflowContext) -> bool:
+        answer = ctx.patched("p")
+        if what == "steps":
+            await ctx.step("do", act, "x")
+        elif what == "children":
+            await ctx.start_child("child", child, on_parent_end="detach")
+        else:
+            await ctx.sleep("rest", timedelta(0))
+        return answer
+
+    count = 300
+
+    async def body(ctx: WorkflowContext) -> list[bool]:
+        return await asyncio.gather(*(one(ctx.branch(f"{n}")) for n in range(count)))
+
+    assert run(file, body, child) == [True] * count
+    assert len(passed(file)) == count
+    assert written < 3 * count

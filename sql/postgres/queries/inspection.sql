@@ -1311,6 +1311,7 @@ order by made.type, made.name;
 -- name: count_prunable
 -- How many finished executions were begun and last changed before a time, by workflow
 -- and status: what retention would delete now. Reads all of those statuses.
+-- @scan workflow_executions: most executions are finished, and all of those are counted
 select
     workflow.workflow_type,
     workflow.version,
@@ -1385,6 +1386,7 @@ limit :row_limit;
 
 -- name: load_suspect_checkpoints
 -- As load_suspect_executions: checkpoints of the executions that are not over.
+-- @scan step_checkpoints: all that is unfinished, when an operator asks
 select
     step.id,
     step.workflow_execution_id,
@@ -1418,6 +1420,7 @@ limit :row_limit;
 
 -- name: load_suspect_timers
 -- As load_suspect_executions: timers of the executions that are not over.
+-- @scan workflow_timers: all that is unfinished, when an operator asks
 select
     timer.workflow_timer_id,
     timer.workflow_execution_id,
@@ -1439,6 +1442,7 @@ limit :row_limit;
 -- name: load_suspect_signals
 -- As load_suspect_executions: signals that the executions which are not over may still
 -- take.
+-- @scan workflow_signals: all that is unfinished, when an operator asks
 select
     signal.workflow_signal_id,
     signal.workflow_execution_id,
@@ -1496,6 +1500,7 @@ limit :row_limit;
 
 -- name: load_refused_signals
 -- Executions that wait for a signal while the last one of that name was refused.
+-- @scan workflow_signals: those that were refused, when an operator asks
 select
     wait.workflow_execution_id,
     signal.signal_name,
@@ -1670,7 +1675,7 @@ where workflow_execution_id = :workflow_execution_id;
 -- name: load_work_under_way
 -- What workers do now: the claimed executions that run, each with its steps that have
 -- begun and not ended, and with those that wait (waiting_for is not null). One between
--- two steps has neither.
+-- two steps has neither; or it waits for its children to be over, before it is undone.
 select
     claim.worker_id,
     claim.claimed_at,
@@ -1679,7 +1684,16 @@ select
     step.step_name,
     step.attempt,
     step.started_at,
-    step.waiting_for
+    step.waiting_for,
+    execution.status = 'COMPENSATING'
+    and exists (
+        select 1
+        from durable_workflow.workflow_executions as child
+        where
+            child.parent_execution_id = execution.workflow_execution_id
+            and child.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+            and child.on_parent_end = 'cancel'
+    ) as waits_for_children
 from durable_workflow.workflow_claims as claim
 inner join durable_workflow.workflow_executions as execution
     on claim.workflow_execution_id = execution.workflow_execution_id
@@ -1718,6 +1732,7 @@ from durable_workflow.workflow_queue;
 -- Steps, sleeps and waits that have begun and not ended, of executions that are
 -- COMPLETED: the last attempt of each. An execution that the engine ended has none.
 -- Looks through all steps of COMPLETED executions.
+-- @scan step_checkpoints: all steps, when an operator asks
 select
     step.workflow_execution_id,
     step.step_name
@@ -1743,6 +1758,7 @@ limit :row_limit;
 -- what says what is wrong: a wait or a sleep is open; a step with a compensation is not
 -- undone, and its compensation has not begun; or there is no error.
 -- Looks through all of those that FAILED or were CANCELLED.
+-- @scan step_checkpoints: all that failed, when an operator asks
 select
     execution.workflow_execution_id,
     'open' as what,
@@ -1795,6 +1811,7 @@ limit :row_limit;
 -- name: load_numbered_intents
 -- Attempts and waits that have not ended, and have the number of an outcome.
 -- Of unfinished executions.
+-- @scan step_checkpoints: all that is unfinished, when an operator asks
 select
     step.workflow_execution_id,
     step.step_name
@@ -1813,6 +1830,7 @@ limit :row_limit;
 -- no signal will tell; a step, a sleep or a wait is COMPLETED without the number of an
 -- event, so that no replay tells its outcome; or no worker has it, and there is no time
 -- from which one may claim it.
+-- @scan step_checkpoints: all that is unfinished, when an operator asks
 select
     execution.workflow_execution_id,
     'child' as what,

@@ -8,26 +8,33 @@ values (:kind, :name, :limit_key, :used_at);
 
 -- name: delete_old_limit_uses!
 -- Deletes a batch of what is too old to count, and what a clock that was set back has
--- left.
+-- left. As an array, the ids are looked up one by one.
 delete from durable_workflow.workflow_limit_uses
 where
-    workflow_limit_use_id in (
-        select old.workflow_limit_use_id
-        from durable_workflow.workflow_limit_uses as old
-        where
-            old.kind = :kind
-            and old.name = :name
-            and old.used_at <= :before
-        limit 100
-    )
-    or workflow_limit_use_id in (
-        select early.workflow_limit_use_id
-        from durable_workflow.workflow_limit_uses as early
-        where
-            early.kind = :kind
-            and early.name = :name
-            and early.used_at > :after
-        limit 100
+    workflow_limit_use_id = any(
+        array(
+            (
+                select old.workflow_limit_use_id
+                from durable_workflow.workflow_limit_uses as old
+                where
+                    old.kind = :kind
+                    and old.name = :name
+                    and old.used_at <= :before
+                order by old.used_at
+                limit 100
+            )
+            union all
+            (
+                select early.workflow_limit_use_id
+                from durable_workflow.workflow_limit_uses as early
+                where
+                    early.kind = :kind
+                    and early.name = :name
+                    and early.used_at > :after
+                order by early.used_at
+                limit 100
+            )
+        )
     );
 
 -- name: load_limit_uses

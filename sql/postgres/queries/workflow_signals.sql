@@ -199,7 +199,8 @@ order by workflow_signal_id;
 
 -- name: load_next_signals
 -- Of each of some names (a JSON array) the first signal that waits for an execution, in
--- order of arrival. It costs the same however many wait.
+-- order of arrival. It costs the same however many wait: as an array, the ids are
+-- looked up one by one.
 select
     workflow_signal_id,
     workflow_execution_id,
@@ -211,17 +212,19 @@ select
     signal_key
 from durable_workflow.workflow_signals
 where
-    workflow_signal_id in (
-        select
-            (
-                select min(waiting.workflow_signal_id)
-                from durable_workflow.workflow_signals as waiting
-                where
-                    waiting.workflow_execution_id = :workflow_execution_id
-                    and waiting.status = 'PENDING'
-                    and waiting.signal_name = wanted.name
-            ) as workflow_signal_id
-        from json_array_elements_text(cast(:signal_names as json)) as wanted (name)
+    workflow_signal_id = any(
+        array(
+            select
+                (
+                    select min(waiting.workflow_signal_id)
+                    from durable_workflow.workflow_signals as waiting
+                    where
+                        waiting.workflow_execution_id = :workflow_execution_id
+                        and waiting.status = 'PENDING'
+                        and waiting.signal_name = wanted.name
+                ) as workflow_signal_id
+            from json_array_elements_text(cast(:signal_names as json)) as wanted (name)
+        )
     )
 order by workflow_signal_id;
 
@@ -322,12 +325,15 @@ where
 
 -- name: delete_old_signals!
 -- Deletes a batch of signals that were delivered, expired or refused, and came before a
--- time.
+-- time. In the order of the index, or the server might read all signals.
 -- @unfenced: no wait takes them any more
 delete from durable_workflow.workflow_signals
-where workflow_signal_id in (
-    select workflow_signal_id
-    from durable_workflow.workflow_signals
-    where status in ('DELIVERED', 'EXPIRED', 'REFUSED') and created_at < :before
-    limit :batch_size
+where workflow_signal_id = any(
+    array(
+        select workflow_signal_id
+        from durable_workflow.workflow_signals
+        where status in ('DELIVERED', 'EXPIRED', 'REFUSED') and created_at < :before
+        order by created_at
+        limit :batch_size
+    )
 );

@@ -7,10 +7,15 @@ on behind that place, and none of them is the patch. So the answer is the same o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
 
 from durable_workflow_sqlite.errors import NonDeterminismError
 from durable_workflow_sqlite.records import WorkflowPatch
+
+ALONG_AT_MOST: Final = 8
+"""So many patches go along with each write until one of these is committed."""
 
 
 class Patches:
@@ -20,13 +25,13 @@ class Patches:
     is_over: whether the workflow function has ended, and is only run again to know what to undo.
     """
 
-    __slots__ = ("_answers", "_recorded", "is_over", "new")
+    __slots__ = ("_answers", "_recorded", "_saving", "is_over", "new")
 
     def __init__(self, recorded: Iterable[WorkflowPatch] = ()) -> None:
-        # None where it would be empty: hardly an execution has a patch, and many are in memory.
-        self._recorded = {(one.branch, one.patch_name) for one in recorded} or None
-        self._answers: dict[tuple[str, str], bool] | None = None
-        self.new: list[WorkflowPatch] | None = None
+        self._recorded = {(one.branch, one.patch_name) for one in recorded}
+        self._answers: dict[tuple[str, str], bool] = {}
+        self._saving: asyncio.Event | None = None
+        self.new: list[WorkflowPatch] = []
         self.is_over = False
 
     def is_passed(
@@ -42,13 +47,11 @@ class Patches:
         heard: the last event that its workflow function has got. goes_on_after: of its history.
         """
         key = branch, name
-        answers = self._answers = self._answers or {}
-        answer = answers.get(key)
+        answer = self._answers.get(key)
         if answer is None:
-            answer = self._recorded is not None and key in self._recorded
+            answer = key in self._recorded
             if not answer and not self.is_over and not goes_on_after(heard):
                 answer = True
-                self.new = self.new or []
                 self.new.append(
                     WorkflowPatch(
                         workflow_execution_id=execution_id,
@@ -57,14 +60,29 @@ class Patches:
                         event=heard,
                     )
                 )
-            answers[key] = answer
+            self._answers[key] = answer
         return answer
+
+    async def save_many(self, save: Callable[[WorkflowPatch], Awaitable[None]]) -> None:
+        """Save what is new if it is too much to go along with every write that is under way.
+
+        save: saves all that is new, whatever it is given.
+        """
+        while len(self.new) > ALONG_AT_MOST:
+            if self._saving is not None:  # another task is at it
+                await self._saving.wait()
+                continue
+            self._saving = asyncio.Event()
+            try:
+                await save(self.new[0])
+            finally:
+                self._saving.set()
+                self._saving = None
 
     def is_saved(self, patch: WorkflowPatch) -> None:
         """It is recorded: the next write need not say it again."""
-        self._recorded = self._recorded or set()
         self._recorded.add((patch.branch, patch.patch_name))
-        if self.new and patch in self.new:
+        if patch in self.new:
             self.new.remove(patch)
 
 

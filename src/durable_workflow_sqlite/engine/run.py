@@ -19,7 +19,7 @@ from durable_workflow_sqlite.engine.history import (
     is_outcome,
     warn_of_long_history,
 )
-from durable_workflow_sqlite.engine.loop_backoff import SAVE_AGAIN_AFTER_S, LoopBackoff
+from durable_workflow_sqlite.engine.loop_backoff import SAVE_AGAIN_AFTER_S, LoopBackoff, wait_for
 from durable_workflow_sqlite.engine.outcome import Interruption
 from durable_workflow_sqlite.engine.pauses import Pauses
 from durable_workflow_sqlite.engine.queue_slot import slot_of
@@ -63,7 +63,7 @@ class Run(HeldSlot):
         "_last_completed_at",
         "_last_event",
         "_last_written",
-        "_patches",
+        "_new_patches",
         "_progressed",
         "_told_status",
         "_untold",
@@ -93,9 +93,9 @@ class Run(HeldSlot):
         self.record = record
         self.claim = claim
         self.history = history
-        self._patches = history.patches
+        self._new_patches = history.patches.new
         self.queue_slot = slot_of(environment, record, claim)
-        self.step_slots: HeldSlots | None = None
+        self.step_slots = HeldSlots(environment.step_limits)
         self.steps_begun = 0
         self.interruption: Interruption | None = None
         """Why it is cancelled, or has expired."""
@@ -165,10 +165,10 @@ class Run(HeldSlot):
 
         Raises SerializationError for what no store can hold; that is not a problem of the worker.
         """
-        if self.step_slots:
-            records = (*records, *self.step_slots.freed_by(records))
-        if self._patches.new:
-            records = (*records, *self._patches.new)
+        if self.step_slots.held:
+            records = (*records, *self.step_slots.freed_by(*records))
+        if self._new_patches:
+            records = (*records, *self._new_patches)
         try:
             await self.environment.store.save(*records, claim=self.claim)
         except BaseException as error:
@@ -183,8 +183,8 @@ class Run(HeldSlot):
 
     async def begin_step(self, intent: StepCheckpoint, *along: Record) -> None:
         """As `save`, of an attempt that is about to begin."""
-        if self._patches.new:
-            along = (*along, *self._patches.new)
+        if self._new_patches:
+            along = (*along, *await self._patches_along())
         try:
             await self.environment.store.begin_step(intent, *along, claim=self.claim)
         except LimitFullError:
@@ -198,6 +198,11 @@ class Run(HeldSlot):
                 self._saved(along)
             return
         await self._save_later((intent, *along), refusal)
+
+    async def _patches_along(self) -> list[WorkflowPatch]:
+        """The patches to save with what is written next; if they are many, they are saved now."""
+        await self.history.patches.save_many(self.save)
+        return self._new_patches
 
     def _waits_out(self, error: BaseException, kept: int, number: int | None = None) -> bool:
         """Whether what was refused may wait until the store is free; if not, this stops.
@@ -228,10 +233,10 @@ class Run(HeldSlot):
 
         It cannot be had again: it is kept until the store is free and has room.
         """
-        if self.step_slots:
-            along = (*along, *self.step_slots.freed_by((outcome,)))
-        if self._patches.new:
-            along = (*along, *self._patches.new)
+        if self.step_slots.held:
+            along = (*along, *self.step_slots.freed_by(outcome))
+        if self._new_patches:
+            along = (*along, *self._new_patches)
         try:
             await self.environment.store.finish_step(outcome, *along, claim=self.claim)
         except BaseException as error:
@@ -271,7 +276,8 @@ class Run(HeldSlot):
 
         start, send: as for a store. After ExecutionConflictError it may be called again.
         """
-        along = (*along, *(self._patches.new or ()))
+        if self._new_patches:
+            along = (*along, *await self._patches_along())
         try:
             save = self.environment.store.save
             await save(outcome, *along, claim=self.claim, start=start, send=send)
@@ -293,14 +299,14 @@ class Run(HeldSlot):
             raise
 
     def _saved(self, records: tuple[Record, ...]) -> None:
-        if self.step_slots:
+        if self.step_slots.held:
             self.step_slots.saved(records)
         for record in records:
-            if isinstance(record, WorkflowExecution) and record.status is not self._told_status:
+            if type(record) is WorkflowExecution and record.status is not self._told_status:
                 before, self._told_status = self._told_status, record.status
                 self.environment.status_changed(record, before)
             elif type(record) is WorkflowPatch:
-                self._patches.is_saved(record)
+                self.history.patches.is_saved(record)
 
     def _refused(self, error: BaseException) -> None:
         if isinstance(error, SerializationError):
@@ -319,7 +325,8 @@ class Run(HeldSlot):
             while True:
                 assert isinstance(refusal, StoreError)
                 self.tell_whoever_waits(refusal)
-                await self._pause(refused.failed(refusal, SAVE_AGAIN_AFTER_S))
+                self._is_stopping = self._is_stopping or asyncio.Event()
+                await wait_for(self._is_stopping, refused.failed(refusal, SAVE_AGAIN_AFTER_S))
                 if self.trouble is not None:
                     raise asyncio.CancelledError  # the engine stops, whoever heard of it
                 number = None
@@ -339,16 +346,6 @@ class Run(HeldSlot):
         refused.succeeded()
         self._saved(records)
         return records[0]  # type: ignore[return-value]
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not for longer than it takes until this is to stop."""
-        if self._is_stopping is None:
-            self._is_stopping = asyncio.Event()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._is_stopping.wait()
-        except TimeoutError:
-            pass
 
     def wake_what_is_kept(self) -> None:
         """What waits to be saved later looks whether it still may."""

@@ -21,7 +21,6 @@ from durable_workflow_sqlite.engine.actions import (
 from durable_workflow_sqlite.engine.given import Given, given, may_be_given
 from durable_workflow_sqlite.engine.history import has_timed_out, never_began
 from durable_workflow_sqlite.engine.operations import StepCall
-from durable_workflow_sqlite.engine.step_limits import HeldSlots
 from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
     tell_in_doubt,
@@ -96,7 +95,9 @@ async def perform_step(run: Run, call: StepCall) -> None:
         if late is None and known is None:
             # Before it is recorded that it begins: what waits for these has not begun.
             if call.limit is not None:
-                turn = await _turn_for(run, call, last)
+                turn = environment.step_limits.turn(call.limit, call.limit_key)
+                if not turn.begins_at_once:
+                    await _until_its_turn(run, call, last, turn)
             if not is_on_the_loop:
                 thread = await _thread_for(run, call, last, turn)
         intent = _intent(run, call, attempt)
@@ -283,17 +284,15 @@ async def _thread_for(
     return thread
 
 
-async def _turn_for(run: Run, call: StepCall, last: StepCheckpoint | None) -> Turn:
-    """Its turn to begin under its limit; without a look where nobody waits here."""
-    assert call.limit is not None
-    turn = run.environment.step_limits.turn(call.limit, call.limit_key)
-    if not turn.is_first:
-        try:
-            await _wait(run, call, last, turn.comes)
-        except BaseException:
-            turn.leave()
-            raise
-    return turn
+async def _until_its_turn(
+    run: Run, call: StepCall, last: StepCheckpoint | None, turn: Turn
+) -> None:
+    """Wait until it may begin under its limit."""
+    try:
+        await _wait(run, call, last, turn.comes)
+    except BaseException:
+        turn.leave()
+        raise
 
 
 async def _begin_in_turn(
@@ -323,8 +322,6 @@ async def _begin_in_turn(
                 now = run.environment.clock.now()
                 intent = msgspec.structs.replace(intent, started_at=now)
             else:
-                if run.step_slots is None:
-                    run.step_slots = HeldSlots(run.environment.step_limits)
                 run.step_slots.takes(slot)
                 return intent
     finally:
