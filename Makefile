@@ -163,6 +163,10 @@ bench-looking: $(READY) ## Measure looking at a file of a million executions, in
 bench-sleepers: $(READY) ## Measure a worker on a million executions that sleep, into docs/performance.md
 	@$(BIN)/python -m benchmarks.sleepers $(ARGS)
 
+.PHONY: bench-queues
+bench-queues: $(READY) ## Measure queues, limits, maps and children, into docs/performance.md
+	@$(BIN)/python -m benchmarks.run_queues $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure other libraries beside this one, into docs/performance.md
 	@$(BIN)/python -m benchmarks.run_peers $(ARGS)
@@ -177,6 +181,7 @@ measure: $(READY) ## Write every figure of docs/performance.md anew; twenty minu
 	@$(MAKE) --no-print-directory bench-workers
 	@$(MAKE) --no-print-directory bench-looking
 	@$(MAKE) --no-print-directory bench-sleepers
+	@$(MAKE) --no-print-directory bench-queues
 	@$(MAKE) --no-print-directory bench-peers
 	@$(MAKE) --no-print-directory profile
 

@@ -113,7 +113,7 @@ def main() -> None:
     began = time.monotonic()
     for peer in PEERS.values():
         install(peer)
-    commands = {side: _command(peer, tiny=arguments.tiny) for side, peer in PEERS.items()}
+    commands = {side: command_of(peer, tiny=arguments.tiny) for side, peer in PEERS.items()}
     about = {side: ask_about(command) for side, command in commands.items()}
     results = run_rounds(_GROUPS, arguments.rounds, commands=commands)
     text = "\n\n".join(
@@ -219,7 +219,7 @@ def _titles() -> list[str]:
     return [peer.title for peer in PEERS.values()]
 
 
-def _command(peer: Peer, *, tiny: bool) -> list[str | Path]:
+def command_of(peer: Peer, *, tiny: bool) -> list[str | Path]:
     script = ROOT / "benchmarks" / "peers" / f"with_{peer.venv}.py"
     return [peer.python, script, *_counts(peer, tiny=tiny).as_options(), *peer.options]
 

@@ -5,7 +5,7 @@
 Each query is planned on a database of 20,000 executions and 100,000 steps, whose statistics are of
 all rows, so that they are the same each time. What an engine sends is planned once for all values,
 as the server does it after some calls. What people ask is planned for the values that it is given,
-as the reader asks for it: here, those of tools/seeded_database.py.
+since the reader prepares nothing: here, those of tools/seeded_database.py.
 
 A query is refused when its plan reads all of a table that grows, unless the query of SQLite is
 allowed to (`-- @scan TABLE: WHY` in its comment), or this one is.

@@ -1671,11 +1671,12 @@ where workflow_execution_id = :workflow_execution_id;
 -- name: load_work_under_way
 -- What workers do now: the claimed executions that run, each with its steps that have
 -- begun and not ended, and with those that wait (waiting_for is not null). One between
--- two steps has neither.
+-- two steps has neither; or it waits for its children to be over, before it is undone.
 -- @scan workflow_claims: a row for each claim
 -- =workflow_type text null
 -- =step_name text null
 -- =attempt integer null
+-- =waits_for_children integer
 select
     claim.worker_id,
     claim.claimed_at,
@@ -1684,7 +1685,16 @@ select
     step.step_name,
     step.attempt,
     step.started_at,
-    step.waiting_for
+    step.waiting_for,
+    execution.status = 'COMPENSATING'
+    and exists (
+        select 1
+        from workflow_executions as child
+        where
+            child.parent_execution_id = execution.workflow_execution_id
+            and child.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
+            and child.on_parent_end = 'cancel'
+    ) as waits_for_children
 from workflow_claims as claim
 cross join workflow_executions as execution
     on claim.workflow_execution_id = execution.workflow_execution_id

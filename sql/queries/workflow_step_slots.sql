@@ -65,7 +65,7 @@ where
                     from workflow_step_slots as held
                     inner join workflow_claims as holder
                         on held.fencing_token = holder.fencing_token
-                    where held.name = :name
+                    where held.name = step_limit.name
                 )
             )
             and (
@@ -77,7 +77,7 @@ where
                     inner join workflow_claims as holder
                         on held.fencing_token = holder.fencing_token
                     where
-                        held.name = :name
+                        held.name = step_limit.name
                         and held.limit_key = :limit_key
                 )
             )

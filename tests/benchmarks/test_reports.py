@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from benchmarks import report
+from benchmarks import pairs, report, run_queues
 from benchmarks.peers import peer
 from benchmarks.rounds import ON_HISTORY, ROOT, TRIES, Figure, run_rounds
 from benchmarks.run_peers import PEERS
@@ -36,6 +36,13 @@ def test_the_targets_beside_peers_are_measured_by_their_works() -> None:
             side, work = figure.work.split(".")
             assert side == "ours" or side in PEERS
             assert figure.key in KEYS[f"ours.{work}"]
+
+
+def test_a_target_of_queues_is_measured_by_a_work_of_pairs() -> None:
+    for target in run_queues.TARGETS:
+        (figure,) = figures_of(target)
+        side, work = figure.work.split(".")
+        assert work in pairs.WORKS if side == "pairs" else figure.key in KEYS[figure.work]
 
 
 def test_works_that_are_compared_run_one_after_another() -> None:

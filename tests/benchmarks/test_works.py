@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import floor, ours
+from benchmarks import floor, ours, pairs
 from benchmarks.sizes import TINY
 
 from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore
@@ -116,6 +116,13 @@ def test_a_work_runs_and_gives_its_figures(work: str, tmp_path: Path) -> None:
     figures = json.loads(done.stdout)
     assert set(figures) == KEYS[work]
     assert figures.get("lost", 0) == 0
+
+
+@pytest.mark.parametrize("work", pairs.WORKS)
+def test_two_works_are_compared(work: str, tmp_path: Path) -> None:
+    figures = asyncio.run(pairs.run(work, tmp_path / "work.db", pairs.TINY))
+    assert set(figures) == {"times", "us", "us without"}
+    assert figures["times"] > 0
 
 
 def test_the_floor_runs_the_transactions_of_one_execution(tmp_path: Path) -> None:

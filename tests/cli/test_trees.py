@@ -112,10 +112,14 @@ def test_show_has_the_tree_below_an_execution(file: Path) -> None:
     assert [tree.index(one) for one in order] == sorted(tree.index(one) for one in order)
     assert "detached" in tree
     assert "no paper" in tree
+    (free,) = [line for line in tree.splitlines() if "w/free-0" in line]
+    assert "waits for signal go" in " ".join(free.split())
     children = shown(file, "w")["children"]
     assert children["counts"] == {"COMPLETED": 1, "FAILED": 1, "SUSPENDED": 2}
     below = next(one for one in children["shown"] if one["id"] == CHILD)
     assert [one["id"] for one in below["children"]["shown"]] == [DEEP]
+    assert below["waiting_for"] == f"child {DEEP}"
+    assert below["children"]["shown"][0]["waiting_for"] == "signal go"
     piped = lines("show", file, "w")
     assert ["children", "w", "FAILED", "1"] in piped
     assert [line[1:3] for line in piped if line[0] == "child"] == [
@@ -125,6 +129,19 @@ def test_show_has_the_tree_below_an_execution(file: Path) -> None:
         ["w", "w/part.1:part-0"],
         ["w", "w/part.0:part-0"],
     ]
+
+
+def test_the_tree_says_what_is_in_the_way_of_a_child(file: Path) -> None:
+    run("pause", file, DEEP, "--reason", "why")
+    with closing(sqlite3.connect(file)) as shell, shell:
+        shell.execute(
+            "update workflow_executions set blocked_reason = 'CRASH_LOOP'"
+            " where workflow_execution_id = 'w/free-0'"
+        )
+    found = {line[2]: line[9:] for line in lines("show", file, "w") if line[0] == "child"}
+    assert found["w/free-0"] == ["signal go", "blocked"]
+    assert found[DEEP] == ["signal go", "paused"]
+    assert found["w/part.0:part-0"] == ["", ""]
 
 
 def test_show_has_the_parent_and_the_root(file: Path) -> None:

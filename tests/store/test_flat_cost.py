@@ -68,6 +68,9 @@ READ_UNFINISHED = {
 }
 """What people ask of all that is unfinished; the engine does not."""
 
+READ_QUEUED = {"load_due_by_queue", "load_named_queues", "load_queues", "pick_newest"}
+"""What people ask of all that is in a named queue, or of a workflow; the engine does not."""
+
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
 """When the first execution of `big_file` began; each next one began half a minute later."""
 
@@ -358,6 +361,54 @@ def test_a_claim_costs_the_same_however_many_executions_are_queued(file: Path) -
             )
     for name, before in costs[0].items():
         assert 0 < costs[1][name] < before + 50, name
+
+
+def test_a_query_costs_the_same_however_many_executions_are_queued(file: Path) -> None:
+    names = NAMED.keys() - READ_HISTORY - READ_UNFINISHED - READ_QUEUED
+    asyncio.run(_begin(file))
+    costs: list[dict[str, int]] = []
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("insert into workflow_limits (kind, name) values ('QUEUE', 'mail')")
+        for first, last in ((1, 1_000), (1_001, 20_000)):
+            connection.execute(QUEUED, {"first": first, "last": last})
+            asked = {"workflow_id": "order:1", "workflow_execution_id": "e"}
+            costs.append(
+                {name: cost(connection, name, asked | {**CHANGED.get(name, {})}) for name in names}
+            )
+    few, many = costs
+    assert {name: few[name] for name in names if many[name] > 1.02 * few[name] + 50} == {}
+
+
+CHILDREN = """
+with recursive numbers (n) as (select :first union all select n + 1 from numbers where n < :last)
+insert into workflow_executions (
+    workflow_execution_id, workflow_id, guarantee, status, parent_execution_id, root_execution_id,
+    on_parent_end
+)
+select
+    'c' || n, 'order:1', 'BEST_EFFORT_BACKGROUND',
+    iif(n % 3 = 0, 'COMPLETED', iif(n % 3 = 1, 'FAILED', 'SUSPENDED')), 'e', 'e', 'cancel'
+from numbers
+"""
+
+
+def test_a_look_at_a_tree_costs_the_same_however_many_children_there_are(file: Path) -> None:
+    names = ("count_children", "load_children", "load_summaries", "load_work_under_way")
+    asyncio.run(_begin(file))
+    costs: list[dict[str, int]] = []
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("update workflow_executions set status = 'COMPENSATING'")
+        connection.execute(
+            "insert into workflow_claims (workflow_execution_id, worker_id, claimed_at)"
+            " values ('e', 'w', '2026-01-01T00:00:00.000000Z')"
+        )
+        for first, last in ((1, 1_000), (1_001, 20_000)):
+            connection.execute(CHILDREN, {"first": first, "last": last})
+            asked = {"parent_execution_id": "e", "workflow_execution_ids": '["e", "c2", "c3"]'}
+            costs.append({name: cost(connection, name, asked) for name in names})
+    few, many = costs
+    for name in names:
+        assert 0 < many[name] <= few[name] + 50, name
 
 
 @pytest.mark.parametrize("analyzed", [False, True])

@@ -18,9 +18,11 @@ from durable_workflow_sqlite import (
     RetryPolicy,
     SqliteCheckpointStore,
     StepStatus,
+    WorkflowCancelledError,
     WorkflowContext,
     workflow,
 )
+from durable_workflow_sqlite.cli.workers import _doing
 from durable_workflow_sqlite.reading.findings import LATE, Finding, Level
 from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import TERMINAL_STATUSES
@@ -107,6 +109,41 @@ async def test_a_worker_is_seen_with_what_it_runs_and_does(file: Path) -> None:
         await until(file, lambda it: len(it.queues) == 2)
         assert all(one.living_workers for one in staff(file).queues)
     assert staff(file).workers == ()
+
+
+async def test_a_parent_that_is_to_be_undone_waits_for_its_children(file: Path) -> None:
+    has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def act() -> None:
+        has_begun.set()
+        await may_end.wait()
+
+    @workflow
+    async def child(ctx: WorkflowContext) -> None:
+        await ctx.step("act", act)
+
+    @workflow
+    async def parent(ctx: WorkflowContext) -> None:
+        await ctx.start_child("child", child)
+        await ctx.wait_signal("go")
+
+    settings = {"cancel_grace": timedelta(hours=1)}
+    async with an_engine(file, workflows=[parent, child], **settings) as (_, engine):
+        handle = await engine.start(parent, execution_id="p")
+        await has_begun.wait()
+        await handle.cancel()
+        found = await until(file, lambda it: it.workers[0].slots_in_use == 2)
+        doing = {one.execution_id: one for one in found.workers[0].doing}
+        assert doing["p"].waits_for_children
+        assert doing["p"].step_name is None
+        assert doing["p/child-0"].step_name == "act"
+        assert not doing["p/child-0"].waits_for_children
+        said = _doing(found.workers[0], datetime.now(UTC), 10)
+        assert "p: waits for its children" in said
+        assert "p/child-0: act" in said
+        may_end.set()
+        with pytest.raises(WorkflowCancelledError):
+            await handle.result()
 
 
 async def test_who_only_signals_and_enqueues_writes_no_row(

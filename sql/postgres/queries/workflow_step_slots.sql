@@ -66,7 +66,7 @@ where
                     from durable_workflow.workflow_step_slots as held
                     inner join durable_workflow.workflow_claims as holder
                         on held.fencing_token = holder.fencing_token
-                    where held.name = :name
+                    where held.name = step_limit.name
                 )
             )
             and (
@@ -78,7 +78,7 @@ where
                     inner join durable_workflow.workflow_claims as holder
                         on held.fencing_token = holder.fencing_token
                     where
-                        held.name = :name
+                        held.name = step_limit.name
                         and held.limit_key = :limit_key
                 )
             )

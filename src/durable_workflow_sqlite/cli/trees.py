@@ -8,7 +8,12 @@ from datetime import datetime
 from rich.console import RenderableType
 
 from durable_workflow_sqlite.cli import output, tables
-from durable_workflow_sqlite.reading.executions import Children, ExecutionSummary, beginning
+from durable_workflow_sqlite.reading.executions import (
+    Child,
+    Children,
+    ExecutionSummary,
+    beginning,
+)
 from durable_workflow_sqlite.reading.findings import COUNTED
 from durable_workflow_sqlite.records import OnParentEnd
 
@@ -38,7 +43,7 @@ def _rows(children: Children, now: datetime, indent: str) -> Iterator[list[table
     for number, one in enumerate(children.shown, 1):
         is_last = number == len(children.shown) and not more
         version = "" if one.version in (None, 1) else f" v{one.version}"
-        words = beginning(one.error_message) or ""
+        words = beginning(one.error_message) or standing(one, now)
         if one.on_parent_end == OnParentEnd.DETACH:
             words = f"detached; {words}" if words else "detached"
         yield [
@@ -53,6 +58,13 @@ def _rows(children: Children, now: datetime, indent: str) -> Iterator[list[table
     if more:
         left = f"{len(children.shown)} of these are shown" if children.shown else "not shown"
         yield [f"{indent}└ … {in_words(children)}; {left}", "", "", "", ""]
+
+
+def standing(child: Child, now: datetime) -> str:
+    """What a child waits for until when, and whether something is in its way."""
+    until = f", {output.ago(child.waiting_until, now)}" if child.waiting_until else ""
+    waits = "" if child.waiting_for is None else f"waits for {child.waiting_for}{until}"
+    return "; ".join(one for one in (child.why_not, waits) if one)
 
 
 def in_words(children: Children) -> str:
@@ -78,6 +90,8 @@ def lines(children: Children, parent: str) -> Iterator[list[tables.Cell]]:
             one.on_parent_end,
             one.status_since,
             one.error_message,
+            one.waiting_for,
+            one.why_not,
         ]
         if one.children is not None:
             yield from lines(one.children, one.id)

@@ -12,7 +12,7 @@ from durable_workflow_sqlite.cli import output, tables
 from durable_workflow_sqlite.database import for_file
 from durable_workflow_sqlite.reading.findings import Finding
 from durable_workflow_sqlite.reading.worker_findings import lives, worker_findings
-from durable_workflow_sqlite.reading.workers import QueueState, Workers, WorkerState
+from durable_workflow_sqlite.reading.workers import QueueState, Workers, WorkerState, WorkUnderWay
 
 DOING, DOING_WIDE = 3, 20
 """Of what a worker does, how much a table shows."""
@@ -168,9 +168,13 @@ def _slots(one: WorkerState) -> str:
     return f"{one.slots_in_use}/{'?' if one.slots is None else one.slots}"
 
 
+def _without_step(work: WorkUnderWay) -> str:
+    return "waits for its children" if work.waits_for_children else "between steps"
+
+
 def _doing(one: WorkerState, now: datetime, limit: int) -> str:
     shown = [
-        f"{work.execution_id}: {work.step_name or 'between steps'}"
+        f"{work.execution_id}: {work.step_name or _without_step(work)}"
         + ("" if work.since is None else f", {output.span(now - work.since)}")
         for work in one.doing[:limit]
     ]

@@ -165,8 +165,8 @@ class Run(HeldSlot):
 
         Raises SerializationError for what no store can hold; that is not a problem of the worker.
         """
-        if self.step_slots:
-            records = (*records, *self.step_slots.freed_by(records))
+        if self.step_slots.held:
+            records = (*records, *self.step_slots.freed_by(*records))
         if self._new_patches:
             records = (*records, *self._new_patches)
         try:
@@ -233,8 +233,8 @@ class Run(HeldSlot):
 
         It cannot be had again: it is kept until the store is free and has room.
         """
-        if self.step_slots:
-            along = (*along, *self.step_slots.freed_by((outcome,)))
+        if self.step_slots.held:
+            along = (*along, *self.step_slots.freed_by(outcome))
         if self._new_patches:
             along = (*along, *self._new_patches)
         try:
@@ -299,10 +299,10 @@ class Run(HeldSlot):
             raise
 
     def _saved(self, records: tuple[Record, ...]) -> None:
-        if self.step_slots:
+        if self.step_slots.held:
             self.step_slots.saved(records)
         for record in records:
-            if isinstance(record, WorkflowExecution) and record.status is not self._told_status:
+            if type(record) is WorkflowExecution and record.status is not self._told_status:
                 before, self._told_status = self._told_status, record.status
                 self.environment.status_changed(record, before)
             elif type(record) is WorkflowPatch:

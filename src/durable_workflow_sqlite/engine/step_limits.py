@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LOOK_AGAIN_S: Final = 0.5
 """How often a step looks for a free slot, if nothing tells it of one."""
 
+_INTENT: Final = StepStatus.INTENT
+
 IN_A_ROW: Final = 10
 LEAVE_TO_OTHERS_S: Final = 0.05
 
@@ -39,7 +41,12 @@ class StepLimits:
     def turn(self, limit: str, key: str | None) -> Turn:
         """A place at the end of the line."""
         turn = Turn(self, limit, key)
-        self._lines.setdefault((limit, key), deque()).append(turn)
+        line = self._lines.get((limit, key))
+        if line is None:
+            self._lines[limit, key] = deque((turn,))
+            turn.begins_at_once = True
+        else:
+            line.append(turn)
         return turn
 
     def leave(self, turn: Turn) -> None:
@@ -55,19 +62,27 @@ class StepLimits:
 
     def look(self, limit: str | None = None) -> None:
         """There may be a free slot of a limit, or of any."""
+        if not self._lines:
+            return
         for (name, _), line in self._lines.items():
             if limit is None or name == limit:
                 line[0].wake()
 
 
 class Turn:
-    """The place of a step in the line of its limit, until it has begun."""
+    """The place of a step in the line of its limit, until it has begun.
+
+    begins_at_once: nobody else was in the line when it came.
+    """
+
+    __slots__ = ("_limits", "_woken", "begins_at_once", "key", "limit")
 
     def __init__(self, limits: StepLimits, limit: str, key: str | None) -> None:
         self._limits = limits
         self.limit = limit
         self.key = key
         self._woken: asyncio.Future[None] | None = None
+        self.begins_at_once = False
 
     @property
     def is_first(self) -> bool:
@@ -112,37 +127,37 @@ class Turn:
 
 
 class HeldSlots:
-    """The slots that the steps of one execution hold."""
+    """The slots that the steps of one execution hold.
 
-    __slots__ = ("_held", "_limits")
+    held: by the places of the steps; None if none has ever held one.
+    """
+
+    __slots__ = ("_limits", "held")
 
     def __init__(self, limits: StepLimits) -> None:
         self._limits = limits
-        self._held: dict[tuple[str, int], StepSlot] | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self._held)
+        self.held: dict[tuple[str, int], StepSlot] | None = None
 
     def takes(self, slot: StepSlot) -> None:
         """A step has begun with it."""
-        self._held = {} if self._held is None else self._held
-        self._held[slot.branch, slot.step_index] = slot
+        if self.held is None:
+            self.held = {}
+        self.held[slot.branch, slot.step_index] = slot
 
-    def freed_by(self, records: Iterable[Record]) -> tuple[Record, ...]:
+    def freed_by(self, *records: Record) -> list[Record]:
         """The slots that are free with these records, to be saved beside."""
-        freed: list[Record] = []
-        for record in records:
-            if isinstance(record, StepCheckpoint) and record.status is not StepStatus.INTENT:
-                slot = (self._held or {}).get((record.branch, record.step_index))
-                if slot is not None and record.attempt > 0:
-                    freed.append(_free(slot))
-        return tuple(freed)
+        return [
+            _free(slot)
+            for one in records
+            if type(one) is StepCheckpoint and one.status is not _INTENT and one.attempt > 0
+            if self.held and (slot := self.held.get((one.branch, one.step_index)))
+        ]
 
     def saved(self, records: Iterable[Record]) -> None:
         """Those that are saved as free are free now."""
         for record in records:
-            if isinstance(record, StepSlot) and not record.is_held and self._held is not None:
-                self._held.pop((record.branch, record.step_index), None)
+            if type(record) is StepSlot and not record.is_held and self.held is not None:
+                self.held.pop((record.branch, record.step_index), None)
                 self._limits.look(record.limit)
 
 

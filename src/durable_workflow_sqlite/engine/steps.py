@@ -95,7 +95,9 @@ async def perform_step(run: Run, call: StepCall) -> None:
         if late is None and known is None:
             # Before it is recorded that it begins: what waits for these has not begun.
             if call.limit is not None:
-                turn = await _turn_for(run, call, last)
+                turn = environment.step_limits.turn(call.limit, call.limit_key)
+                if not turn.begins_at_once:
+                    await _until_its_turn(run, call, last, turn)
             if not is_on_the_loop:
                 thread = await _thread_for(run, call, last, turn)
         intent = _intent(run, call, attempt)
@@ -282,17 +284,15 @@ async def _thread_for(
     return thread
 
 
-async def _turn_for(run: Run, call: StepCall, last: StepCheckpoint | None) -> Turn:
-    """Its turn to begin under its limit; without a look where nobody waits here."""
-    assert call.limit is not None
-    turn = run.environment.step_limits.turn(call.limit, call.limit_key)
-    if not turn.is_first:
-        try:
-            await _wait(run, call, last, turn.comes)
-        except BaseException:
-            turn.leave()
-            raise
-    return turn
+async def _until_its_turn(
+    run: Run, call: StepCall, last: StepCheckpoint | None, turn: Turn
+) -> None:
+    """Wait until it may begin under its limit."""
+    try:
+        await _wait(run, call, last, turn.comes)
+    except BaseException:
+        turn.leave()
+        raise
 
 
 async def _begin_in_turn(

@@ -22,14 +22,6 @@ from durable_workflow_sqlite.store.migration_files import read_migrations
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.readable import Dialect, Readable
 
-# A question of people is sent now and then, and with values that make it quick or slow. So the
-# server plans it each time for the values that it is given.
-_SETTINGS: Final = (
-    "set default_transaction_read_only = on",
-    "set plan_cache_mode = force_custom_plan",
-)
-
-
 _DIALECT: Final = Dialect(
     tokens="the sequence workflow_claims_fencing_token_seq was set back",
     present="now()",
@@ -56,7 +48,8 @@ class ReadOnlySchema(Readable):
 
         Raises StoreError for a schema that is not there or is older, and SchemaTooNewError.
         """
-        session = Session(address.url, *_SETTINGS)
+        # A question of people is sent now and then, and with values that make it quick or slow.
+        session = Session(address.url, is_pooled=address.is_pooled, prepares=False)
         opened = cls(session, address)
         try:
             with opened._translated():

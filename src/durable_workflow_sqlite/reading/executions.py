@@ -188,6 +188,9 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     """An execution that another one started, in a tree.
 
     on_parent_end: "cancel" or "detach". status_since: since when it has its status.
+    waiting_for, waiting_until: as `ExecutionSummary` has them.
+    why_not: what keeps it from going on: "paused", "blocked" or "in trouble"; None for none of
+        these.
     children: its own; None where the tree was cut off before they were looked for.
     """
 
@@ -198,6 +201,9 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     status_since: datetime | None
     on_parent_end: str | None
     error_message: str | None
+    waiting_for: str | None = None
+    waiting_until: datetime | None = None
+    why_not: str | None = None
     children: Children | None
 
 

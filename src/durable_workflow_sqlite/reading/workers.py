@@ -18,6 +18,7 @@ class WorkUnderWay(msgspec.Struct, frozen=True, kw_only=True):
     """An execution that holds a slot of a worker, and the step that has run for longest.
 
     step_name: None between two steps; then `since` is when the worker claimed the execution.
+    waits_for_children: it is to be undone, and its children are not over yet.
     """
 
     execution_id: str
@@ -25,6 +26,7 @@ class WorkUnderWay(msgspec.Struct, frozen=True, kw_only=True):
     step_name: str | None
     attempt: int | None
     since: datetime | None
+    waits_for_children: bool = False
 
 
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ class Cursor(NamedTuple):
     def first(cls, selection: Selection) -> Cursor:
         """Before the newest."""
         if selection.created_before is None:
-            return cls(LAST_CHARACTER, 0)
+            return cls(LAST_CHARACTER, _LAST_NUMBER)
         return cls(time_to_text(selection.created_before), -1)
 
     def to_text(self) -> str:
@@ -61,6 +61,7 @@ class Cursor(NamedTuple):
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_NUMBER: Final = 2**63 - 1
 _TIME: Final = 8
 """Bytes of a time: enough for the year 9999."""
 

@@ -426,6 +426,7 @@ class LoadWorkUnderWayRow(Struct, frozen=True, gc=False):
     attempt: int | None
     started_at: str | None
     waiting_for: str | None
+    waits_for_children: int
 
 
 class LoadQueuesRow(Struct, frozen=True, gc=False):
@@ -1509,7 +1510,7 @@ class Queries(Protocol):
     def load_work_under_way(self, connection: object) -> list[LoadWorkUnderWayRow]:
         """What workers do now: the claimed executions that run, each with its steps that have
         begun and not ended, and with those that wait (waiting_for is not null). One between
-        two steps has neither.
+        two steps has neither; or it waits for its children to be over, before it is undone.
         """
         ...
 

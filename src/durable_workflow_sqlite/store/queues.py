@@ -34,7 +34,7 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.rows import readable, text_to_time, time_to_text
-from durable_workflow_sqlite.store.transactions import AsStatement, Transactions
+from durable_workflow_sqlite.store.transactions import AsStatement, Shortcut, Transactions
 
 QUEUE, STEP = "QUEUE", "STEP"
 """The kinds of a limit."""
@@ -412,22 +412,32 @@ class Queues:
         """A step begins, or its attempt is over. Raises LimitFullError."""
         if claim is None:
             raise ValueError("the slot of a step is taken and freed under a claim")
-        place = (
-            slot.limit,
-            claim.fencing_token,
-            slot.workflow_execution_id,
-            slot.branch,
-            slot.step_index,
-        )
+        if slot.is_held:
+            self.hold_limit(slot.limit)
+        shortcut = self.slot_statement(slot, claim)
+        return int(bool(self._commit.execute(shortcut)) or self.look_closer(slot, claim))
+
+    def slot_statement(self, slot: StepSlot, claim: WorkflowClaim) -> Shortcut:
+        """What takes a slot or frees it, as a rule."""
+        if slot.is_held:
+            statement, in_order = self._take_step_slot
+            return statement, in_order(_values_of(slot, claim))
+        statement, in_order = self._delete_step_slot
+        one = slot.workflow_execution_id
+        place = slot.limit, claim.fencing_token, one, slot.branch, slot.step_index
+        return statement, in_order(place)
+
+    def hold_limit(self, limit: str) -> None:
+        """Nobody else takes a slot of it before this transaction is over."""
+        self._commit.hold(STEP, limit)
+
+    def look_closer(self, slot: StepSlot, claim: WorkflowClaim) -> bool:
+        """What `slot_statement` gave has changed nothing; False if the claim is lost.
+
+        Raises LimitFullError.
+        """
         if not slot.is_held:
-            statement, in_order = self._delete_step_slot
-            freed = self._commit.execute((statement, in_order(place)))
-            return int(bool(freed) or self._claims.holds(claim))
-        values = (*place, slot.key, time_to_text(slot.at))
-        self._commit.hold(STEP, slot.limit)
-        statement, in_order = self._take_step_slot
-        if self._commit.execute((statement, in_order(values))):
-            return 1
+            return self._claims.holds(claim)
         room, limits = self._limit_room(slot.limit, slot.key, slot.at)
         if not room.is_free:
             raise LimitFullError(f"no slot of limit {slot.limit!r} is free")
@@ -435,8 +445,21 @@ class Queues:
             at = self.not_before_the_last(limits, STEP, slot.at)
             self.count_use(limits, STEP, slot.key, at)
         statement, in_order = self._insert_step_slot
-        taken = self._commit.execute((statement, in_order(values)))
-        return int(bool(taken) or self._claims.holds(claim))
+        taken = self._commit.execute((statement, in_order(_values_of(slot, claim))))
+        return bool(taken) or self._claims.holds(claim)
+
+
+def _values_of(slot: StepSlot, claim: WorkflowClaim) -> tuple[object, ...]:
+    """As `_SLOT` names them."""
+    return (
+        slot.limit,
+        claim.fencing_token,
+        slot.workflow_execution_id,
+        slot.branch,
+        slot.step_index,
+        slot.key,
+        time_to_text(slot.at),
+    )
 
 
 def _is_duplicate(execution: WorkflowExecution, existing: str) -> DuplicateExecutionError:

@@ -132,6 +132,7 @@ def _under_way(rows: list[q.LoadWorkUnderWayRow]) -> dict[str, list[WorkUnderWay
                     step_name=first.step_name,
                     attempt=first.attempt,
                     since=readable_time(first.started_at or first.claimed_at),
+                    waits_for_children=first.step_name is None and bool(first.waits_for_children),
                 )
             )
     return found

@@ -209,7 +209,8 @@ class StatementStore(CheckpointStore, Maintenance):
         )
         shortcut = statement, in_order(values)
         if beside:
-            await self._save_beside(intent, beside, claim, shortcut)
+            save = self._save_with_slot if _is_a_slot(beside) else self._save_beside
+            await save(intent, beside, claim, shortcut)
             return
         await self._transactions.write(lambda: self._save_step(intent, claim, shortcut), shortcut)
         self._claims.saved(claim, (intent,))
@@ -235,7 +236,8 @@ class StatementStore(CheckpointStore, Maintenance):
         )
         shortcut = statement, in_order(values)
         if beside:
-            await self._save_beside(outcome, beside, claim, shortcut)
+            save = self._save_with_slot if _is_a_slot(beside) else self._save_beside
+            await save(outcome, beside, claim, shortcut)
             return
         await self._transactions.write(lambda: self._save_step(outcome, claim, shortcut), shortcut)
         self._claims.saved(claim, (outcome,))
@@ -289,6 +291,31 @@ class StatementStore(CheckpointStore, Maintenance):
         await self._transactions.write(save)
         self._claims.saved(claim, (step, *beside))
         self._claims.released(final)
+
+    async def _save_with_slot(
+        self,
+        step: StepCheckpoint,
+        beside: tuple[Record, ...],
+        claim: WorkflowClaim,
+        shortcut: Shortcut,
+    ) -> None:
+        """As `_save_beside`, of what each step under a limit writes: nothing but its slot."""
+        (slot,) = beside
+        assert type(slot) is StepSlot
+        check_covered(claim, slot.workflow_execution_id)
+        execute, queues = self._transactions.execute, self._queues
+        of_slot = queues.slot_statement(slot, claim)
+
+        def save() -> None:
+            if not execute(shortcut):
+                self._save_all((step,), claim, [])
+            if slot.is_held:
+                queues.hold_limit(slot.limit)
+            if not execute(of_slot) and not queues.look_closer(slot, claim):
+                raise self._lost(claim)
+
+        await self._transactions.write(save)
+        self._claims.saved(claim, (step, *beside))
 
     def _save_all(
         self, records: Iterable[Record], claim: WorkflowClaim | None, final: list[str]
@@ -1122,6 +1149,10 @@ class StatementStore(CheckpointStore, Maintenance):
 
     async def delete_old_signals(self, before: datetime, *, batch_size: int = 500) -> int:
         return await self._retention.delete_old_signals(before, batch_size)
+
+
+def _is_a_slot(records: tuple[Record, ...]) -> bool:
+    return len(records) == 1 and type(records[0]) is StepSlot
 
 
 def _by_deadline(timers: list[WorkflowTimer]) -> list[WorkflowTimer]:
