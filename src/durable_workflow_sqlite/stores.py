@@ -116,7 +116,7 @@ def _open_postgres(address: Address) -> StatementStore:
         from durable_workflow_sqlite.postgres.store import PostgresStore
     except ModuleNotFoundError as error:
         raise _without_psycopg(address) from error
-    return PostgresStore(address.url, schema=address.schema)
+    return PostgresStore(address)
 
 
 def _without_psycopg(address: Address) -> StoreError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import psycopg
 
-TABLES_WITHOUT_ROWS = frozenset({"workflow_migrations"})
+TABLES_WITHOUT_ROWS = frozenset({"workflow_leases", "workflow_migrations"})
 
 
 def copy_rows(

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,15 +28,26 @@ AT_ONCE = 4
 """How many executions a worker runs at once, each of which may be cut off in a step."""
 
 
+@pytest.fixture(params=["the server", "a pooler"])
+def url_of_workers(request: pytest.FixtureRequest, url: str) -> Generator[str]:
+    if request.param == "the server":
+        yield url
+        return
+    from tests.postgres.pooler import running_pooler
+
+    with running_pooler(url) as pooled:
+        yield pooled
+
+
 async def test_each_execution_ends_however_often_workers_are_killed(
-    url: str, schema: str, open_store: Callable[[], PostgresStore], tmp_path: Path
+    url_of_workers: str, schema: str, open_store: Callable[[], PostgresStore], tmp_path: Path
 ) -> None:
     from tests.postgres.worker import STEPS, journey
 
     made_up = random.Random(int(os.environ["DURABLE_SEED"]))
     journal = tmp_path / "journal"
     journal.touch()
-    program = [sys.executable, "-m", "tests.postgres.worker", url, schema, str(journal)]
+    program = [sys.executable, "-m", "tests.postgres.worker", url_of_workers, schema, str(journal)]
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(program)

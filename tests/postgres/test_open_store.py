@@ -66,7 +66,7 @@ def test_another_schema_is_named_in_the_url(own: str) -> None:
         assert reader.counts() == []
     with pytest.raises(ValueError, match="lower-case letters"):
         open_store(f"{own}?schema=Shop-2")
-    with pytest.raises(ValueError, match="several schemas"):
+    with pytest.raises(ValueError, match="`schema` twice"):
         open_store(f"{own}?schema=a&schema=b")
 
 

@@ -8,6 +8,7 @@ import sys
 from typing import Final
 
 from durable_workflow_sqlite import DurableEngine, WorkflowContext, workflow
+from durable_workflow_sqlite.postgres import presence
 from durable_workflow_sqlite.postgres.store import PostgresStore
 
 STEPS: Final = 5
@@ -28,6 +29,8 @@ async def note(execution_id: str, number: int) -> int:
 
 
 async def main(url: str, schema: str) -> None:
+    if "pooled" in url:
+        presence.SILENT_S = 1  # type: ignore[misc]
     async with PostgresStore(url, schema=schema) as store:
         async with DurableEngine(store, [journey], max_concurrent=4, max_recoveries=100):
             await asyncio.Event().wait()

@@ -24,24 +24,57 @@ select pg_try_advisory_lock(:lock_key) as is_held;
 select pg_advisory_unlock(:lock_key) as was_held;
 
 -- name: is_dead$
--- Whether no session holds the lock of a worker.
-select pg_try_advisory_xact_lock_shared(:lock_key) as is_dead;
+-- Whether a worker has no lease, and no session holds its lock.
+select
+    not exists (
+        select 1
+        from durable_workflow.workflow_leases
+        where
+            worker_id = :worker_id
+            and expires_at > clock_timestamp()
+    )
+    and pg_try_advisory_xact_lock_shared(:lock_key) as is_dead;
+
+-- name: renew_lease!
+-- A worker behind a pooler lives for so many seconds more.
+insert into durable_workflow.workflow_leases (worker_id, expires_at)
+values (:worker_id, clock_timestamp() + make_interval(secs => :seconds))
+on conflict (worker_id) do update
+    set expires_at = excluded.expires_at;
+
+-- name: delete_old_leases!
+-- Deletes the leases that ended a day ago.
+delete from durable_workflow.workflow_leases
+where expires_at < clock_timestamp() - interval '1 day';
+
+-- name: delete_lease!
+-- A worker behind a pooler ends.
+delete from durable_workflow.workflow_leases
+where worker_id = :worker_id;
 
 -- name: count_alive$
--- How many sessions of this database hold locks of workers. :lock_space is the first 16
--- bits of their keys.
-select count(*) as alive
-from pg_locks
-where
-    locktype = 'advisory'
-    and objsubid = 1
-    and mode = 'ExclusiveLock'
-    and granted
-    and cast(classid as bigint) >> 16 = :lock_space
-    and database = (
-        select oid from pg_database
-        where datname = current_database()
-    );
+-- How many workers hold locks in sessions of this database, or have leases. :lock_space
+-- is the first 16 bits of the keys of the locks.
+select
+    (
+        select count(*)
+        from pg_locks
+        where
+            locktype = 'advisory'
+            and objsubid = 1
+            and mode = 'ExclusiveLock'
+            and granted
+            and cast(classid as bigint) >> 16 = :lock_space
+            and database = (
+                select oid from pg_database
+                where datname = current_database()
+            )
+    )
+    + (
+        select count(*)
+        from durable_workflow.workflow_leases
+        where expires_at > clock_timestamp()
+    ) as alive;
 
 -- name: tell_others$
 -- Wakes the stores that listen, after the commit of what they wait for.
@@ -62,8 +95,8 @@ insert into durable_workflow.workflow_migrations (version, name)
 values (:version, :name);
 
 -- name: load_living_keys
--- The keys of the locks that workers hold in this database. :lock_space is the first 16
--- bits of their keys.
+-- The keys of the locks that workers hold in this database, and those that the workers
+-- with leases would hold. :lock_space is the first 16 bits of the keys.
 select (cast(classid as bigint) << 32) | cast(objid as bigint) as lock_key
 from pg_locks
 where
@@ -75,7 +108,13 @@ where
     and database = (
         select oid from pg_database
         where datname = current_database()
-    );
+    )
+union all
+select
+    (cast(:lock_space as bigint) << 48)
+    | cast(cast('x' || substr(worker_id, 1, 12) as bit(48)) as bigint) as lock_key
+from durable_workflow.workflow_leases
+where expires_at > clock_timestamp();
 
 -- name: load_version_of_data$
 -- A number that is another one whenever somebody has written to the server since.

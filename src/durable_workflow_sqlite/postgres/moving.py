@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 import psycopg
 
-from durable_workflow_sqlite.errors import StoreBusyError
+from durable_workflow_sqlite.errors import StoreBusyError, StoreError
 from durable_workflow_sqlite.moving.database import Moves, Row
 from durable_workflow_sqlite.postgres.adapter import number_parameters
 from durable_workflow_sqlite.postgres.address import Address
@@ -30,13 +30,18 @@ class PostgresMoving:
 
     def __init__(self, address: Address) -> None:
         """Open a schema, or create it, and bring it up to date. Raises StoreError."""
+        if address.is_pooled and address.direct is None:
+            raise StoreError(
+                f"cannot move {address.name} through a pooler; give the URL of the server itself,"
+                " or its parameter `direct`"
+            )
         self.name = address.name
         self._schema = schema = address.schema
         loaded = load_queries(schema)
         self._queries = loaded.shared
         self._of_postgres = loaded.of_postgres
         self._statements = load_statements(MOVING_DIR)
-        self._session = Session(address.url)
+        self._session = Session(address.direct or address.url)
         try:
             with self._errors():
                 bring_up_to_date(self._session, schema)

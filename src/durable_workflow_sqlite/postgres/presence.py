@@ -7,10 +7,15 @@ times within that. Fencing makes a late write of a worker that was taken for dea
 
 The session also listens. Each store that writes what others wait for tells them so. That is a hint:
 the counter grows each second without it.
+
+Behind a pooler there is no session of one's own. A worker has a lease there: a row with the time
+until which it is taken to live, by the clock of the server. It writes the row four times within
+`SILENT_S`. Nothing tells it of changes, so the counter grows more often.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import socket
@@ -32,6 +37,9 @@ SILENT_S: Final = 10
 """After how many seconds without a word the server takes a worker for dead."""
 
 LOOK_EVERY_S: Final = 1.0
+POLL_EVERY_S: Final = 0.1
+"""How often the counter grows behind a pooler."""
+
 AGAIN_AFTER_S: Final = 0.5
 """How long to wait before a lost session is opened again."""
 
@@ -55,14 +63,18 @@ class Presence(Liveness):
     """Of one store. `acquire` starts its thread; or `listen`, which takes no lock.
 
     session: the one of the transactions, to ask for other workers within an operation.
+    direct: the URL of the server, if the session leads to a pooler.
     """
 
-    def __init__(self, session: Session, queries: Queries, schema: str) -> None:
+    def __init__(
+        self, session: Session, queries: Queries, schema: str, direct: str | None = None
+    ) -> None:
         self._worker_id = uuid.uuid4().hex
         self._session = session
         self._queries = queries
         self._schema = schema
-        self._url = session.url
+        self._url = session.url if direct is None else direct
+        self._has_lease = session.is_pooled and direct is None
         self._space = lock_space(schema)
         self._is_wanted = False
         self._is_held = threading.Event()
@@ -107,7 +119,9 @@ class Presence(Liveness):
     def is_alive(self, worker_id: str) -> bool:
         if worker_id == self._worker_id:
             return True
-        return not self._queries.is_dead(self._session, lock_key=self._key(worker_id))
+        return not self._queries.is_dead(
+            self._session, worker_id=worker_id, lock_key=self._key(worker_id)
+        )
 
     def count_alive(self) -> int:
         return max(1, self._queries.count_alive(self._session, lock_space=self._space) or 0)
@@ -135,9 +149,9 @@ class Presence(Liveness):
 
     def _run(self) -> None:
         while not self._closed:
-            session = Session(self._url)
+            session = Session(self._url, is_pooled=self._has_lease)
             try:
-                self._attend(session)
+                (self._renew if self._has_lease else self._attend)(session)
             except (psycopg.Error, OSError) as error:
                 self._problem = error
             finally:
@@ -167,18 +181,52 @@ class Presence(Liveness):
                 if self._is_wanted and not self._is_held.is_set():
                     key = self._key(self._worker_id)
                     if self._queries.become_alive(session, lock_key=key):
-                        self._problem = None
-                        self._was_held = True
-                        self._is_held.set()
+                        self._hold()
                 selector_ready = selector.select(LOOK_EVERY_S)
                 if not selector_ready:
                     self._heard += 1
                 self._hear(connection, {key.fileobj for key, _ in selector_ready})
                 if monotonic() - spoke_at > SILENT_S / 4:
-                    connection.execute("select 1")
+                    self._speak(connection)
                     spoke_at = monotonic()
         if self._is_held.is_set():
             self._queries.become_dead(session, lock_key=self._key(self._worker_id))
+
+    def _speak(self, connection: psycopg.Connection[Any]) -> None:
+        """Say something, and wait for the answer no longer than the server waits for this."""
+        protocol = connection.pgconn
+        protocol.send_query(b"select 1")
+        give_up_at = monotonic() + SILENT_S
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection.fileno(), selectors.EVENT_READ)
+            while protocol.is_busy():
+                if not selector.select(max(0.0, give_up_at - monotonic())):
+                    raise psycopg.OperationalError("the server does not answer")
+                protocol.consume_input()
+        while protocol.get_result() is not None:
+            pass
+
+    def _renew(self, session: Session) -> None:
+        """Have a lease, if it is wanted, until the connection is lost."""
+        self._queries.delete_old_leases(session)
+        renewed_at = -math.inf
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._woken, selectors.EVENT_READ)
+            while not self._closed:
+                if self._is_wanted and monotonic() - renewed_at > SILENT_S / 4:
+                    renewed_at = monotonic()
+                    self._queries.renew_lease(session, worker_id=self._worker_id, seconds=SILENT_S)
+                    self._hold()
+                if selector.select(POLL_EVERY_S):
+                    self._woken.recv(1024)
+                self._heard += 1
+        if self._is_held.is_set():
+            self._queries.delete_lease(session, worker_id=self._worker_id)
+
+    def _hold(self) -> None:
+        self._problem = None
+        self._was_held = True
+        self._is_held.set()
 
     def _hear(self, connection: psycopg.Connection[Any], ready: set[Any]) -> None:
         if self._woken in ready:

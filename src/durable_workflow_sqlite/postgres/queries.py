@@ -70,13 +70,25 @@ class Queries(Protocol):
         """
         ...
 
-    def is_dead(self, connection: object, *, lock_key: int) -> int | None:
-        """Whether no session holds the lock of a worker."""
+    def is_dead(self, connection: object, *, worker_id: str, lock_key: int) -> int | None:
+        """Whether a worker has no lease, and no session holds its lock."""
+        ...
+
+    def renew_lease(self, connection: object, *, worker_id: str, seconds: float) -> int:
+        """A worker behind a pooler lives for so many seconds more."""
+        ...
+
+    def delete_old_leases(self, connection: object) -> int:
+        """Deletes the leases that ended a day ago."""
+        ...
+
+    def delete_lease(self, connection: object, *, worker_id: str) -> int:
+        """A worker behind a pooler ends."""
         ...
 
     def count_alive(self, connection: object, *, lock_space: int) -> int | None:
-        """How many sessions of this database hold locks of workers. :lock_space is the first 16
-        bits of their keys.
+        """How many workers hold locks in sessions of this database, or have leases. :lock_space
+        is the first 16 bits of the keys of the locks.
         """
         ...
 
@@ -97,8 +109,8 @@ class Queries(Protocol):
         ...
 
     def load_living_keys(self, connection: object, *, lock_space: int) -> list[LoadLivingKeysRow]:
-        """The keys of the locks that workers hold in this database. :lock_space is the first 16
-        bits of their keys.
+        """The keys of the locks that workers hold in this database, and those that the workers
+        with leases would hold. :lock_space is the first 16 bits of the keys.
         """
         ...
 

@@ -49,7 +49,7 @@ class ReadOnlySchema(Readable):
         Raises StoreError for a schema that is not there or is older, and SchemaTooNewError.
         """
         # A question of people is sent now and then, and with values that make it quick or slow.
-        session = Session(address.url, prepares=False)
+        session = Session(address.url, is_pooled=address.is_pooled, prepares=False)
         opened = cls(session, address)
         try:
             with opened._translated():

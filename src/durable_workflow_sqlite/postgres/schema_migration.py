@@ -66,7 +66,8 @@ def migrate_schema(address: Address, *, create: bool, busy_timeout: float, say: 
 @contextmanager
 def _session(address: Address, busy_timeout: float) -> Generator[Session]:
     # A statement of a setting takes no parameter; 0 would be no limit at all.
-    session = Session(address.url, f"set lock_timeout = {max(1, round(busy_timeout * 1000))}")
+    timeout = f"set lock_timeout = {max(1, round(busy_timeout * 1000))}"
+    session = Session(address.url, timeout, is_pooled=address.is_pooled)
     try:
         yield session
     except psycopg.Error as error:

@@ -14,12 +14,21 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import RawCursor
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus
 
 from durable_workflow_sqlite.postgres import values
 from durable_workflow_sqlite.postgres.address import DEFAULT_SCHEMA
 
 CONNECT_TIMEOUT_S: Final = 10
+
+# So a connection that was cut is noticed within ten seconds, though nobody says so.
+_KEEPALIVES: Final = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 # A client that freezes in a transaction must not keep others from its rows for ever, and a lock
 # that nobody gives back must not keep this one. To compile the statement that looks through all
@@ -45,7 +54,7 @@ def without_password(url: str) -> str:
 def connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
     """Open a connection that commits each statement. Raises psycopg.Error."""
     connection = psycopg.connect(
-        url,
+        make_conninfo(url, **{**_KEEPALIVES, **conninfo_to_dict(url)}),
         autocommit=True,
         cursor_factory=RawCursor,
         prepare_threshold=0,
@@ -59,14 +68,20 @@ class Session:
     """What the queries are called with. Used by one thread at a time.
 
     settings: statements for each new connection, beside those of every session.
+    is_pooled: whether the URL leads to a pooler, where a setting would stay for others. There are
+        no settings then: the person who runs the pooler gives them to the user of the database. And
+        no statement is prepared, since the next transaction may come to another session.
     prepares: whether the server plans a statement once for many calls, or for the values of each.
     others_wait: whether something was written that others wait for, since it was set to False.
     """
 
-    def __init__(self, url: str, *settings: str, prepares: bool = True) -> None:
+    def __init__(
+        self, url: str, *settings: str, is_pooled: bool = False, prepares: bool = True
+    ) -> None:
         self.url = url
-        self._prepares = prepares
-        self._settings = (*_SETTINGS, *settings)
+        self.is_pooled = is_pooled
+        self._prepares = prepares and not is_pooled
+        self._settings = () if is_pooled else (*_SETTINGS, *settings)
         self.others_wait = False
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 

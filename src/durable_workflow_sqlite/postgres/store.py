@@ -10,7 +10,7 @@ from typing import Final
 import psycopg
 
 from durable_workflow_sqlite.postgres.adapter import as_statement
-from durable_workflow_sqlite.postgres.address import DEFAULT_SCHEMA, checked_schema
+from durable_workflow_sqlite.postgres.address import Address, checked_schema
 from durable_workflow_sqlite.postgres.failures import translated
 from durable_workflow_sqlite.postgres.migrations import bring_up_to_date
 from durable_workflow_sqlite.postgres.presence import Presence
@@ -32,15 +32,21 @@ class PostgresStore(StatementStore):
     has two connections: one for its transactions, and one by which the server knows that it lives.
     """
 
-    def __init__(self, url: str, *, schema: str = DEFAULT_SCHEMA) -> None:
+    def __init__(self, url: str | Address, *, schema: str | None = None) -> None:
         """Open a schema, or create it, and bring it up to date.
 
-        url: as libpq takes it, such as `postgresql://user@host/database`.
+        url: as libpq takes it, such as `postgresql://user@host/database`; its parameters `schema`,
+            `pooled` and `direct` are this library's own: see `address.py`.
+        schema: instead of that of the URL.
 
-        Raises StoreError: SchemaTooNewError, MigrationError.
+        Raises ValueError for a URL that is not valid. Raises StoreError: SchemaTooNewError,
+        MigrationError.
         """
-        loaded = load_queries(checked_schema(schema))
-        self._session = Session(url)
+        address = url if isinstance(url, Address) else Address.of(url)
+        schema = address.schema if schema is None else checked_schema(schema)
+        url = address.url
+        loaded = load_queries(schema)
+        self._session = Session(url, is_pooled=address.is_pooled)
         try:
             bring_up_to_date(self._session, schema)
             check_not_moved(self._session, loaded.shared, without_password(url))
@@ -50,7 +56,7 @@ class PostgresStore(StatementStore):
         except BaseException:
             self._session.close()
             raise
-        self._presence = Presence(self._session, loaded.of_postgres, schema)
+        self._presence = Presence(self._session, loaded.of_postgres, schema, address.direct)
         self._commit = PostgresTransactions(
             self._session, loaded.of_postgres, schema, self._presence, self._forget_what_is_known
         )
