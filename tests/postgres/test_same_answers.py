@@ -76,14 +76,14 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Generator[Both]:
     schema = postgres_server.schema_of(folder)
     migrate(url, schema=schema)
     with seeded_database(folder) as connection:
-        _make_valid(connection)
+        make_valid(connection)
         with psycopg.connect(url, autocommit=True) as server:
             copy_rows(connection, server, schema)
         with closing(Session(url)) as session:
             yield Both(connection, session, schema)
 
 
-def _make_valid(connection: sqlite3.Connection) -> None:
+def make_valid(connection: sqlite3.Connection) -> None:
     """Undo what the tables of PostgreSQL refuse, and write the times as the library does."""
     connection.execute("update step_checkpoints set output_data = null where output_data = '?'")
     for column in ("started_at", "completed_at"):

@@ -31,8 +31,14 @@ from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.replay import replay_event
-from durable_workflow_sqlite.records import StepCheckpoint, WorkflowExecution
+from durable_workflow_sqlite.records import (
+    Record,
+    StepCheckpoint,
+    WorkflowClaim,
+    WorkflowExecution,
+)
 from durable_workflow_sqlite.store.rows import time_to_text
+from durable_workflow_sqlite.store.statement_store import StatementStore
 from durable_workflow_sqlite.testing.contract_base import loaded
 from tests import worlds
 from tests.oracle import FINAL, TIMERS, Snapshot, violations
@@ -124,7 +130,8 @@ class World(worlds.World):
     mistake: what is wrong with the code in this process.
     mistaken: how many processes have come to a mistake.
     before_mistake: the length of the journal when this process came to it.
-    recorded_before: the steps of which an attempt was recorded by then. They come to their end.
+    recorded_before: the steps of which an attempt was recorded by then, or was just being recorded.
+        They come to their end.
     """
 
     finds_damage = False
@@ -142,6 +149,7 @@ class World(worlds.World):
         self.mistaken = 0
         self.before_mistake: int | None = None
         self.recorded_before: set[str] = set()
+        self._beginning: set[str] = set()
         self.events_told = 0
         self.times = 0
         self._lock = threading.Lock()
@@ -174,6 +182,7 @@ class World(worlds.World):
                 self.before_mistake = len(self.lines)
                 last = self.look().last_attempts().values()
                 self.recorded_before = {one.step_name for one in last if one.status == "INTENT"}
+                self.recorded_before |= self._beginning
                 self.mistaken += 1
             raise self.mistake.kind("a mistake")
 
@@ -306,7 +315,20 @@ class World(worlds.World):
 
             return closing
 
+        begin_step = StatementStore.begin_step
+
+        async def begins(
+            store: StatementStore, intent: StepCheckpoint, *beside: Record, claim: WorkflowClaim
+        ) -> None:
+            self._beginning.add(intent.step_name)
+            try:
+                await begin_step(store, intent, *beside, claim=claim)
+            finally:
+                self._beginning.discard(intent.step_name)
+
+        self._beginning.clear()
         with super()._patched() as patch:
+            patch.setattr(StatementStore, "begin_step", begins)
             patch.setattr(Body, "hear", heard)
             patch.setattr(Body, "let_time_pass", passed)
             patch.setattr(Body, "interrupt", closes(interrupt))
