@@ -68,7 +68,7 @@ def placed(
     if is_on == "sqlite":
         yield lambda file: file
         return
-    template = _template(postgres_server.url().removesuffix("postgres"))
+    url_of_server, empty = template(postgres_server.url().removesuffix("postgres"))
     import psycopg
 
     connect = sqlite3.connect
@@ -76,7 +76,7 @@ def placed(
 
         def place(file: Path) -> Path:
             name = f"t_{uuid.uuid4().hex}"
-            url = databases.enter_context(server.new_database(template[0], name, like=template[1]))
+            url = databases.enter_context(server.new_database(url_of_server, name, like=empty))
             with (
                 closing(connect(file)) as connection,
                 psycopg.connect(url, autocommit=True) as copy,
@@ -94,7 +94,7 @@ def placed(
 
 
 @functools.cache
-def _template(url: str) -> tuple[str, str]:
+def template(url: str) -> tuple[str, str]:
     """A server, and a database of it with empty tables, of this process alone."""
     import psycopg
 

@@ -397,6 +397,31 @@ where
             and workflow_execution_id = :workflow_execution_id
     );
 
+-- name: note_progress!
+-- Saves how far an execution has come that is RUNNING, and stays so: what its worker
+-- died of before was not forever. Without a column of the status, no trigger is asked.
+-- Changing no row means that more is to be saved, or that the claim is lost.
+update workflow_executions
+set
+    current_step = :current_step,
+    recovery_count = :recovery_count,
+    updated_at = :updated_at,
+    trouble_since = null
+where
+    workflow_execution_id = :workflow_execution_id
+    and status = 'RUNNING'
+    and output_data is null
+    and error_type is null
+    and error_message is null
+    and last_event is null
+    and exists (
+        select 1
+        from workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
+    );
+
 -- name: begin_again!
 -- An execution begins again with another input, for the worker that has claimed it. Its
 -- signals stay, except the ends of children of the run before, which nobody awaits.
@@ -446,6 +471,19 @@ where
     and status != 'COMPLETED'
     and status != 'FAILED'
     and status != 'CANCELLED';
+
+-- name: take_up_again!
+-- As take_from_queue, of an execution that is RUNNING or COMPENSATING, and stays so.
+-- @unfenced: in the transaction of the claim
+update workflow_executions
+set
+    trouble = null,
+    available_at = null,
+    started_at = coalesce(started_at, :updated_at),
+    updated_at = :updated_at
+where
+    workflow_execution_id = :workflow_execution_id
+    and status in ('RUNNING', 'COMPENSATING');
 
 -- name: put_into_queue!
 -- No worker has these executions any more (a JSON array of ids): says from when on each

@@ -41,7 +41,10 @@ _UNFINISHED: Final = tuple(one for one in ExecutionStatus if not one.is_terminal
 
 
 class CheckedWorkflow(msgspec.Struct, frozen=True, kw_only=True):
-    """How many executions of one workflow have which verdict."""
+    """How many executions of one workflow have which verdict.
+
+    cannot_be_undone: how many of those that go on would stop if they had to be undone.
+    """
 
     workflow_type: str | None
     version: int | None
@@ -50,6 +53,7 @@ class CheckedWorkflow(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: int = 0
     no_workflow: int = 0
     damaged: int = 0
+    cannot_be_undone: int = 0
 
 
 class CodeProblem(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,11 +81,16 @@ class CodeProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CodeCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What `check_code` has found. checked: how many executions were replayed."""
+    """What `check_code` has found.
+
+    checked: how many executions were replayed. warnings: of those that go on, what would stop them
+    if they had to be undone: a compensation is new or gone.
+    """
 
     checked: int
     workflows: tuple[CheckedWorkflow, ...]
     problems: tuple[CodeProblem, ...]
+    warnings: tuple[CodeProblem, ...] = ()
 
     @property
     def is_ok(self) -> bool:
@@ -146,10 +155,10 @@ def check_history(
     definition = registry.find(history.workflow_type, history.version)
     if definition is None:
         raise LookupError(_no_workflow(history.workflow_type, history.version, registry))
-    _, error = foresee(
+    verdict, error = foresee(
         definition, history.execution, history.checkpoints, history.patches, codec=_codec(errors)
     )
-    if error is not None:
+    if error is not None and verdict is not Verdict.GOES_ON:
         raise error
 
 
@@ -238,6 +247,7 @@ class _Found:
     def __init__(self, codec: ErrorCodec) -> None:
         self.checked = 0
         self._codec = codec
+        self._at_risk: dict[tuple[str | None, int | None], int] = {}
         self._counts: dict[tuple[str | None, int | None], dict[Verdict, int]] = {}
         self._problems: dict[_Kind, tuple[int, list[str], str]] = {}
 
@@ -250,7 +260,9 @@ class _Found:
         counts = self._counts.setdefault(of, {})
         counts[verdict] = counts.get(verdict, 0) + 1
         if verdict is Verdict.GOES_ON:
-            return
+            if error is None:
+                return
+            self._at_risk[of] = self._at_risk.get(of, 0) + 1
         recorded, asked = None, None
         if isinstance(error, NonDeterminismError):
             recorded, asked = error.recorded_name, error.current_name
@@ -278,39 +290,39 @@ class _Found:
         return verdict, error, "" if error is None else _text(error)
 
     def result(self) -> CodeCheck:
+        problems = [
+            CodeProblem(
+                workflow_type=workflow_type,
+                version=version,
+                verdict=verdict,
+                error_type=name,
+                recorded=recorded,
+                asked=asked,
+                count=count,
+                execution_ids=tuple(ids),
+                message=message,
+            )
+            for (workflow_type, version, verdict, name, recorded, asked), (
+                count,
+                ids,
+                message,
+            ) in self._problems.items()
+        ]
         return CodeCheck(
             checked=self.checked,
             workflows=tuple(
                 CheckedWorkflow(
                     workflow_type=workflow_type,
                     version=version,
+                    cannot_be_undone=self._at_risk.get((workflow_type, version), 0),
                     **{verdict.name.lower(): count for verdict, count in counts.items()},
                 )
                 for (workflow_type, version), counts in sorted(
                     self._counts.items(), key=lambda one: (one[0][0] or "", one[0][1] or 0)
                 )
             ),
-            problems=tuple(
-                CodeProblem(
-                    workflow_type=workflow_type,
-                    version=version,
-                    verdict=verdict,
-                    error_type=name,
-                    recorded=recorded,
-                    asked=asked,
-                    count=count,
-                    execution_ids=tuple(ids),
-                    message=message,
-                )
-                for (
-                    workflow_type,
-                    version,
-                    verdict,
-                    name,
-                    recorded,
-                    asked,
-                ), (count, ids, message) in self._problems.items()
-            ),
+            problems=tuple(one for one in problems if one.verdict is not Verdict.GOES_ON),
+            warnings=tuple(one for one in problems if one.verdict is Verdict.GOES_ON),
         )
 
 

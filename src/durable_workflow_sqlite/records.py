@@ -676,7 +676,7 @@ class TakenExecution(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: list[StepCheckpoint]
     pending_timers: list[WorkflowTimer]
     is_to_cancel: bool
-    patches: list[WorkflowPatch] = msgspec.field(default_factory=list)
+    patches: list[WorkflowPatch] = msgspec.field(default_factory=list[WorkflowPatch])
 
 
 class WorkflowClaim(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -242,9 +242,15 @@ def vacuum(url: str, busy_timeout: float) -> tuple[int, int]:
     return before, real.stat().st_size
 
 
-def get_ready() -> None:
-    """Load now what the first store or reader would load."""
-    load_queries()
+def get_ready(url: str | os.PathLike[str]) -> None:
+    """Load now what the first store or reader of a database would load."""
+    address = address_of(url)
+    if address is None:
+        load_queries()
+    elif importlib.util.find_spec("psycopg") is not None:
+        from durable_workflow_sqlite.postgres.sql import load_queries as load_those_of_postgres
+
+        load_those_of_postgres(address.schema)
 
 
 def path_of(url: str | os.PathLike[str]) -> str | None:

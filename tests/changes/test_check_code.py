@@ -225,6 +225,56 @@ def test_an_error_with_which_it_would_just_fail_is_no_problem(file: Path) -> Non
     assert check_code(file, [of(fails)]).is_ok
 
 
+async def undone(ctx: WorkflowContext, number: int) -> None:
+    await ctx.step("charge", act, "charge", compensate=undo)
+    await ctx.wait_signal("go")
+
+
+async def not_undone(ctx: WorkflowContext, number: int) -> None:
+    await ctx.step("charge", act, "charge")
+    await ctx.wait_signal("go")
+
+
+@pytest.mark.parametrize(("old", "new"), [(undone, not_undone), (not_undone, undone)])
+def test_what_would_stop_if_it_had_to_be_undone_is_a_warning(
+    file: Path, old: Body, new: Body
+) -> None:
+    begin(file, old)
+    check = check_code(file, [of(new)])
+    assert check.is_ok
+    (one,) = check.workflows
+    assert (one.goes_on, one.cannot_be_undone) == (3, 3)
+    (warning,) = check.warnings
+    assert (warning.verdict, warning.count) == ("goes on", 3)
+    assert "compensation" in warning.message
+    assert check_code(file, [of(old)]).warnings == ()
+
+
+def test_what_is_being_undone_and_cannot_be_stops(file: Path) -> None:
+    async def fails(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", act, "charge", compensate=hangs)
+        await ctx.step("fail", fail)
+
+    async def without(ctx: WorkflowContext) -> None:
+        await ctx.step("charge", act, "charge")
+        await ctx.step("fail", fail)
+
+    async def hangs(_: object) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            handle = await engine.start(of(fails))
+            while await handle.status() != "COMPENSATING":
+                await asyncio.sleep(0.002)
+
+    asyncio.run(main())
+    assert check_code(file, [of(fails)]).is_ok
+    check = check_code(file, [of(without)])
+    assert only(check) == ("stops", "charge", None, 1)
+    assert "must undo 'charge' (index 0)" in check.problems[0].message
+
+
 def test_the_last_finished_ones_are_replayed_where_that_is_asked(file: Path) -> None:
     begin(file)
     finish(file)
@@ -370,7 +420,7 @@ def test_the_command_exits_with_0_where_all_go_on(file: Path, app: Callable[[str
     begin(file)
     fits = app("charge")
     assert lines("check-code", file, "--app", fits) == [
-        ["workflow", "order", "1", "3", "0", "0", "0", "0"]
+        ["workflow", "order", "1", "3", "0", "0", "0", "0", "0"]
     ]
     code, text = on_terminal("check-code", file, "--app", fits)
     assert code == 0

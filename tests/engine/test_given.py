@@ -16,6 +16,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     DurableWorkflowError,
     ExecutionConflictError,
+    ExecutionFinishedError,
     ExecutionStatus,
     RetryPolicy,
     SqliteCheckpointStore,
@@ -132,7 +133,7 @@ async def drive(engine: DurableEngine, order: WorkflowDefinition[..., Any], end:
         while not await engine._settings.store.load_open_waits("one", "go") and not ending.done():
             await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)
-        with suppress(ExecutionConflictError):  # an earlier run has sent it, and it is over
+        with suppress(ExecutionFinishedError):  # an earlier run has sent it, and it is over
             await handle.signal("go")
     with suppress(DurableWorkflowError, ValueError, ExceptionGroup):
         await ending

@@ -25,6 +25,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.reading.findings import Finding, Level
 from durable_workflow_sqlite.reading.selection import InputFilter, Selection
 from tests import postgres_server
+from tests.over_postgres import template
 
 if TYPE_CHECKING:
     pass
@@ -45,9 +46,8 @@ async def takes(ctx: WorkflowContext, customer: dict[str, object], note: str | N
 @pytest.fixture
 def own() -> Generator[str]:
     """A database of its own, with a schema that has the usual name."""
-    server = postgres_server.url().removesuffix("postgres")
-    with servers.new_database(server, f"own_{uuid.uuid4().hex}") as own:
-        blocking.open_store(own).close()
+    server, empty = template(postgres_server.url().removesuffix("postgres"))
+    with servers.new_database(server, f"own_{uuid.uuid4().hex}", like=empty) as own:
         yield own
 
 

@@ -20,8 +20,9 @@ from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.waits import Waits
 from tests.conftest import SEED
-from tests.properties.asyncio_programs import Do, Nap, Pipeline, Timeout
+from tests.properties.asyncio_programs import Do, Nap, Pipeline, Race, Row, Sleep, Timeout
 from tests.properties.asyncio_world import (
+    Mistake,
     Schedule,
     Trial,
     broken_promises,
@@ -85,6 +86,30 @@ def test_an_outcome_that_is_recorded_and_not_told_stays_when_the_step_is_given_u
     program = Pipeline((Timeout((fails,), seconds=1), Do(is_async=True, seconds=2), Nap()), size=1)
     events = (Event(second=1, what="blue"),)
     schedule = Schedule(program, events, crashes=(Crash("after", 0, number=number),))
+    assert not broken_promises(schedule)
+
+
+def test_what_an_earlier_run_has_got_counts_though_a_mistake_ends_the_last_one_sooner() -> None:
+    """It expires while no worker lives, and the next one has code that does not even begin."""
+    schedule = Schedule(
+        Row((Nap(seconds=1), Do(is_async=True))),
+        events=(),
+        crashes=(Crash("after", 90, seconds_down=10),),
+        mistakes=(Mistake(IndexError, 65), Mistake(NameError, 35)),
+        ttl=5,
+    )
+    assert not broken_promises(schedule)
+
+
+def test_a_step_that_has_not_begun_when_a_mistake_ends_the_function_does_not_begin() -> None:
+    race = Race((Do(is_async=True), Do(is_async=True)), branches=True, losers="left", timeout=2)
+    schedule = Schedule(
+        Row((Sleep(seconds=1), race)),
+        events=(),
+        crashes=(Crash("disposed", 50),),
+        mistakes=(Mistake(NotImplementedError, 27), Mistake(NotImplementedError, 100)),
+        chance=12757,
+    )
     assert not broken_promises(schedule)
 
 

@@ -25,10 +25,11 @@ from durable_workflow_sqlite import (
     WorkflowExecution,
 )
 from durable_workflow_sqlite.engine import changes
+from durable_workflow_sqlite.testing.contract_base import WORKFLOW, new_execution
 from durable_workflow_sqlite.worker import AppError, find_workflows
 from tests.commands import run_command
 from tests.databases import new_database
-from tests.processes import Journal, a_process, run_until_killed, until
+from tests.processes import Child, Journal, a_process, run_until_killed, until
 from tests.workers import app
 from tests.workers.conftest import Workers, wait_for
 
@@ -302,6 +303,41 @@ async def test_a_child_that_uses_the_store_of_its_parent_is_told_to_open_its_own
         assert said[3:] == ["RUNNING", "refused"] or said[3:] == ["SUSPENDED", "refused"]
         await handle.signal("go")
         await handle.result()
+
+
+async def test_children_that_close_at_once_what_their_parent_has_open_end_well(
+    file: Path, tmp_path: Path
+) -> None:
+    """SQLite takes what its parent had locked for its own: nothing may be done by that alone."""
+
+    def write_and_close(say) -> None:  # type: ignore[no-untyped-def]
+        async def in_child() -> None:
+            async with SqliteCheckpointStore.file(file) as own:
+                for number in range(20):
+                    await own.save(WORKFLOW, new_execution(f"{os.getpid()} {number}"))
+                say("ready")
+                async with asyncio.timeout(60):
+                    while not (tmp_path / "close").exists():
+                        await asyncio.sleep(0)
+
+        asyncio.set_event_loop(None)
+        asyncio.events._set_running_loop(None)
+        asyncio.run(in_child())
+
+    for _ in range(3):
+        (tmp_path / "close").unlink(missing_ok=True)
+        async with SqliteCheckpointStore.file(file) as store:
+            await store.save(WORKFLOW)
+            children = [Child(write_and_close) for _ in range(8)]
+            for child in children:
+                assert await asyncio.to_thread(child.hear) == "ready"
+            (tmp_path / "close").touch()
+        for child in children:
+            assert not await asyncio.to_thread(child.is_killed_in_the_end)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+        (count,) = connection.execute("select count(*) from workflow_executions").fetchone()
+        assert count == 3 * 8 * 20
 
 
 # The command

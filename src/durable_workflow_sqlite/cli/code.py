@@ -112,6 +112,7 @@ def write(check: CodeCheck) -> None:
     if not output.is_terminal():
         tables.write_lines(["workflow", *_counts(one)] for one in check.workflows)
         tables.write_lines(_problem_line(one) for one in check.problems)
+        tables.write_lines(["warning", *_problem_line(one)[1:]] for one in check.warnings)
         return
     tables.write_table(
         f"{check.checked:,} executions replayed",
@@ -121,12 +122,12 @@ def write(check: CodeCheck) -> None:
             for one in check.workflows
         ],
     )
-    for one in check.problems:
+    for one in (*check.problems, *check.warnings):
         ids = ", ".join(one.execution_ids)
         more = f" and {one.count - len(one.execution_ids):,} more" if _is_cut(one) else ""
         name = f"{one.workflow_type or '?'} v{one.version or '?'}"
         output.write("\n")
-        output.say(f"{one.count:,} of {name} ({one.verdict}): {ids}{more}")
+        output.say(f"{one.count:,} of {name} ({_in_words(one)}): {ids}{more}")
         output.say(f"    {one.message}")
     if any(one.verdict is Verdict.STOPS for one in check.problems):
         output.write("\n")
@@ -153,11 +154,18 @@ def without_warnings() -> Generator[None]:
         log.setLevel(before)
 
 
-_COLUMNS = ("go on", "stop", "cannot be read", "no workflow", "damaged")
+_COLUMNS = ("go on", "stop", "cannot be read", "no workflow", "damaged", "could not be undone")
 
 
 def _numbers(one: CheckedWorkflow) -> tuple[int, ...]:
-    return one.goes_on, one.stops, one.unreadable, one.no_workflow, one.damaged
+    return (
+        one.goes_on,
+        one.stops,
+        one.unreadable,
+        one.no_workflow,
+        one.damaged,
+        one.cannot_be_undone,
+    )
 
 
 def _counts(one: CheckedWorkflow) -> list[tables.Cell]:
@@ -167,6 +175,12 @@ def _counts(one: CheckedWorkflow) -> list[tables.Cell]:
 def _problem_line(one: CodeProblem) -> list[tables.Cell]:
     cells: list[tables.Cell] = ["problem", one.verdict, one.workflow_type, one.version, one.count]
     return [*cells, one.recorded, one.asked, " ".join(one.execution_ids), one.message]
+
+
+def _in_words(one: CodeProblem) -> str:
+    if one.verdict is Verdict.GOES_ON:
+        return "goes on, and would stop if it had to be undone"
+    return one.verdict
 
 
 def _is_cut(one: CodeProblem) -> bool:

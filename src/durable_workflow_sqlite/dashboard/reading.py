@@ -42,7 +42,7 @@ class Source:
 
     def __init__(self, file: str) -> None:
         self._file = file
-        get_ready()  # it takes longer than any page, so now and not while somebody waits
+        get_ready(file)  # it takes longer than any page, so now and not while somebody waits
         self._readers = ThreadPoolExecutor(_READERS, "durable-workflow-dashboard")
         self._watch = _Watch(file)
         self._watcher = ThreadPoolExecutor(1, "durable-workflow-dashboard-watch")

@@ -76,7 +76,7 @@ class BodyLoop(RefusingLoop):
         self.context: object = None
         self._hashes_from = hashes_from
         self._ready: list[_Handle] = []  # a deque would take more memory than the rest
-        self._timers: list[tuple[float, int, _Handle]] = []
+        self._timers: list[tuple[float, int, _Handle]] | None = None
         self._tasks: dict[asyncio.Task[Any], Context] = {}
         self._prune_tasks_at = 64
         self._generators: Generators | None = None
@@ -158,8 +158,7 @@ class BodyLoop(RefusingLoop):
 
     def cancel_tasks(self) -> bool:
         """Cancel every task that is not done; whether there was one."""
-        tasks = self.open_tasks()
-        for task in tasks:
+        for task in (tasks := self.open_tasks()):
             task.cancel()
         return bool(tasks)
 
@@ -193,7 +192,7 @@ class BodyLoop(RefusingLoop):
             finally:
                 self.leave(before)
         self._ready.clear()
-        self._timers.clear()
+        self._timers = None
         return refusing
 
     def enter(self) -> Before:
@@ -282,6 +281,7 @@ class BodyLoop(RefusingLoop):
         context: Context | None = None,
     ) -> events.TimerHandle:
         handle = _Handle(callback, args, copy_context() if context is None else context, when)
+        self._timers = self._timers or []
         heapq.heappush(self._timers, (when, self.number_of_timers, handle))
         self.number_of_timers += 1
         return handle  # type: ignore[return-value]

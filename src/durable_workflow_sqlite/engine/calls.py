@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Coroutine
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from types import CoroutineType
-
     AnyCoroutine = CoroutineType[Any, Any, Any]
 
 T = TypeVar("T")
@@ -45,7 +43,7 @@ class Calls:
     def refuse_unawaited(self, step: str, args: tuple[object, ...]) -> None:
         """Raise TypeError if a step is given the call of another one instead of its result."""
         for arg in args:
-            if not inspect.iscoroutine(arg) or not _is_new(arg):
+            if type(arg) is not CoroutineType or not _is_new(arg):
                 continue
             if arg is self._last or any(arg is one for one in self._earlier or ()):
                 assert arg.cr_frame is not None

@@ -20,9 +20,11 @@ from durable_workflow_sqlite.engine.gaps import Gaps
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.mistakes import is_failure, mistake_in, trouble_of
 from durable_workflow_sqlite.engine.replay import check_all_was_asked_for, replay_events
+from durable_workflow_sqlite.engine.undoing import check_can_be_undone
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import (
     NonDeterminismError,
+    SerializationError,
     StepNotAwaitedError,
     StoreCorruptError,
     WorkflowCodeError,
@@ -73,9 +75,12 @@ def foresee(
 ) -> tuple[Verdict, Exception | None]:
     """What an engine with this definition would do, and what it would leave the execution with.
 
+    If it goes on, the error is what it would be left with if it had to be undone then.
+
     It runs the workflow function and no action, writes nothing, and needs neither a store nor an
     event loop. An execution that is over is replayed as if it were not: up to its last event.
     """
+    checkpoints = tuple(checkpoints)
     try:
         history = RecordedHistory(checkpoints, patches=patches)
     except StoreCorruptError as error:
@@ -96,7 +101,18 @@ def foresee(
         return Verdict.STOPS if is_of_code else Verdict.UNREADABLE, error
     else:
         trouble = _at_the_edge(definition, record, body)
-        return (Verdict.GOES_ON if trouble is None else Verdict.STOPS), trouble
+        if trouble is not None:
+            return Verdict.STOPS, trouble
+        if record.status.is_terminal:
+            return Verdict.GOES_ON, None
+        trouble = _undoing_stops_with(body, checkpoints)
+        is_undone = record.status is ExecutionStatus.COMPENSATING or (
+            body.is_over and body.result()[1] is not None
+        )
+        if trouble is None or not is_undone:
+            return Verdict.GOES_ON, trouble
+        is_unreadable = isinstance(trouble, SerializationError)
+        return Verdict.UNREADABLE if is_unreadable else Verdict.STOPS, trouble
     finally:
         body.drop()
 
@@ -150,6 +166,14 @@ def _at_the_edge(
     if error is None:
         error = _why_unfit(definition, body, result)
     return None if error is None else _what_becomes_of(definition, body, error)
+
+
+def _undoing_stops_with(body: Body, checkpoints: Iterable[StepCheckpoint]) -> Exception | None:
+    try:
+        check_can_be_undone(body.execution_id, body.undoable, RecordedHistory(checkpoints))
+    except Exception as error:  # noqa: BLE001 - whatever types of the user raise
+        return error
+    return None
 
 
 def _why_unfit(definition: AnyWorkflow, body: Body, result: object) -> Exception | None:

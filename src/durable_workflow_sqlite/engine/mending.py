@@ -11,7 +11,7 @@ import msgspec
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.history import StepHistory
 from durable_workflow_sqlite.engine.results import not_found
-from durable_workflow_sqlite.engine.saga import UNSTORABLE
+from durable_workflow_sqlite.engine.undoing import UNSTORABLE
 from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
     NonDeterminismError,

@@ -158,8 +158,6 @@ class Run(HeldSlot):
         """The workflow function has ended: what is recorded of it reaches nobody."""
         self._untold = {n: one for n, one in self._untold.items() if not one.is_recorded}
 
-    # Writing
-
     async def save(self, *records: Record) -> None:
         """Write under the claim; if that fails, this worker leaves the execution as it is.
 

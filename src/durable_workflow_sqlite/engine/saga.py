@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -16,7 +16,6 @@ from durable_workflow_sqlite.engine.actions import (
     call_function,
     failure_of,
     is_async,
-    reference,
     thread_for,
 )
 from durable_workflow_sqlite.engine.child_calls import ChildCall
@@ -34,16 +33,18 @@ from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.engine.step_records import read_value
 from durable_workflow_sqlite.engine.steps import perform_step
+from durable_workflow_sqlite.engine.undoing import (
+    UNSTORABLE,
+    how_to_undo,
+    refuse_lost_references,
+)
 from durable_workflow_sqlite.errors import (
     CompensationError,
-    NonDeterminismError,
     SerializationError,
-    StoreCorruptError,
 )
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     StepCheckpoint,
-    StepKind,
     StepStatus,
 )
 
@@ -53,10 +54,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
-
-
-UNSTORABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qualname__}"
-"""The error of a step that took effect, and whose result could not be stored."""
 
 
 class Saga:
@@ -112,7 +109,7 @@ class Saga:
         if await not_over(self._run, self._children):  # what they did came later: undone first
             await self._wait_long(until_over(self._run, self._children), SOMETIME)
         history = await self._load()
-        self._refuse_lost_references(history)
+        refuse_lost_references(self._run.id, self._calls, history)
         doubtful = [
             place
             for place, step in history.steps()
@@ -157,62 +154,12 @@ class Saga:
                 continue
             await self._compensate(call, completed, value, begun)
 
-    def _refuse_lost_references(self, history: RecordedHistory) -> None:
-        """Raise StoreCorruptError for a step that the code undoes, and its record does not."""
-        for place, step in history.steps():
-            call, last = self._calls.get(place), step.last
-            if (
-                call is None
-                or last is None
-                or last.compensate_ref is not None
-                or step.compensation is not None
-                or not (
-                    last.status is StepStatus.COMPLETED
-                    or last.error_type == UNSTORABLE
-                    or step.is_in_doubt
-                )
-            ):
-                continue
-            assert call.compensate is not None
-            raise StoreCorruptError(
-                f"execution {self._run.id!r} is to be undone, and {call.describe()} has a"
-                " compensation in the code and none in its record: its compensate_ref was deleted"
-                " by hand, or the code has got `compensate=` since. Nothing is undone until you"
-                f" correct this: set its compensate_ref to {reference(call.compensate)!r} to undo"
-                " it, or run code without the compensation to leave it as it is",
-                workflow_execution_id=self._run.id,
-                step_name=call.name,
-                step_index=place[1],
-                branch=place[0],
-            )
-
     async def _load(self) -> RecordedHistory:
         run = self._run
         return RecordedHistory(await run.environment.store.load_checkpoints(run.id))
 
     def _call(self, place: Place, history: RecordedHistory) -> StepCall:
-        """How to undo a step, as its workflow function has said."""
-        call = self._calls.get(place)
-        if call is not None:
-            return call
-        missing = [
-            step.last
-            for other, step in history.steps()
-            if step.last is not None
-            and step.last.compensate_ref is not None
-            and step.last.kind is StepKind.STEP
-            and other not in self._calls
-        ]
-        names = ", ".join(f"{one.step_name!r} (index {one.step_index})" for one in missing)
-        raise NonDeterminismError(
-            f"execution {self._run.id!r} must undo {names}, but its workflow no longer asks for"
-            " them, so their compensations are not known. It was left as it is. Resume it with the"
-            " code that it was started with.",
-            workflow_execution_id=self._run.id,
-            step_index=place[1],
-            branch=place[0],
-            recorded_name=missing[0].step_name if missing else None,
-        )
+        return how_to_undo(self._run.id, place, self._calls, history)
 
     async def _settle(self, call: StepCall, history: RecordedHistory) -> None:
         """Run a step that is in doubt to its outcome: then it is known whether to undo it."""

@@ -86,6 +86,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
             await pause(run, call, last)
         elif is_in_doubt:
             tell_in_doubt(run, last)
+    elif run.stops_after_steps is not None:
+        raise CutOff  # it begins in the next run, if code that is corrected asks for it again
     while True:
         turn = thread = known = None
         if not is_on_the_loop and late is None and last is not None and may_be_given(last):

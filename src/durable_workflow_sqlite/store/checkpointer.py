@@ -98,7 +98,8 @@ class Checkpointer:
             connection.close()
             guard.release()
         guard.tidy()
-        if are_there and self._commits and self._log_size() > 0:
+        is_safe = are_there and not guard.has_inherited(self._path)
+        if is_safe and self._commits and self._log_size() > 0:
             try:
                 waits_s = (0.0, *READERS_MAY_TAKE_S[1])
                 is_ours = self._files.is_database_there

@@ -39,8 +39,10 @@ class Claims:
         self._commit = commit
         self._lock = lock
         self.membership = Membership(connection, queries, commit, lock.worker_id, self.is_alive)
-        self._held: dict[str, tuple[WorkflowClaim, tuple[Record, ...]] | None] = {}
-        """By execution, the claim and what was saved last. None: it is being released."""
+        self._held: dict[str, WorkflowClaim | None] = {}
+        """By execution. None: it is being released."""
+        self._saved: dict[str, tuple[Record, ...]] = {}
+        """By execution, what was saved last under its claim."""
 
     @property
     def worker_id(self) -> str:
@@ -98,12 +100,18 @@ class Claims:
         self, claims: Collection[WorkflowClaim], serves: Collection[tuple[str, int]] = ()
     ) -> None:
         for claim in claims:
-            self._held[claim.workflow_execution_id] = (claim, ())
+            self._held[claim.workflow_execution_id] = claim
+            self._saved.pop(claim.workflow_execution_id, None)
         if claims:
             self.membership.told(serves)
 
     def saved(self, claim: WorkflowClaim, records: tuple[Record, ...]) -> None:
-        self._held[claim.workflow_execution_id] = (claim, records)
+        self._saved[claim.workflow_execution_id] = records
+
+    def has_saved_steps(self, workflow_execution_id: str) -> bool:
+        """Whether what was saved last under its claim are steps: then it is RUNNING, surely."""
+        records = self._saved.get(workflow_execution_id, ())
+        return bool(records) and type(records[0]) is StepCheckpoint
 
     def releases(self, workflow_execution_id: str) -> None:
         """It will be released; no caller may hear when."""
@@ -112,6 +120,7 @@ class Claims:
     def released(self, workflow_execution_ids: Iterable[str]) -> None:
         for execution_id in workflow_execution_ids:
             self._held.pop(execution_id, None)
+            self._saved.pop(execution_id, None)
 
     def has(self, workflow_execution_id: str) -> bool:
         """Whether this worker has an execution."""
@@ -122,9 +131,10 @@ class Claims:
         found = self._queries.load_claims_of(self._connection, worker_id=self.worker_id)
         tokens = {row.workflow_execution_id: row.fencing_token for row in found}
         return tokens.keys() <= self._held.keys() and all(
-            tokens.get(execution_id) == held[0].fencing_token and self._has(execution_id, held[1])
-            for execution_id, held in list(self._held.items())  # another thread may ask
-            if held is not None and held[0].worker_id == self.worker_id
+            tokens.get(execution_id) == claim.fencing_token
+            and self._has(execution_id, self._saved.get(execution_id, ()))
+            for execution_id, claim in list(self._held.items())  # another thread may ask
+            if claim is not None and claim.worker_id == self.worker_id
         )
 
     def _has(self, execution_id: str, records: tuple[Record, ...]) -> bool:

@@ -57,6 +57,18 @@ class LockGuard:
             self._held.clear()
 
     @staticmethod
+    def has_inherited(database: str) -> bool:
+        """Whether a parent of this process had the database open when it forked.
+
+        SQLite takes the locks of that time for this process's own, which they are not. So without
+        a guard, nothing keeps others from what this process uses.
+        """
+        with suppress(OSError):
+            found = os.stat(database)  # noqa: PTH116 - as it is everywhere here
+            return (found.st_dev, found.st_ino) in _inherited
+        return False
+
+    @staticmethod
     def tidy() -> None:
         """Close what is not needed any more; after a connection was closed."""
         with _one_at_a_time:
@@ -118,6 +130,7 @@ def _lock(file: int, command: int, kind: int, span: _Range) -> int:
 
 
 _all: Final[dict[tuple[int, int], _Guarded]] = {}
+_inherited: Final[set[tuple[int, int]]] = set()
 _one_at_a_time = threading.Lock()
 
 
@@ -127,6 +140,7 @@ def _let_go_in_child() -> None:
     _one_at_a_time = threading.Lock()
     for guarded in _all.values():
         guarded.close_in_child()
+    _inherited.update(_all)
     _all.clear()
 
 

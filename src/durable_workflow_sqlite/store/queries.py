@@ -2065,6 +2065,22 @@ class Queries(Protocol):
         """
         ...
 
+    def note_progress(
+        self,
+        connection: object,
+        *,
+        current_step: int,
+        recovery_count: int,
+        updated_at: str,
+        workflow_execution_id: str,
+        fencing_token: int,
+    ) -> int:
+        """Saves how far an execution has come that is RUNNING, and stays so: what its worker
+        died of before was not forever. Without a column of the status, no trigger is asked.
+        Changing no row means that more is to be saved, or that the claim is lost.
+        """
+        ...
+
     def begin_again(
         self,
         connection: object,
@@ -2087,6 +2103,12 @@ class Queries(Protocol):
         """A worker has claimed an execution: it runs now, and is not in the queue or in trouble
         any more.
         """
+        ...
+
+    def take_up_again(
+        self, connection: object, *, updated_at: str, workflow_execution_id: str
+    ) -> int:
+        """As take_from_queue, of an execution that is RUNNING or COMPENSATING, and stays so."""
         ...
 
     def put_into_queue(self, connection: object, *, now: str, workflow_execution_ids: str) -> int:

@@ -32,6 +32,7 @@ from durable_workflow_sqlite.store.queues import QUEUE, Queues, Room
 from durable_workflow_sqlite.store.rows import json_array, readable, time_to_text
 from durable_workflow_sqlite.store.transactions import Transactions
 
+_AT_WORK: Final = (ExecutionStatus.RUNNING, ExecutionStatus.COMPENSATING)
 _GOES_ON: Final = (ExecutionStatus.SUSPENDED, ExecutionStatus.COMPENSATING)
 
 
@@ -115,6 +116,7 @@ class Queue:
             for row in in_trouble:
                 self._former_troubles[row.workflow_execution_id] = row.trouble
         claims: list[WorkflowClaim] = []
+        queries, at = self._queries, time_to_text(now)
         for execution_id in workflow_execution_ids:
             status = statuses.get(execution_id)
             if status is None:
@@ -122,11 +124,8 @@ class Queue:
             claim = self._claims.insert(execution_id, status, now)
             if claim is not None:
                 claims.append(claim)
-                self._queries.take_from_queue(
-                    self._connection,
-                    workflow_execution_id=execution_id,
-                    updated_at=time_to_text(now),
-                )
+                take = queries.take_up_again if status in _AT_WORK else queries.take_from_queue
+                take(self._connection, workflow_execution_id=execution_id, updated_at=at)
         return claims
 
     async def claim_available(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from types import MethodType
+from typing import Any, Final, cast
 
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.store.adapter import RowClassAdapter
 from durable_workflow_sqlite.store.queries import ROW_CLASSES, Queries
-
-if TYPE_CHECKING:
-    from aiosql.query_loader import QueryLoader
 
 _PACKAGE = Path(__file__).parents[1]
 _SHIPPED = _PACKAGE / "sql"  # a wheel ships sql/ inside the package; a checkout has it at the root
@@ -24,6 +23,7 @@ QUERIES_DIR: Final = SQL_DIR / "queries"
 MOVING_DIR: Final = SQL_DIR / "moving"
 
 _NAME: Final = re.compile(r"--\s*name\s*:\s*")
+_WORD: Final = re.compile(r"\w+")
 
 
 @cache
@@ -39,34 +39,45 @@ def load_statements(directory: Path) -> dict[str, str]:
     return {
         query.query_name: query.sql
         for path in sorted(directory.glob("*.sql"))
-        for query in loader.load_query_data_from_file(path, encoding="utf-8")  # pyright: ignore[reportUnknownMemberType]
+        for query in loader.load_query_data_from_file(path, encoding="utf-8")
     }
 
 
 def load(directory: Path, driver_adapter: object, protocol: type) -> object:
     """The queries of a folder, which has all that a protocol asks for. Raises StoreError."""
+    found: dict[str, tuple[str, Path]] = {}
+    for path in sorted(directory.glob("*.sql")):
+        _, *texts = _NAME.split(path.read_text(encoding="utf-8"))
+        for text in texts:
+            name = _WORD.match(text)[0]  # type: ignore[index]
+            if name in found:
+                raise StoreError(f"{found[name][1]} and {path} both hold a query named {name}")
+            found[name] = text, path
+    if missing := sorted(name for name in vars(protocol) if name[0] != "_" and name not in found):
+        raise StoreError(f"{directory} lacks the queries {', '.join(missing)}")
+    return _made_when_needed(found, cast("Any", driver_adapter))
+
+
+def _made_when_needed(texts: Mapping[str, tuple[str, Path]], adapter: Any) -> object:
+    """An engine needs a third of the queries, and to make one takes longer than to read it."""
     # Imported here because it takes longer than the rest of the package.
     from aiosql.queries import Queries as LoadedQueries
 
-    adapter = cast("Any", driver_adapter)
     loader = _loader(adapter)
-    loaded = LoadedQueries(adapter)
-    files: dict[str, Path] = {}
-    for path in sorted(directory.glob("*.sql")):
-        queries = loader.load_query_data_from_file(path, encoding="utf-8")  # pyright: ignore[reportUnknownMemberType]
-        for query in queries:
-            # aiosql would let the second one take the place of the first.
-            if other := files.get(query.query_name):
-                raise StoreError(f"{other} and {path} both hold a query named {query.query_name}")
-            files[query.query_name] = path
-        loaded.load_from_list(queries)
 
-    if missing := sorted(name for name in vars(protocol) if name[0] != "_" and name not in files):
-        raise StoreError(f"{directory} lacks the queries {', '.join(missing)}")
-    return loaded
+    class QueriesOfFolder(LoadedQueries):
+        def __getattr__(self, name: str) -> Any:
+            if name not in texts:
+                raise AttributeError(f"there is no query named {name}")
+            text, path = texts[name]
+            made = MethodType(self._make_sync_fn(loader.made_of(text, path)), self)
+            setattr(self, name, made)  # from now on, this is found first
+            return made
+
+    return QueriesOfFolder(adapter)
 
 
-def _loader(adapter: Any) -> QueryLoader:
+def _loader(adapter: Any) -> Any:
     from aiosql.query_loader import QueryLoader
 
     class Loader(QueryLoader):
@@ -76,6 +87,9 @@ def _loader(adapter: Any) -> QueryLoader:
             self, sql: str, ns_parts: list[str], fname: Path | str = "<unknown>"
         ) -> list[Any]:
             _, *queries = _NAME.split(sql)
-            return [self._make_query_datum(query, ns_parts, (fname, 0)) for query in queries]
+            return [self.made_of(query, fname) for query in queries]
+
+        def made_of(self, text: str, path: Path | str) -> Any:
+            return self._make_query_datum(text, [], (path, 0))
 
     return Loader(adapter, record_classes=None, mandatory_parameters=False)

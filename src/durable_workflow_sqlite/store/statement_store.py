@@ -80,6 +80,7 @@ from durable_workflow_sqlite.store.transactions import AsStatement, Liveness, Sh
 
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
 _FAILED: Final = StepStatus.FAILED
+_RUNNING: Final = ExecutionStatus.RUNNING
 _SUSPENDED: Final = ExecutionStatus.SUSPENDED
 
 _PLACE: Final = ("workflow_execution_id", "branch", "step_index", "attempt", "fencing_token")
@@ -481,6 +482,15 @@ class StatementStore(CheckpointStore, Maintenance):
     def _update_execution(self, execution: WorkflowExecution, claim: WorkflowClaim) -> int:
         if execution.queue is not None and execution.status is _SUSPENDED:
             self._queues.give_up(claim)
+        if self._is_progress(execution) and self._queries.note_progress(
+            self._database,
+            workflow_execution_id=execution.workflow_execution_id,
+            current_step=execution.current_step,
+            recovery_count=execution.recovery_count,
+            updated_at=time_to_text(execution.updated_at),
+            fencing_token=claim.fencing_token,
+        ):
+            return 1
         return self._queries.update_execution(
             self._database,
             workflow_execution_id=execution.workflow_execution_id,
@@ -494,6 +504,18 @@ class StatementStore(CheckpointStore, Maintenance):
             last_event=execution.last_event,
             updated_at=time_to_text(execution.updated_at),
             fencing_token=claim.fencing_token,
+        )
+
+    def _is_progress(self, execution: WorkflowExecution) -> bool:
+        """Whether only that is to be saved, as it seems: the statement looks for itself."""
+        return (
+            execution.status is _RUNNING
+            and execution.output_data is None
+            and execution.error_type is None
+            and execution.error_message is None
+            and execution.blocked_reason is None
+            and execution.last_event is None
+            and self._claims.has_saved_steps(execution.workflow_execution_id)
         )
 
     def _upsert_execution(self, execution: WorkflowExecution) -> int:

@@ -333,6 +333,41 @@ class RecordsContract(StoreContract):
         assert without_ids(await store.load_checkpoints("e")) == [intent, *outcomes[1:]]
 
     @over_a_store
+    async def test_a_record_beside_a_step_is_saved_whole_whatever_was_saved_before(
+        self, store: CheckpointStore
+    ) -> None:
+        """A store may save less where it seems to be enough, but must find out if it is not."""
+        begun = new_execution("e", status=ExecutionStatus.RUNNING, recovery_count=2)
+        claim = await created(store, begun)
+        index = 0
+        for before in (
+            {},
+            {"status": ExecutionStatus.SUSPENDED},
+            {"error_type": "builtins:ValueError", "error_message": "why"},
+            {"output_data": "5", "last_event": 3},
+            {"status": ExecutionStatus.COMPENSATING, "error_type": "x:Y", "last_event": 1},
+        ):
+            for after in (
+                {},
+                {"recovery_count": 0, "current_step": 4},
+                {"error_type": "builtins:KeyError"},
+                {"error_message": "another"},
+                {"output_data": "6"},
+                {"last_event": 9},
+            ):
+                index += 1
+                intent = new_checkpoint("e", index, status=StepStatus.INTENT, started_at=NOON)
+                at = NOON + index * MINUTE
+                wanted = msgspec.structs.replace(begun, updated_at=at, **after)
+                await store.save(msgspec.structs.replace(begun, **before), claim=claim)
+                await store.begin_step(intent, claim=claim)
+                done = msgspec.structs.replace(
+                    intent, status=StepStatus.COMPLETED, completed_at=at, event=index
+                )
+                await store.finish_step(done, wanted, claim=claim)
+                assert (await taken(store, "e")).execution == wanted, (before, after)
+
+    @over_a_store
     async def test_a_claim_covers_the_steps_of_its_own_execution_alone(
         self, store: CheckpointStore
     ) -> None:
