@@ -241,8 +241,9 @@ class Execution(Driver):
                     self.environment.error_codec,
                     self.environment.observers if self.environment.is_observed else None,
                 )
-                # Told, it leaves memory. The last one stays: it says that this is a replay.
+                # What is told leaves memory. The last one stays: it says that this is a replay.
                 events[told] = [events[-1]] * (told.stop - first)
+                body.forget_what_it_got()
             if last is None and self.record.status is not ExecutionStatus.COMPENSATING:
                 check_all_was_asked_for(body)
         except NonDeterminismError:

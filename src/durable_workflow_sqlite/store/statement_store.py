@@ -422,7 +422,7 @@ class StatementStore(CheckpointStore, Maintenance):
             timers = [rows.timer_from(one) for one in found]
         return TakenExecution(
             execution=execution,
-            checkpoints=self._take_checkpoints(execution_id),
+            checkpoints=self._load_checkpoints(execution_id),
             pending_timers=_by_deadline(
                 [timer for timer in timers if timer.status is TimerStatus.PENDING]
             ),
@@ -430,9 +430,9 @@ class StatementStore(CheckpointStore, Maintenance):
             patches=self._load_patches(execution_id) if row.has_patches else [],
         )
 
-    def _take_checkpoints(self, execution_id: str) -> list[StepCheckpoint]:
+    def _load_checkpoints(self, execution_id: str) -> list[StepCheckpoint]:
         """Not all rows at once: of 100,000 steps, they would take more memory than the records."""
-        taken: list[StepCheckpoint] = []
+        loaded: list[StepCheckpoint] = []
         place: tuple[str, int, int] = ("", -1, 0)
         while True:
             found = self._queries.load_checkpoints_after(
@@ -443,10 +443,10 @@ class StatementStore(CheckpointStore, Maintenance):
                 attempt=place[2],
                 row_limit=CHECKPOINTS_AT_ONCE,
             )
-            taken += map(rows.checkpoint_from, found)
+            loaded += map(rows.checkpoint_from, found)
             if len(found) < CHECKPOINTS_AT_ONCE:
-                return taken
-            last = taken[-1]
+                return loaded
+            last = loaded[-1]
             place = (last.branch, last.step_index, last.attempt)
 
     async def load_executions_by_status(
@@ -689,12 +689,7 @@ class StatementStore(CheckpointStore, Maintenance):
 
     async def load_checkpoints(self, workflow_execution_id: str) -> list[StepCheckpoint]:
         check_identifier("workflow_execution_id", workflow_execution_id)
-        found = await self._transactions.read(
-            lambda: self._queries.load_checkpoints(
-                self._database, workflow_execution_id=workflow_execution_id
-            )
-        )
-        return [rows.checkpoint_from(row) for row in found]
+        return await self._transactions.read(lambda: self._load_checkpoints(workflow_execution_id))
 
     def _upsert_checkpoint(self, checkpoint: StepCheckpoint, claim: WorkflowClaim | None) -> int:
         token = None if claim is None else claim.fencing_token
