@@ -143,13 +143,20 @@ class Records(Protocol):
         await self.save(intent, *beside, claim=claim)
 
     async def finish_step(
-        self, outcome: StepCheckpoint, *beside: Record, claim: WorkflowClaim
+        self,
+        outcome: StepCheckpoint,
+        *beside: Record,
+        claim: WorkflowClaim,
+        has_begun: bool = True,
     ) -> None:
         """Save the outcome of a step, or of its compensation, that `begin_step` has saved.
 
         As `begin_step`. What the attempt began with has not changed: its name, kind, input, start,
         idempotency key and compensation.
+
+        has_begun: False for an attempt that `begin_step` has not saved.
         """
+        del has_begun
         await self.save(outcome, *beside, claim=claim)
 
     async def continue_as_new(

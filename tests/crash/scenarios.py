@@ -34,7 +34,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.crash.harness import EXECUTION, Scenario, run
-from tests.oracle import GIVEN, GIVING, MENDING, PAUSED, RESUMING, RETRYING
+from tests.oracle import GIVEN, GIVING, MENDING, PAUSED, READS, RESUMING, RETRYING
 from tests.processes import Journal, until
 
 A_MOMENT = timedelta(milliseconds=4)
@@ -123,6 +123,23 @@ def ten_steps(journal: Journal) -> WorkflowDefinition[..., Any]:
     @workflow(name="ten steps")
     async def body(ctx: WorkflowContext) -> list[str]:
         return [await steps.do(ctx, f"step {number}") for number in range(10)]
+
+    return body
+
+
+def reads(journal: Journal) -> WorkflowDefinition[..., Any]:
+    """Steps whose beginning is not recorded: alone, tried again, and beside each other."""
+    steps = Steps(journal)
+
+    @workflow(name="reads")
+    async def body(ctx: WorkflowContext) -> list[str]:
+        first = await steps.do(ctx, f"{READS}first", idempotent=True)
+        flaky = await steps.do(ctx, f"{READS}flaky", fails=1, retry=QUICK, idempotent=True)
+        both = await asyncio.gather(
+            steps.do(ctx, f"{READS}left", idempotent=True),
+            steps.do(ctx, f"{READS}right", idempotent=True),
+        )
+        return [first, flaky, *both, await steps.do(ctx, "last")]
 
     return body
 
@@ -1062,6 +1079,7 @@ async def run_for_a_moment(
 
 SCENARIOS = [
     Scenario("ten steps", ten_steps, run),
+    Scenario("steps that only read", reads, run),
     Scenario("retries", retries, run),
     Scenario("errors that are no exceptions", panics, run, ("FAILED",)),
     Scenario("saga with a failing compensation", saga, run, ("FAILED",)),

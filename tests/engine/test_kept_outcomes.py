@@ -271,7 +271,7 @@ def test_a_number_that_was_refused_is_not_taken_for_a_row_that_was_deleted(
 
     def hold(name: str) -> None:
         lines.append(name)
-        may_end.wait(30)
+        may_end.wait(2)
 
     async def act(line: str) -> None:
         lines.append(line)

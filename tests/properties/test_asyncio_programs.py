@@ -20,7 +20,7 @@ from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.waits import Waits
 from tests.conftest import SEED
-from tests.properties.asyncio_programs import Do, Nap, Pipeline, Row, Timeout
+from tests.properties.asyncio_programs import Do, Nap, Pipeline, Race, Row, Sleep, Timeout
 from tests.properties.asyncio_world import (
     Mistake,
     Schedule,
@@ -97,6 +97,18 @@ def test_what_an_earlier_run_has_got_counts_though_a_mistake_ends_the_last_one_s
         crashes=(Crash("after", 90, seconds_down=10),),
         mistakes=(Mistake(IndexError, 65), Mistake(NameError, 35)),
         ttl=5,
+    )
+    assert not broken_promises(schedule)
+
+
+def test_a_step_that_has_not_begun_when_a_mistake_ends_the_function_does_not_begin() -> None:
+    race = Race((Do(is_async=True), Do(is_async=True)), branches=True, losers="left", timeout=2)
+    schedule = Schedule(
+        Row((Sleep(seconds=1), race)),
+        events=(),
+        crashes=(Crash("disposed", 50),),
+        mistakes=(Mistake(NotImplementedError, 27), Mistake(NotImplementedError, 100)),
+        chance=12757,
     )
     assert not broken_promises(schedule)
 

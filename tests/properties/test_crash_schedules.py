@@ -135,7 +135,7 @@ def _forgets_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     async def forgetful(*_: object) -> dict[Any, Any]:
         return {}
 
-    for module in ("steps", "execution"):
+    for module in ("step_waits", "execution"):
         monkeypatch.setattr(f"durable_workflow_sqlite.engine.{module}.given", forgetful)
 
 

@@ -150,6 +150,8 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.begin_step(intent, claim=claim)
             completed = msgspec.structs.replace(intent, status=StepStatus.COMPLETED)
             await store.finish_step(completed, claim=claim)
+            read = new_checkpoint("e", 2, status=StepStatus.COMPLETED, started_at=NOON, event=9)
+            await store.finish_step(read, claim=claim, has_begun=False)
             await store.save(new_execution("e", status=ExecutionStatus.RUNNING), claim=claim)
             await store.save(
                 new_checkpoint("e", 0, error_message="it broke"),

@@ -118,6 +118,48 @@ where
     )
 on conflict (workflow_execution_id, branch, step_index, attempt) do nothing;
 
+-- name: record_step!
+-- Records that an attempt has succeeded whose beginning was not recorded: for a step
+-- that is idempotent. Changing no row means that the attempt is there already, or that
+-- the claim is lost.
+insert into durable_workflow.step_checkpoints (
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    kind,
+    status,
+    output_data,
+    started_at,
+    completed_at,
+    event,
+    worker_number
+)
+select
+    :workflow_execution_id,
+    :branch,
+    :step_index,
+    :attempt,
+    :step_name,
+    :kind,
+    :status,
+    :output_data,
+    :started_at,
+    :completed_at,
+    :event,
+    :worker_number
+where
+    exists (
+        select 1
+        from durable_workflow.workflow_claims
+        where
+            fencing_token = :fencing_token
+            and workflow_execution_id = :workflow_execution_id
+        for key share
+    )
+on conflict (workflow_execution_id, branch, step_index, attempt) do nothing;
+
 -- name: complete_step!
 -- Records that an attempt that has begun has succeeded: upsert_checkpoint in half the
 -- time. Changing no row means that it has not begun, or that the claim is lost.

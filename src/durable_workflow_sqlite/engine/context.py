@@ -79,6 +79,7 @@ class WorkflowContext(Waiting):
         on_cancel: OnCancel = ...,
         limit: str | None = None,
         limit_key: str | None = None,
+        idempotent: bool = False,
     ) -> Coroutine[Any, Any, R]: ...
 
     @overload
@@ -96,6 +97,7 @@ class WorkflowContext(Waiting):
         on_cancel: OnCancel = ...,
         limit: str | None = None,
         limit_key: str | None = None,
+        idempotent: bool = False,
     ) -> Coroutine[Any, Any, R]: ...
 
     def step(  # type: ignore[misc]  # mypy cannot match the variadic overloads with it
@@ -112,6 +114,7 @@ class WorkflowContext(Waiting):
         on_cancel: OnCancel = "finish",
         limit: str | None = None,
         limit_key: str | None = None,
+        idempotent: bool = False,
     ) -> Coroutine[Any, Any, Any]:
         """Run an action once, and record its result. Always await the returned coroutine.
 
@@ -135,6 +138,9 @@ class WorkflowContext(Waiting):
             sync action always continues until it returns.
         limit: the declared `Limit` that says how many such steps run at once, over all workers;
             `limit_key` is what its `per_key` limits. The step waits until it may begin.
+        idempotent: whether the action only reads, or does nothing that matters if it is done twice.
+            Its beginning is then not recorded, which saves one of two writes. After a crash it runs
+            again, and it is never in doubt. It must have no `compensate`.
 
         When the await returns, the result is committed and the action never runs again. If the
         process dies before that, the action runs again: see `idempotency_key`.
@@ -174,6 +180,14 @@ class WorkflowContext(Waiting):
             )
         if limit is not None or limit_key is not None:
             check_limit(limit, limit_key)
+        if idempotent:
+            if idempotent is not True:
+                raise TypeError(f"idempotent of step {name!r} must be a bool, not {idempotent!r}")
+            if compensate is not None:
+                raise ValueError(
+                    f"step {name!r} has an effect, since `compensate` undoes it; leave out"
+                    " idempotent=True"
+                )
         result_type = Any
         if deserialize is None:
             try:
@@ -201,6 +215,7 @@ class WorkflowContext(Waiting):
             copy_context(),
             limit,
             limit_key,
+            idempotent,
         )
         if compensate is not None and self._body.is_open:
             self._body.undoable[place] = call

@@ -21,7 +21,8 @@ from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
 from durable_workflow_sqlite.engine.run import Run
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
-from durable_workflow_sqlite.engine.steps import is_open, perform_step
+from durable_workflow_sqlite.engine.step_waits import is_open
+from durable_workflow_sqlite.engine.steps import perform_step
 from durable_workflow_sqlite.engine.timers import TimerFired
 from durable_workflow_sqlite.engine.waits import Waits
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow

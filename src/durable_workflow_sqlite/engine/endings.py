@@ -21,7 +21,8 @@ from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
-from durable_workflow_sqlite.engine.steps import is_open, perform_step
+from durable_workflow_sqlite.engine.step_waits import is_open
+from durable_workflow_sqlite.engine.steps import perform_step
 from durable_workflow_sqlite.errors import (
     SerializationError,
     StepFailedError,

@@ -87,6 +87,8 @@ class StepCall(Operation, eq=False):
     """The context variables of its caller."""
     limit: str | None = None
     limit_key: str | None = None
+    is_idempotent: bool = False
+    """Whether only its outcome is recorded, and not that it begins."""
 
     task: asyncio.Task[Any] | None = None
     """Which performs it now."""

@@ -158,8 +158,6 @@ class Run(HeldSlot):
         """The workflow function has ended: what is recorded of it reaches nobody."""
         self._untold = {n: one for n, one in self._untold.items() if not one.is_recorded}
 
-    # Writing
-
     async def save(self, *records: Record) -> None:
         """Write under the claim; if that fails, this worker leaves the execution as it is.
 
@@ -181,12 +179,15 @@ class Run(HeldSlot):
             return
         await self._save_later(records, refusal)
 
-    async def begin_step(self, intent: StepCheckpoint, *along: Record) -> None:
-        """As `save`, of an attempt that is about to begin."""
+    async def begin_step(self, intent: StepCheckpoint | None, *along: Record) -> None:
+        """As `save`, of an attempt that is about to begin; None if that is not recorded."""
         if self._new_patches:
             along = (*along, *await self._patches_along())
         try:
-            await self.environment.store.begin_step(intent, *along, claim=self.claim)
+            if intent is None:
+                await self.environment.store.save(*along, claim=self.claim)
+            else:
+                await self.environment.store.begin_step(intent, *along, claim=self.claim)
         except LimitFullError:
             raise
         except BaseException as error:
@@ -197,7 +198,7 @@ class Run(HeldSlot):
             if along:
                 self._saved(along)
             return
-        await self._save_later((intent, *along), refusal)
+        await self._save_later(along if intent is None else (intent, *along), refusal)
 
     async def _patches_along(self) -> list[WorkflowPatch]:
         """The patches to save with what is written next; if they are many, they are saved now."""
@@ -227,18 +228,19 @@ class Run(HeldSlot):
         self._last_event = max(self._last_written, max(self._untold, default=0))
 
     async def finish_step(
-        self, pending: Pending, outcome: StepCheckpoint, *along: Record
+        self, pending: Pending, outcome: StepCheckpoint, *along: Record, has_begun: bool = True
     ) -> StepCheckpoint:
         """Write an outcome, which has an event number, and what belongs to it.
 
-        It cannot be had again: it is kept until the store is free and has room.
+        It cannot be had again, so it is kept until the store is free. has_begun: is that recorded.
         """
         if self.step_slots.held:
             along = (*along, *self.step_slots.freed_by(outcome))
         if self._new_patches:
             along = (*along, *self._new_patches)
         try:
-            await self.environment.store.finish_step(outcome, *along, claim=self.claim)
+            finish = self.environment.store.finish_step
+            await finish(outcome, *along, claim=self.claim, has_begun=has_begun)
         except BaseException as error:
             if not self._waits_out(error, 1, event_of(outcome)):
                 raise

@@ -1709,6 +1709,30 @@ class Queries(Protocol):
         """
         ...
 
+    def record_step(
+        self,
+        connection: object,
+        *,
+        workflow_execution_id: str,
+        branch: str,
+        step_index: int,
+        attempt: int,
+        step_name: str,
+        kind: str,
+        status: str,
+        output_data: str | None,
+        started_at: str | None,
+        completed_at: str | None,
+        event: int | None,
+        worker_number: int | None,
+        fencing_token: int,
+    ) -> int:
+        """Records that an attempt has succeeded whose beginning was not recorded: for a step
+        that is idempotent. Changing no row means that the attempt is there already, or that
+        the claim is lost.
+        """
+        ...
+
     def complete_step(
         self,
         connection: object,

@@ -115,6 +115,18 @@ class StatementStore(CheckpointStore, Maintenance):
             "started_at",
             "worker_number",
         )
+        self._record_step = as_statement(
+            self._queries.record_step,
+            *_PLACE,
+            "step_name",
+            "kind",
+            "status",
+            "output_data",
+            "started_at",
+            "completed_at",
+            "event",
+            "worker_number",
+        )
         self._complete_step = as_statement(
             self._queries.complete_step, *_PLACE, "status", "output_data", "completed_at", "event"
         )
@@ -190,11 +202,7 @@ class StatementStore(CheckpointStore, Maintenance):
     async def begin_step(
         self, intent: StepCheckpoint, *beside: Record, claim: WorkflowClaim
     ) -> None:
-        if (
-            intent.input_data is not None
-            or intent.idempotency_key is not None
-            or intent.compensate_ref is not None
-        ):
+        if not _is_plain(intent):
             # Not a wider statement for all: to bind a null takes longer than all of this.
             await self.save(intent, *beside, claim=claim)
             return
@@ -220,25 +228,45 @@ class StatementStore(CheckpointStore, Maintenance):
         self._claims.saved(claim, (intent,))
 
     async def finish_step(
-        self, outcome: StepCheckpoint, *beside: Record, claim: WorkflowClaim
+        self,
+        outcome: StepCheckpoint,
+        *beside: Record,
+        claim: WorkflowClaim,
+        has_begun: bool = True,
     ) -> None:
-        if outcome.status is _FAILED:
+        if outcome.status is _FAILED or not (has_begun or _is_plain(outcome)):
             await self.save(outcome, *beside, claim=claim)
             return
         check_covered(claim, outcome.workflow_execution_id)
-        statement, in_order = self._complete_step
-        values = (
+        completed_at = None if outcome.completed_at is None else time_to_text(outcome.completed_at)
+        place = (
             outcome.workflow_execution_id,
             outcome.branch,
             outcome.step_index,
             outcome.attempt,
             claim.fencing_token,
-            outcome.status._value_,
-            outcome.output_data,
-            None if outcome.completed_at is None else time_to_text(outcome.completed_at),
-            outcome.event,
         )
-        shortcut = statement, in_order(values)
+        if has_begun:
+            statement, in_order = self._complete_step
+            values = in_order(
+                (*place, outcome.status._value_, outcome.output_data, completed_at, outcome.event)
+            )
+        else:
+            statement, in_order = self._record_step
+            values = in_order(
+                (
+                    *place,
+                    outcome.step_name,
+                    outcome.kind._value_,
+                    outcome.status._value_,
+                    outcome.output_data,
+                    None if outcome.started_at is None else time_to_text(outcome.started_at),
+                    completed_at,
+                    outcome.event,
+                    self._membership.number,
+                )
+            )
+        shortcut = statement, values
         if beside:
             save = self._save_with_slot if _is_a_slot(beside) else self._save_beside
             await save(outcome, beside, claim, shortcut)
@@ -1204,3 +1232,8 @@ def _claim_lost(claim: WorkflowClaim) -> ClaimLostError:
         " over, or it is finished; nothing was written",
         workflow_execution_id=claim.workflow_execution_id,
     )
+
+
+def _is_plain(step: StepCheckpoint) -> bool:
+    """Whether the statements that are sent most have all that there is to say of a step."""
+    return step.input_data is None and step.idempotency_key is None and step.compensate_ref is None
