@@ -76,6 +76,15 @@ SEVERAL = json.dumps(
 
 SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_checkpoints": [{"workflow_execution_id": "RUNNING, full"}],
+    "load_checkpoints_after": [
+        {
+            "workflow_execution_id": "RUNNING, full",
+            "branch": "",
+            "step_index": -1,
+            "attempt": 0,
+            "row_limit": 99,
+        }
+    ],
     "load_claim": [{"workflow_execution_id": "RUNNING, full"}],
     "load_claim_of": [{"workflow_execution_id": "RUNNING, full"}],
     "load_pending": [{"workflow_execution_id": "RUNNING, full"}],

@@ -73,9 +73,17 @@ def test_every_command_says_what_is_paused_since_when_by_whom_and_why(file: Path
         assert f"to let it go on: durable-workflow {resume}" in page
         _, table = on_terminal("list", file, "--id", execution, columns=250)
         assert "paused: " in table and says in table
-    _, status = on_terminal("status", file, columns=250)
-    assert "workflow order" in status and "we move" in status
-    assert "paused executions: 1" in status and ONE in status
+        (line,) = lines("list", file, "--id", execution)
+        assert line[16].startswith("20") and "@" in line[17] and line[18] == says
+        (line,) = lines("list", file, "-o", "wide", "--id", execution)
+        assert line[-3].startswith("20") and "@" in line[-2] and line[-1] == says
+    for command in ("status", "workers"):
+        _, page = on_terminal(command, file, columns=250)
+        assert "workflow order" in page and "we move" in page
+        assert "paused executions: 1" in page and ONE in page and "the bank is closed" in page
+        paused = json.loads(run(command, file, "--json").stdout)["paused"]
+        assert [one["paused_reason"] for one in paused["wholes"]] == ["we move"]
+        assert [one["paused_reason"] for one in paused["executions"]] == ["the bank is closed"]
     told = [line[:3] for line in lines("status", file) if line[0] == "paused"]
     assert told == [["paused", "WORKFLOW", "order"], ["paused", "EXECUTION", ONE]]
     status_json = json.loads(run("status", file, "--json").stdout)

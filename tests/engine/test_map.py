@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import Iterator
 from contextlib import suppress
@@ -29,6 +30,9 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.engine.execution import EVENTS_A_TURN
+from durable_workflow_sqlite.engine.operations import Operation
+from durable_workflow_sqlite.store import statement_store
 from durable_workflow_sqlite.testing.contract_base import new_execution
 from tests.engine.test_children import in_memory, invoice, waits
 from tests.processes import Journal, an_engine, run_until_killed, until
@@ -286,6 +290,44 @@ def test_after_a_crash_only_what_is_unfinished_runs(file: Path, journal: Journal
     assert len(runs) == 101
     assert runs.count("run 90") == 2
     assert str(sum(range(100))) in journal.lines
+
+
+@pytest.mark.parametrize("over", ["actions", "workflows"])
+def test_a_replay_keeps_no_more_in_memory_than_is_open(
+    file: Path, over: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 100,000 items, all that was asked for would be hundreds of megabytes."""
+    in_memory: list[int] = []
+    monkeypatch.setattr(statement_store, "CHECKPOINTS_AT_ONCE", 100)
+
+    @workflow
+    async def body(ctx: WorkflowContext) -> int:
+        results = await ctx.map(
+            "m", double if over == "actions" else itself, range(1_000), max_concurrency=20
+        )
+        in_memory.append(sum(isinstance(one, Operation) for one in gc.get_objects()))
+        await ctx.wait_signal("go")
+        return sum(results)
+
+    @workflow
+    async def itself(ctx: WorkflowContext, number: int) -> int:
+        return 2 * number
+
+    async def main(life: int) -> None:
+        async with an_engine(file, workflows=[body, itself]) as (store, engine):
+            handle = await engine.start(body, execution_id="m")
+            while len(in_memory) < life:
+                await asyncio.sleep(0.01)
+            await until(lambda: store.load_open_waits("m", "go"))
+            if life == 2:
+                await handle.signal("go")
+                assert await handle.result() == 999_000
+
+    asyncio.run(main(1))
+    asyncio.run(main(2))
+    first, replayed = in_memory
+    assert first < 100
+    assert replayed < EVENTS_A_TURN + 100
 
 
 async def test_a_map_keeps_the_names_of_two_uses_apart() -> None:

@@ -21,7 +21,7 @@ BUSY = [
     "take_from_queue",
     "take_execution",
     "load_execution",
-    "load_checkpoints",
+    "load_checkpoints_after",
     "begin_step",
     "complete_step",
     "update_execution",

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -25,6 +25,7 @@ from durable_workflow_sqlite import (
     WorkflowGuarantee,
 )
 from durable_workflow_sqlite.store import group_commit
+from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.testing.contract_base import (
     MINUTE,
     NOON,
@@ -334,3 +335,48 @@ async def test_a_worker_id_that_was_written_by_hand_is_of_nobody(
         (abandoned,) = await store.release_claims_of_the_dead(10)
         assert abandoned.workflow_execution_id == "e"
         assert await store.claim_execution("e") is not None
+
+
+async def test_what_a_dead_worker_died_of_is_looked_for_without_the_lock(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads all steps of an execution, which may be 100,000: nobody is to wait for that."""
+    queries, looked = load_queries(), list[bool]()
+    look = queries.load_at_work
+
+    def load_at_work(connection: Any, **given: Any) -> list[Any]:
+        looked.append(connection.in_transaction)
+        return look(connection, **given)
+
+    store = SqliteCheckpointStore.file(file)
+    for one in ("runs", "released", "waits"):
+        assert await store.create_execution(WORKFLOW, new_execution(one)) is not None
+    await store.close()
+    monkeypatch.setattr(queries, "load_at_work", load_at_work)
+    async with SqliteCheckpointStore.file(file) as other:
+        found = await other.release_claims_of_the_dead(9)
+        assert {one.workflow_execution_id for one in found} == {"runs", "released", "waits"}
+        for one in ("runs", "released", "waits"):
+            assert (await other.load_execution(one)).recovery_count == 1  # type: ignore[union-attr]
+    assert looked == [False]
+
+
+async def test_what_another_worker_has_released_meanwhile_is_blamed_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = load_queries()
+    look = queries.load_at_work
+    store = SqliteCheckpointStore.file(file)
+    assert await store.create_execution(WORKFLOW, new_execution("e")) is not None
+    await store.close()
+
+    def load_at_work(connection: Any, **given: Any) -> list[Any]:
+        found = look(connection, **given)
+        with closing(sqlite3.connect(file)) as another, another:
+            another.execute("delete from workflow_claims")
+        return found
+
+    monkeypatch.setattr(queries, "load_at_work", load_at_work)
+    async with SqliteCheckpointStore.file(file) as other:
+        assert await other.release_claims_of_the_dead(9) == []
+        assert (await other.load_execution("e")).recovery_count == 0  # type: ignore[union-attr]

@@ -322,6 +322,39 @@ def test_a_signal_with_a_key_costs_the_same_however_many_keys_there_are(file: Pa
     assert 0 < many <= few + 10
 
 
+STEPS = """
+with recursive numbers (n) as (select :first union all select n + 1 from numbers where n < :last)
+insert into step_checkpoints (
+    workflow_execution_id, branch, step_index, attempt, step_name, kind, status
+)
+select 'e', 'map/' || n, 0, 1, 'one of many', 'STEP', 'COMPLETED'
+from numbers
+"""
+
+
+@pytest.mark.parametrize("kind", ["SIGNAL", "SLEEP"])
+@pytest.mark.parametrize("status", ["SUSPENDED", "RUNNING"])
+def test_a_release_costs_the_same_however_many_steps_there_are(
+    file: Path, kind: str, status: str
+) -> None:
+    of_it = {"workflow_execution_ids": '["e"]', "now": "2026-01-01T00:00:00.000000Z"}
+    asyncio.run(_begin(file))
+    costs: list[int] = []
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("update workflow_executions set status = ?", (status,))
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, branch, step_index, attempt,"
+            " step_name, kind, status) values ('e', 'zzz', 0, 1, 'waits', ?, 'INTENT')",
+            (kind,),
+        )
+        for first, last in ((1, 10), (11, 20_000)):
+            connection.execute(STEPS, {"first": first, "last": last})
+            names = ("put_into_queue", "count_recoveries", "delete_claims")
+            costs.append(sum(cost(connection, name, of_it) for name in names))
+    few, many = costs
+    assert 0 < many <= few + 10
+
+
 async def _begin(file: Path) -> None:
     async with SqliteCheckpointStore.file(file) as store:
         await store.save(WORKFLOW, new_execution("e"))

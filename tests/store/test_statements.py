@@ -331,6 +331,12 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
         for name in ("inspection", "overview", "workflow_moves")
         for one in statements_of(QUERIES_DIR / f"{name}.sql")
     }
+    # All steps at once, for a page and for `doctor`; the store reads them in parts.
+    of_people |= {
+        one
+        for one in statements_of(QUERIES_DIR / "step_checkpoints.sql")
+        if one.endswith("where workflow_execution_id = ? order by branch, step_index, attempt")
+    }
     assert statements_in(QUERIES_DIR) - of_people <= seen
 
 

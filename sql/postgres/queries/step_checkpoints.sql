@@ -208,6 +208,36 @@ from durable_workflow.step_checkpoints
 where workflow_execution_id = :workflow_execution_id
 order by branch, step_index, attempt;
 
+-- name: load_checkpoints_after
+-- As load_checkpoints, but only some, those that follow a place: an execution may have
+-- more than should be in memory twice.
+-- :row_limit integer
+select
+    id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    kind,
+    status,
+    input_data,
+    output_data,
+    error_type,
+    error_message,
+    idempotency_key,
+    compensate_ref,
+    started_at,
+    completed_at,
+    due_at,
+    event
+from durable_workflow.step_checkpoints
+where
+    workflow_execution_id = :workflow_execution_id
+    and (branch, step_index, attempt) > (:branch, :step_index, :attempt)
+order by branch, step_index, attempt
+limit :row_limit;
+
 -- name: load_open_waits
 -- The waits for a signal of some name that an execution has begun and not ended, in no
 -- order.

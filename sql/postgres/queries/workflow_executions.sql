@@ -551,7 +551,15 @@ set
                 where
                     waiting.workflow_execution_id
                     = workflow_executions.workflow_execution_id
-                    and waiting.kind != 'STEP'
+                    and waiting.kind = 'SIGNAL'
+                    and waiting.status = 'INTENT'
+                union all
+                select waiting.due_at as due_at
+                from durable_workflow.step_checkpoints as waiting
+                where
+                    waiting.workflow_execution_id
+                    = workflow_executions.workflow_execution_id
+                    and waiting.kind = 'SLEEP'
                     and waiting.status = 'INTENT'
                 union all
                 select :now as due_at
@@ -570,7 +578,16 @@ set
                         where
                             waiting.workflow_execution_id
                             = workflow_executions.workflow_execution_id
-                            and waiting.kind != 'STEP'
+                            and waiting.kind = 'SIGNAL'
+                            and waiting.status = 'INTENT'
+                    )
+                    and not exists (
+                        select 1
+                        from durable_workflow.step_checkpoints as waiting
+                        where
+                            waiting.workflow_execution_id
+                            = workflow_executions.workflow_execution_id
+                            and waiting.kind = 'SLEEP'
                             and waiting.status = 'INTENT'
                     )
                 union all

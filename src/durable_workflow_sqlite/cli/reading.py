@@ -62,6 +62,14 @@ class _Status(msgspec.Struct, frozen=True):
         return Workers(workers=self.workers, queues=self.queues)
 
 
+class _Workers(msgspec.Struct, frozen=True):
+    """Who works, and what nobody works at since a person has paused it."""
+
+    workers: tuple[WorkerState, ...]
+    queues: tuple[QueueState, ...]
+    paused: Paused
+
+
 def _look(reader: Reader, now: datetime) -> _Status:
     counts = reader.counts()
     found = reader.workers(counts, limit=SHOWN)
@@ -108,16 +116,21 @@ def workers(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the workers: since when they run, their steps and slots, and their queues."""
+    """Show the workers, with their steps, slots and queues, and what is paused."""
     form = form_of(output_form, as_json=as_json)
     is_wide = form == "wide"
     with open_reader(file) as reader:
         now = datetime.now(UTC)
         found = reader.workers(limit=worker_tables.DOING_WIDE)
+        paused = reader.paused(limit=SHOWN)
     if form == "json":
-        output.write_json(found)
+        output.write_json(_Workers(found.workers, found.queues, paused))
     elif output.is_terminal():
-        tables.console().print(worker_tables.page(found, file, now, is_wide=is_wide))
+        page = worker_tables.page(found, file, now, is_wide=is_wide)
+        parts = [page]
+        for one in paused_things.as_tables(paused, file, now):
+            parts += ["", one]
+        tables.console().print(Group(*parts), crop=False)
     else:
         tables.write_lines(worker_tables.lines(found, is_wide=is_wide))
 
@@ -187,7 +200,10 @@ def _write_page(reader: Reader, page: Page, form: str, now: datetime) -> None:
         table = _executions("executions", page.rows, now, in_doubt=in_doubt, is_wide=is_wide)
         tables.console().print(table)
     else:
-        tables.write_lines(_line(row) + (_more(row) if is_wide else []) for row in page.rows)
+        tables.write_lines(
+            _line(row) + (_more(row) if is_wide else []) + _above_and_paused(row)
+            for row in page.rows
+        )
 
 
 @on_database(app)
@@ -498,7 +514,7 @@ def _as_lines(found: _Status, file: str, now: datetime) -> Iterator[list[tables.
         yield ["count", count.workflow_type, count.version, count.status, count.count]
     yield from problem_groups.as_lines(found.problems)
     for row in found.overview.oldest_unfinished:
-        yield ["oldest", *_line(row)]
+        yield ["oldest", *_line(row), *_above_and_paused(row)]
     for timer in found.overview.next_timers:
         yield ["timer", timer.execution_id, timer.workflow_type, timer.step_name, timer.fire_at]
     for what, steps in (
@@ -577,6 +593,17 @@ def _more(row: ExecutionSummary) -> list[tables.Cell]:
         row.signals_pending,
         row.error_type,
         row.worker_id,
+    ]
+
+
+def _above_and_paused(row: ExecutionSummary) -> list[tables.Cell]:
+    """What a line ends with: whose child it is, and since when, by whom and why it is paused."""
+    return [
+        row.parent_execution_id,
+        row.root_execution_id,
+        row.paused_at,
+        row.paused_by,
+        row.paused_reason,
     ]
 
 

@@ -181,6 +181,10 @@ class Body:
                 future.set_exception(operation.error)
         self._run()
 
+    def forget_what_it_got(self) -> None:
+        """Of what it has asked for in a replay, only what has no outcome is to begin."""
+        self.new = [one for one in self.new if one.future and not one.future.done()]
+
     def let_time_pass(self, checkpoint: StepCheckpoint) -> None:
         """An event that is for nobody but the clock: run what is due by then."""
         self._hear_of(checkpoint)

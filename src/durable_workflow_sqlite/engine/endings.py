@@ -294,8 +294,10 @@ class Ending:
                 requests, marks = [], []
             await self._let_come_to_an_end()
             run.forget_what_is_untold()
-            if self._needs_undoing or children or cause is None:
-                compensation_error = await Saga(run, self._body.undoable, children).compensate()
+            has_to_undo = self._needs_undoing or cause is None
+            if has_to_undo or children:
+                calls = self._body.undoable if has_to_undo else None
+                compensation_error = await Saga(run, calls, children).compensate()
         outcome = await self._finish(
             status,
             *requests,

@@ -224,21 +224,26 @@ class Execution(Driver):
     async def _replay_events(self) -> None:
         body, events, last = self._body, self.history.events, self.record.last_event
         gaps = Gaps(events, last)
+        end = len(events)
         if last is not None:  # what came after the body's end reached nobody
-            events = [one for one in events if (one.event or 0) <= last]
+            end = sum((one.event or 0) <= last for one in events)
         try:
-            for first in range(0, len(events), EVENTS_A_TURN):
+            for first in range(0, end, EVENTS_A_TURN):
                 if first:
                     await asyncio.sleep(0)
                 if self.trouble is not None:
                     return
+                told = slice(first, min(first + EVENTS_A_TURN, end))
                 replay_events(
                     body,
-                    events[first : first + EVENTS_A_TURN],
+                    events[told],
                     gaps,
                     self.environment.error_codec,
                     self.environment.observers if self.environment.is_observed else None,
                 )
+                # What is told leaves memory. The last one stays: it says that this is a replay.
+                events[told] = [events[-1]] * (told.stop - first)
+                body.forget_what_it_got()
             if last is None and self.record.status is not ExecutionStatus.COMPENSATING:
                 check_all_was_asked_for(body)
         except NonDeterminismError:

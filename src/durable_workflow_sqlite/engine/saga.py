@@ -59,15 +59,20 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 class Saga:
     """The compensations of one execution. No step of it is under way any more.
 
-    calls: the steps with a compensation that its workflow function has asked for.
+    calls: the steps with a compensation that its workflow function has asked for; None if nothing
+        is to be undone, so that only the children are waited for.
     children: those that are to end with it, and have perhaps not ended.
     """
 
     def __init__(
-        self, run: Run, calls: Mapping[Place, StepCall], children: Collection[ChildCall] = ()
+        self,
+        run: Run,
+        calls: Mapping[Place, StepCall] | None,
+        children: Collection[ChildCall] = (),
     ) -> None:
         self._run = run
-        self._calls = calls
+        self._calls: Mapping[Place, StepCall] = calls or {}
+        self._has_to_undo = calls is not None
         self._children = children
         self._failed: list[StepCheckpoint] = []
         self.task: asyncio.Task[Any] | None = None
@@ -108,6 +113,8 @@ class Saga:
     async def _undo_all(self) -> None:
         if await not_over(self._run, self._children):  # what they did came later: undone first
             await self._wait_long(until_over(self._run, self._children), SOMETIME)
+        if not self._has_to_undo:
+            return  # not even what is recorded is read: after a map, that would be long
         history = await self._load()
         refuse_lost_references(self._run.id, self._calls, history)
         doubtful = [

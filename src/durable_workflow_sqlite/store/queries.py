@@ -1758,6 +1758,21 @@ class Queries(Protocol):
         """Every attempt of every step of an execution: branch by branch, in step order."""
         ...
 
+    def load_checkpoints_after(
+        self,
+        connection: object,
+        *,
+        workflow_execution_id: str,
+        branch: str,
+        step_index: int,
+        attempt: int,
+        row_limit: int,
+    ) -> list[StepCheckpointRow]:
+        """As load_checkpoints, but only some, those that follow a place: an execution may have
+        more than should be in memory twice.
+        """
+        ...
+
     def load_open_waits(
         self, connection: object, *, workflow_execution_id: str, signal_name: str
     ) -> list[StepCheckpointRow]:
@@ -3090,6 +3105,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_latest_acts": LoadLatestActsRow,
     "load_acts_on": LoadActsOnRow,
     "load_checkpoints": StepCheckpointRow,
+    "load_checkpoints_after": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
     "load_open_steps": LoadOpenStepsRow,
     "load_audit_log": LoadAuditLogRow,

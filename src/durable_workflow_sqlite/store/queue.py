@@ -259,27 +259,27 @@ class Queue:
                 return_exceptions=True,
             )
 
-        def load_dead() -> list[str]:
+        def load_dead() -> dict[str, dict[int, q.LoadAtWorkRow]]:
             workers = self._queries.load_claiming_workers(self._connection)
-            return [row.worker_id for row in workers if not self._claims.is_alive(row.worker_id)]
+            ids = [row.worker_id for row in workers if not self._claims.is_alive(row.worker_id)]
+            return {one: self._load_at_work(one, suspect_at) for one in ids}
 
+        # What they died of is looked for in all steps of an execution, so outside the lock.
         dead = await self._commit.read(load_dead)
 
         def release() -> list[AbandonedExecution]:
             return [
                 one
-                for worker_id in dead
-                for one in self._abandon(worker_id, max_recoveries, suspect_at, at)
+                for worker_id, at_work in dead.items()
+                for one in self._abandon(worker_id, at_work, max_recoveries, at)
             ]
 
         return await self._commit.write(release) if dead else []
 
-    def _abandon(
-        self, worker_id: str, max_recoveries: int, suspect_at: int, now: datetime
-    ) -> list[AbandonedExecution]:
+    def _load_at_work(self, worker_id: str, suspect_at: int) -> dict[int, q.LoadAtWorkRow]:
+        """By token, the executions that a dead worker may have died of. They stay as they are."""
         claims = self._queries.load_claims_of(self._connection, worker_id=worker_id)
-        claimed = [row.workflow_execution_id for row in claims]
-        ids = json_array(claimed)
+        tokens = {row.workflow_execution_id: row.fencing_token for row in claims}
         at_work = self._queries.load_at_work(
             self._connection,
             workflow_execution_ids=json_array(
@@ -287,8 +287,22 @@ class Queue:
             ),
             suspect_at=suspect_at,
         )
+        return {tokens[row.workflow_execution_id]: row for row in at_work}
+
+    def _abandon(
+        self,
+        worker_id: str,
+        at_work: dict[int, q.LoadAtWorkRow],
+        max_recoveries: int,
+        now: datetime,
+    ) -> list[AbandonedExecution]:
+        claims = self._queries.load_claims_of(self._connection, worker_id=worker_id)
+        claimed = [row.workflow_execution_id for row in claims]
+        ids = json_array(claimed)
+        # Another worker may have released some since then.
+        left = [at_work[row.fencing_token] for row in claims if row.fencing_token in at_work]
         # Beside a suspect, the others are taken to be innocent.
-        blamed = [row for row in at_work if row.is_suspect] or at_work
+        blamed = [row for row in left if row.is_suspect] or left
         counted = self._queries.count_recoveries(
             self._connection,
             workflow_execution_ids=json_array([row.workflow_execution_id for row in blamed]),

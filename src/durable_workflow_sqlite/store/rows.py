@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from sys import intern
 from typing import Final, TypeVar, get_args
 
 import msgspec
@@ -174,11 +175,12 @@ def checkpoint_from(row: q.StepCheckpointRow | q.LoadCheckpointsAmongRow) -> Ste
     try:
         return StepCheckpoint(
             id=row.id,
-            workflow_execution_id=row.workflow_execution_id,
-            branch=row.branch,
+            # The same in many rows, and then in memory once.
+            workflow_execution_id=intern(row.workflow_execution_id),
+            branch=intern(row.branch),
             step_index=row.step_index,
             attempt=row.attempt,
-            step_name=row.step_name,
+            step_name=intern(row.step_name),
             kind=_KINDS.get(row.kind) or StepKind(row.kind),
             status=_STEP_STATUSES.get(row.status) or StepStatus(row.status),
             input_data=row.input_data,

@@ -83,6 +83,9 @@ _FAILED: Final = StepStatus.FAILED
 _RUNNING: Final = ExecutionStatus.RUNNING
 _SUSPENDED: Final = ExecutionStatus.SUSPENDED
 
+CHECKPOINTS_AT_ONCE: Final = 5_000
+"""How many rows of steps are read at once."""
+
 _PLACE: Final = ("workflow_execution_id", "branch", "step_index", "attempt", "fencing_token")
 
 
@@ -441,20 +444,38 @@ class StatementStore(CheckpointStore, Maintenance):
         if row is None:
             return None
         execution = rows.execution_from(row)
-        steps = queries.load_checkpoints(connection, workflow_execution_id=execution_id)
         timers: list[WorkflowTimer] = []
         if row.has_timers:
             found = queries.load_timers(connection, workflow_execution_id=execution_id)
             timers = [rows.timer_from(one) for one in found]
         return TakenExecution(
             execution=execution,
-            checkpoints=[rows.checkpoint_from(step) for step in steps],
+            checkpoints=self._load_checkpoints(execution_id),
             pending_timers=_by_deadline(
                 [timer for timer in timers if timer.status is TimerStatus.PENDING]
             ),
             is_to_cancel=bool(row.is_to_cancel),
             patches=self._load_patches(execution_id) if row.has_patches else [],
         )
+
+    def _load_checkpoints(self, execution_id: str) -> list[StepCheckpoint]:
+        """Not all rows at once: of 100,000 steps, they would take more memory than the records."""
+        loaded: list[StepCheckpoint] = []
+        place: tuple[str, int, int] = ("", -1, 0)
+        while True:
+            found = self._queries.load_checkpoints_after(
+                self._database,
+                workflow_execution_id=execution_id,
+                branch=place[0],
+                step_index=place[1],
+                attempt=place[2],
+                row_limit=CHECKPOINTS_AT_ONCE,
+            )
+            loaded += map(rows.checkpoint_from, found)
+            if len(found) < CHECKPOINTS_AT_ONCE:
+                return loaded
+            last = loaded[-1]
+            place = (last.branch, last.step_index, last.attempt)
 
     async def load_executions_by_status(
         self, statuses: Iterable[ExecutionStatus]
@@ -696,12 +717,7 @@ class StatementStore(CheckpointStore, Maintenance):
 
     async def load_checkpoints(self, workflow_execution_id: str) -> list[StepCheckpoint]:
         check_identifier("workflow_execution_id", workflow_execution_id)
-        found = await self._transactions.read(
-            lambda: self._queries.load_checkpoints(
-                self._database, workflow_execution_id=workflow_execution_id
-            )
-        )
-        return [rows.checkpoint_from(row) for row in found]
+        return await self._transactions.read(lambda: self._load_checkpoints(workflow_execution_id))
 
     def _upsert_checkpoint(self, checkpoint: StepCheckpoint, claim: WorkflowClaim | None) -> int:
         token = None if claim is None else claim.fencing_token
