@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     AnyCoroutine = CoroutineType[Any, Any, Any]
@@ -45,7 +45,7 @@ class Calls:
         for arg in args:
             if type(arg) is not CoroutineType:
                 continue
-            call = cast("AnyCoroutine", arg)
+            call: AnyCoroutine = arg  # pyright: ignore[reportUnknownVariableType]
             is_ours = call is self._last or any(call is one for one in self._earlier or ())
             if is_ours and _is_new(call):
                 assert call.cr_frame is not None
