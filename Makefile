@@ -45,10 +45,16 @@ asyncio-programs: $(READY) ## Run the long campaign of made-up programs of plain
 	@DURABLE_PROGRAMS=$${DURABLE_PROGRAMS:-20000} $(BIN)/python -m pytest -q -n 2 \
 		-o faulthandler_timeout=0 tests/properties/test_asyncio_programs.py $(ARGS)
 
+.PHONY: postgres
+postgres: $(READY) ## Run every test that can run over PostgreSQL, also behind a pooler
+	@DURABLE_POSTGRES=full $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m campaign \
+		tests/postgres tests/cli tests/dashboard tests/blocking tests/workers $(ARGS)
+
 .PHONY: code-changes
 code-changes: $(READY) ## Run the long campaign of changes of the code: what a check says, and what becomes of them
-	@DURABLE_CHANGES=$${DURABLE_CHANGES:-4000} $(BIN)/python -m pytest -q -n 2 -m campaign \
-		-o faulthandler_timeout=0 tests/changes tests/properties/test_changed_programs.py $(ARGS)
+	@DURABLE_CHANGES=$${DURABLE_CHANGES:-4000} DURABLE_EXECUTIONS=$${DURABLE_EXECUTIONS:-4000} \
+		$(BIN)/python -m pytest -q -n 2 -m campaign -o faulthandler_timeout=0 \
+		tests/changes tests/properties/test_changed_programs.py $(ARGS)
 
 # "eager" needs Python 3.12 or later.
 LOOPS := debug uvloop $(shell $(BIN)/python -c 'import sys; sys.version_info < (3, 12) or print("eager")' 2>/dev/null)

@@ -30,7 +30,7 @@ from tests.databases import new_database
 CHANGES = (*HARMLESS, *HARMFUL)
 BEGINNING = datetime(2030, 1, 1, tzinfo=UTC)
 STAGES = 8
-OF_EACH = int(os.environ.get("DURABLE_EXECUTIONS", "4000")) // 12
+OF_EACH = int(os.environ.get("DURABLE_EXECUTIONS", "600")) // 12
 A_FEW = 2 * STAGES
 UNFINISHED = [one for one in ExecutionStatus if not one.is_terminal]
 
