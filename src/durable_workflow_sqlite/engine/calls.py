@@ -43,11 +43,13 @@ class Calls:
     def refuse_unawaited(self, step: str, args: tuple[object, ...]) -> None:
         """Raise TypeError if a step is given the call of another one instead of its result."""
         for arg in args:
-            if type(arg) is not CoroutineType or not _is_new(arg):
+            if type(arg) is not CoroutineType:
                 continue
-            if arg is self._last or any(arg is one for one in self._earlier or ()):
-                assert arg.cr_frame is not None
-                called = arg.cr_frame.f_locals["call"].describe()
+            call: AnyCoroutine = arg  # pyright: ignore[reportUnknownVariableType]
+            is_ours = call is self._last or any(call is one for one in self._earlier or ())
+            if is_ours and _is_new(call):
+                assert call.cr_frame is not None
+                called = call.cr_frame.f_locals["call"].describe()
                 raise TypeError(
                     f"step {step!r} is given the coroutine of {called} as an argument, and not its"
                     " result: write `await` before that call"
