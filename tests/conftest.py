@@ -66,11 +66,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of the tests that are run over PostgreSQL once more, `make campaigns` takes every fourth."""
+    """Of the tests that are run over PostgreSQL once more, `make campaigns` takes every tenth."""
     if config.option.markexpr != "campaign" or os.environ.get("DURABLE_POSTGRES") == "full":
         return
     repeats = [item for item in items if _is_a_repeat(item)]
-    left_out = set(repeats) - set(repeats[::4])
+    left_out = set(repeats) - set(repeats[::10])
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
 
