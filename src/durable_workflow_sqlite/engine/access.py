@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.changes import ChangePoller
@@ -14,6 +15,30 @@ from durable_workflow_sqlite.errors import NonDeterministicCallError
 from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution, WorkflowSignal
+
+
+class States:
+    """The states of an execution that a caller has not seen yet.
+
+    Not a queue of asyncio: to wait for one of these begins no task, which could be left behind.
+    """
+
+    def __init__(self) -> None:
+        self._states: deque[WorkflowExecution] = deque()
+        self._next: asyncio.Future[WorkflowExecution] | None = None
+
+    def put_nowait(self, state: WorkflowExecution) -> None:
+        if self._next is None or self._next.done():
+            self._states.append(state)
+        else:
+            self._next.set_result(state)
+
+    def next(self) -> asyncio.Future[WorkflowExecution]:
+        """The next state; one caller waits for it at a time, and may cancel it."""
+        self._next = asyncio.get_running_loop().create_future()
+        if self._states:
+            self._next.set_result(self._states.popleft())
+        return self._next
 
 
 class Access:
@@ -33,7 +58,7 @@ class Access:
         self.registry = registry
         self.changes = ChangePoller(store)
         self.executions: dict[str, Execution] = {}
-        self._listeners: dict[str, set[asyncio.Queue[WorkflowExecution]]] = {}
+        self._listeners: dict[str, set[States]] = {}
 
     def check_open(self) -> None:
         """Raise EngineStoppedError if nothing may be done here any more."""
@@ -89,13 +114,13 @@ class Access:
 
     # Whoever hears of how they stand
 
-    def listen(self, execution_id: str) -> asyncio.Queue[WorkflowExecution]:
+    def listen(self, execution_id: str) -> States:
         """Where the states of an execution come in from now on, while it is in memory here."""
-        states: asyncio.Queue[WorkflowExecution] = asyncio.Queue()
+        states = States()
         self._listeners.setdefault(execution_id, set()).add(states)
         return states
 
-    def listen_no_more(self, execution_id: str, states: asyncio.Queue[WorkflowExecution]) -> None:
+    def listen_no_more(self, execution_id: str, states: States) -> None:
         listeners = self._listeners[execution_id]
         listeners.discard(states)
         if not listeners:

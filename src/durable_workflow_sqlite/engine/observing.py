@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from durable_workflow_sqlite.engine import results
-from durable_workflow_sqlite.engine.access import Access
+from durable_workflow_sqlite.engine.access import Access, States
 from durable_workflow_sqlite.engine.outcome import Outcome
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, WorkflowExecution
 
@@ -27,20 +27,20 @@ async def states(access: Access, execution_id: str) -> AsyncGenerator[WorkflowEx
 
 
 async def _next_state(
-    access: Access, state: WorkflowExecution, coming_in: asyncio.Queue[WorkflowExecution]
+    access: Access, state: WorkflowExecution, coming_in: States
 ) -> WorkflowExecution:
     execution_id = state.workflow_execution_id
-    coming = asyncio.ensure_future(coming_in.get())
-    either: list[asyncio.Future[Any]] = [
-        coming,
-        access.changes.change_of(execution_id, state.status),
-    ]
+    coming = coming_in.next()
+    change = access.changes.change_of(execution_id, state.status)
+    either: list[asyncio.Future[Any]] = [coming, change]
     try:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if coming.done():
             return coming.result()
+        change.result()
     finally:
         coming.cancel()
+        change.cancel()
     return await access.load(execution_id)
 
 
