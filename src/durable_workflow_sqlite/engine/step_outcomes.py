@@ -82,6 +82,9 @@ async def record_cut_off(
         task.uncancel()
     if not call.is_idempotent or intent.attempt > 1:  # else nothing is recorded of it
         await run.save(cut_off(intent, run.completion_time(), has_begun=has_begun))
+    elif freed := run.step_slots.freed_at(call.place):
+        await run.save(*freed)
+        run.step_slots.saved(freed)
     call.was_cut_off = has_begun
     if has_begun:
         warn_of_cut_off(run, intent)
