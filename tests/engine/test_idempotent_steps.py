@@ -190,6 +190,32 @@ async def test_under_a_limit_it_holds_a_slot_while_it_runs() -> None:
         assert room.is_free
 
 
+async def test_one_that_is_given_up_under_a_limit_frees_its_slot() -> None:
+    begun = asyncio.Event()
+
+    async def slow() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    @workflow
+    async def gives_up(ctx: WorkflowContext) -> str:
+        task = asyncio.ensure_future(ctx.step("slow", slow, idempotent=True, limit="api"))
+        await ctx.wait_signal("enough")
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return await ctx.step("next", lambda: "next", idempotent=True, limit="api")
+
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.declare(Limit("api", concurrency=1))
+        handle = await engine.start(gives_up, execution_id="e")
+        await begun.wait()
+        await engine.send_signal("e", "enough")
+        async with asyncio.timeout(20):
+            assert await handle.result() == "next"
+        assert (await store.load_limit_room("api", None)).is_free
+
+
 async def test_a_replay_gives_back_what_it_returned() -> None:
     runs: list[int] = []
 
