@@ -190,7 +190,7 @@ async def test_under_a_limit_it_holds_a_slot_while_it_runs() -> None:
         assert room.is_free
 
 
-async def test_one_that_is_given_up_gives_its_slot_back() -> None:
+async def test_one_that_is_given_up_under_a_limit_frees_its_slot() -> None:
     begun = asyncio.Event()
 
     async def slow() -> None:
@@ -198,30 +198,22 @@ async def test_one_that_is_given_up_gives_its_slot_back() -> None:
         await asyncio.sleep(60)
 
     @workflow
-    async def gives_up(ctx: WorkflowContext) -> None:
+    async def gives_up(ctx: WorkflowContext) -> str:
         task = asyncio.ensure_future(ctx.step("slow", slow, idempotent=True, limit="api"))
         await ctx.wait_signal("enough")
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        await ctx.wait_signal("end")
-
-    @workflow
-    async def next_one(ctx: WorkflowContext) -> str:
-        return await ctx.step("call", lambda: "called", limit="api")
+        return await ctx.step("next", lambda: "next", idempotent=True, limit="api")
 
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
         await engine.declare(Limit("api", concurrency=1))
         handle = await engine.start(gives_up, execution_id="e")
         await begun.wait()
-        assert not (await store.load_limit_room("api", None)).is_free
         await engine.send_signal("e", "enough")
-        async with asyncio.timeout(10):
-            assert await engine.run(next_one) == "called"
-        assert not (await engine.load("e")).status.is_terminal
-        assert [one.step_name for one in await store.load_checkpoints("e")] == ["enough", "end"]
-        await engine.send_signal("e", "end")
-        await handle.result()
+        async with asyncio.timeout(20):
+            assert await handle.result() == "next"
+        assert (await store.load_limit_room("api", None)).is_free
 
 
 @pytest.mark.parametrize("max_attempts", [2, 5], ids=["the last", "one of several"])

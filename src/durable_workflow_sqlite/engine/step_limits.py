@@ -144,11 +144,6 @@ class HeldSlots:
             self.held = {}
         self.held[slot.branch, slot.step_index] = slot
 
-    def freed_at(self, place: tuple[str, int]) -> list[Record]:
-        """The slot of a step that has ended, and of which nothing is recorded."""
-        slot = self.held and self.held.get(place)
-        return [_free(slot)] if slot else []
-
     def freed_by(self, *records: Record) -> list[Record]:
         """The slots that are free with these records, to be saved beside."""
         return [

@@ -87,6 +87,10 @@ class MovableDatabase(Protocol):
         """Give a move out of here up, which is not finished."""
         ...
 
+    def have_it_alone(self) -> None:
+        """Until this is closed, no other move goes into it. Raises StoreBusyError if one does."""
+        ...
+
     def begin(self, move_id: str, other: str, moved_by: str, now: datetime) -> None:
         """Put off indexes and triggers, until `finish`; nobody can open a store here until then."""
         ...
