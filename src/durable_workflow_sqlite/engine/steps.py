@@ -144,6 +144,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 has_begun = is_in_doubt or call.has_begun
                 await record_cut_off(run, call, intent, has_begun=has_begun, error=error)
             failure = failure_of(run, error, call)
+            if call.is_idempotent and last is not None and await take_given(run, call, intent):
+                return  # as below
             is_over = late is not None or not goes_on(run, call)
             if not is_over and call.retry.allows_another(attempt, failure):
                 retried_in = call.retry.delay_after(attempt)
