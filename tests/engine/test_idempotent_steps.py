@@ -190,6 +190,65 @@ async def test_under_a_limit_it_holds_a_slot_while_it_runs() -> None:
         assert room.is_free
 
 
+async def test_one_that_is_given_up_under_a_limit_frees_its_slot() -> None:
+    begun = asyncio.Event()
+
+    async def slow() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    @workflow
+    async def gives_up(ctx: WorkflowContext) -> str:
+        task = asyncio.ensure_future(ctx.step("slow", slow, idempotent=True, limit="api"))
+        await ctx.wait_signal("enough")
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return await ctx.step("next", lambda: "next", idempotent=True, limit="api")
+
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.declare(Limit("api", concurrency=1))
+        handle = await engine.start(gives_up, execution_id="e")
+        await begun.wait()
+        await engine.send_signal("e", "enough")
+        async with asyncio.timeout(20):
+            assert await handle.result() == "next"
+        assert (await store.load_limit_room("api", None)).is_free
+
+
+@pytest.mark.parametrize("max_attempts", [2, 5], ids=["the last", "one of several"])
+async def test_a_value_that_somebody_gives_while_an_attempt_runs_that_fails_is_its_outcome(
+    max_attempts: int,
+) -> None:
+    """Its beginning is not recorded: for all that people see, the step is still in a back-off."""
+    given = asyncio.Event()
+    runs: list[int] = []
+
+    async def fails() -> str:
+        runs.append(1)
+        if len(runs) == 2:
+            await given.wait()
+        raise ConnectionError
+
+    @workflow
+    async def waits(ctx: WorkflowContext) -> str:
+        retry = RetryPolicy.exponential(
+            max_attempts=max_attempts, initial_delay=QUICK, multiplier=1e6, jitter=0
+        )
+        return await ctx.step("fails", fails, retry=retry, idempotent=True)
+
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        handle = await engine.start(waits, execution_id="e")
+        await until(lambda: len(runs) == 2)
+        await engine.resolve("e", "fails", "by hand")
+        given.set()
+        async with asyncio.timeout(10):
+            assert await handle.result() == "by hand"
+        taken = [(one.attempt, one.status) for one in await store.load_checkpoints("e")]
+        assert taken == [(1, StepStatus.FAILED), (2, StepStatus.COMPLETED)]
+    assert len(runs) == 2
+
+
 async def test_a_replay_gives_back_what_it_returned() -> None:
     runs: list[int] = []
 

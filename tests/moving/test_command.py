@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -142,5 +143,10 @@ async def test_it_asks_first_and_can_be_given_up(tmp_path: Path) -> None:
     assert (nothing.returncode, "is not being moved" in nothing.stderr) == (1, True)
     both = run("move", source, target, "--give-up", "--dry-run")
     assert both.returncode == 2
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute("pragma user_version = 5")
+        older = run("move", source, target, "--dry-run")
+        assert (older.returncode, "migrate" in older.stderr) == (1, True)
+        assert connection.execute("pragma user_version").fetchone() == (5,)
     missing = run("move", tmp_path / "missing.db", target, "--yes")
     assert (missing.returncode, "there is no file" in missing.stderr) == (1, True)

@@ -20,6 +20,7 @@ from durable_workflow_sqlite import (
     Client,
     DurableEngine,
     Queue,
+    StoreBusyError,
     StoreCorruptError,
     StoreError,
     StoreMovedError,
@@ -231,6 +232,48 @@ async def test_a_move_that_is_interrupted_anywhere_goes_on(
 
 
 @pytest.mark.parametrize("new_place", PLACES, indirect=True)
+async def test_a_move_is_not_given_up_whose_target_is_at_work_already(
+    new_place: NewPlace, tmp_path: Path
+) -> None:
+    """It was killed between its last two writes: the source does not know that it is finished."""
+    source = await filled(tmp_path / "source.db")
+    target = new_place()
+    calls: list[str] = []
+    with two(source, target) as (theirs, ours), pytest.raises(Interrupted):
+        # The target is finished, and the source is about to be.
+        move(
+            Interrupting(theirs, calls, 3),  # type: ignore[arg-type]
+            ours,
+        )
+    assert calls == ["before fence", "after fence", "before finish"]
+    with two(source, target) as (theirs, ours):
+        assert theirs.moves().out is not None
+        with pytest.raises(StoreError, match="would run them twice"):
+            moving.give_up(theirs, ours)
+    with (
+        two(source, str(new_database(tmp_path / "elsewhere.db"))) as (theirs, ours),
+        pytest.raises(StoreError, match="and not to"),
+    ):
+        moving.give_up(theirs, ours)
+    with two(source, target) as (theirs, ours):
+        assert move(theirs, ours) == []
+        out = theirs.moves().out
+        assert out is not None
+        assert out.is_finished
+
+
+@pytest.mark.parametrize("new_place", PLACES, indirect=True)
+async def test_one_move_at_a_time_goes_into_a_database(new_place: NewPlace, tmp_path: Path) -> None:
+    source = await filled(tmp_path / "source.db")
+    target = new_place()
+    with two(source, target) as (theirs, ours):
+        ours.have_it_alone()
+        with pytest.raises(StoreBusyError), two(source, target) as (_, second):
+            second.have_it_alone()
+        assert move(theirs, ours)
+
+
+@pytest.mark.parametrize("new_place", PLACES, indirect=True)
 async def test_nothing_is_opened_that_is_half_moved(new_place: NewPlace, tmp_path: Path) -> None:
     source = await filled(tmp_path / "source.db")
     target = new_place()
@@ -241,8 +284,8 @@ async def test_nothing_is_opened_that_is_half_moved(new_place: NewPlace, tmp_pat
         open_store(source)
     with pytest.raises(StoreError, match="is being moved here"):
         open_store(target)
-    with closing(open_movable(source, create=False)) as theirs:
-        moving.give_up(theirs)
+    with two(source, target) as (theirs, ours):
+        moving.give_up(theirs, ours)
     async with open_store(source) as store:
         assert await orders.end(store) == orders.RESULTS
 
@@ -292,7 +335,7 @@ async def test_what_cannot_be_moved_is_refused_before_anything_is_written(
     target = new_place()
     with two(source, other) as (theirs, ours), pytest.raises(StoreError, match="is not empty"):
         move(theirs, ours)
-    with two(source, source) as (theirs, ours), pytest.raises(StoreError, match="not empty"):
+    with two(source, source) as (theirs, ours), pytest.raises(StoreError, match="to itself"):
         move(theirs, ours)
     with two(source, target) as (theirs, ours):
         move(theirs, ours)
@@ -307,11 +350,11 @@ async def test_what_cannot_be_moved_is_refused_before_anything_is_written(
         move(theirs, ours)
     with closing(open_movable(source, create=False)) as theirs:
         with pytest.raises(StoreError, match="would run them twice"):
-            moving.give_up(theirs)
+            moving.give_up(theirs, None)
     with closing(open_movable(other, create=False)) as theirs:
         assert theirs.moves().out is None
         with pytest.raises(StoreError, match="is not being moved"):
-            moving.give_up(theirs)
+            moving.give_up(theirs, None)
     with pytest.raises(StoreError, match="there is no file"):
         open_movable(tmp_path / "missing.db", create=False)
 

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from durable_workflow_sqlite import stores
 from durable_workflow_sqlite.cli import output, tables
 from durable_workflow_sqlite.cli.progress import progress
 from durable_workflow_sqlite.engine.audit import this_user
 from durable_workflow_sqlite.moving import move as moving
 from durable_workflow_sqlite.moving.database import MovableDatabase
-from durable_workflow_sqlite.stores import name_of, open_movable
+from durable_workflow_sqlite.stores import name_of, open_movable, open_reader
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -38,16 +39,21 @@ def move(
     interrupted."""
     if dry_run and give_up:
         raise typer.BadParameter("--dry-run and --give-up exclude each other")
+    open_reader(source).close()  # one that is to be migrated first is not changed unasked
     with ExitStack() as opened:
         theirs = opened.enter_context(closing(open_movable(source, create=False)))
         if give_up:
-            moving.give_up(theirs)
+            into = None
+            if stores.is_there(target):
+                into = opened.enter_context(closing(open_movable(target, create=False)))
+            moving.give_up(theirs, into)
             output.say(f"gave the move up: workers can use {theirs.name} again")
             return
         is_new = theirs.moves().out is None
         if (is_new or dry_run) and not _is_wanted(theirs, target, yes=yes, dry_run=dry_run):
             return
         ours = opened.enter_context(closing(open_movable(target, create=True)))
+        moving.check_two(theirs, ours)
         if moving.is_finished(theirs, ours):
             output.say(f"nothing is left to do: {theirs.name} was moved to {ours.name}")
             return
@@ -86,7 +92,7 @@ def _move(source: MovableDatabase, target: MovableDatabase) -> None:
             target,
             moved_by=this_user(),
             now=lambda: datetime.now(UTC),
-            on_progress=advance.of,
+            on_progress=advance.doing,
         )
     tables.write_table(
         f"moved to {target.name}",

@@ -17,7 +17,7 @@ class Advance:
         self._progress = progress
         self._task = progress.add_task(what, total=total)
 
-    def of(self, what: str, done: int, total: int) -> None:
+    def doing(self, what: str, done: int, total: int) -> None:
         """Moves the bar, and says what is done now."""
         self._progress.update(self._task, description=what, completed=done, total=total)
 

@@ -74,7 +74,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
             raise CutOff
         attempt = last.attempt + 1
         first_started_at = None if call.history.first is None else call.history.first.started_at
-        is_in_doubt = call.history.is_in_doubt
+        is_in_doubt = call.history.is_in_doubt and not call.is_idempotent
         if last.status is _INTENT and may_be_given(last) and await take_given(run, call, last):
             return
         if call.late:  # it is run again, to be undone
@@ -87,7 +87,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
         elif is_in_doubt:
             tell_in_doubt(run, last)
     elif run.stops_after_steps is not None:
-        raise CutOff  # it begins in the next run, if code that is corrected asks for it again
+        raise CutOff  # it begins in the next run, if that asks for it, too
     while True:
         turn = thread = known = None
         if not is_on_the_loop and late is None and last is not None and may_be_given(last):
@@ -141,9 +141,11 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 result = await _act(run, call, intent, thread)
         except BaseException as error:  # noqa: BLE001 - whatever it raises
             if isinstance(error, asyncio.CancelledError) and call.is_given_up:
-                has_begun = is_in_doubt or (call.has_begun and not call.is_idempotent)
+                has_begun = is_in_doubt or call.has_begun
                 await record_cut_off(run, call, intent, has_begun=has_begun, error=error)
             failure = failure_of(run, error, call)
+            if call.is_idempotent and last is not None and await take_given(run, call, intent):
+                return  # as below
             is_over = late is not None or not goes_on(run, call)
             if not is_over and call.retry.allows_another(attempt, failure):
                 retried_in = call.retry.delay_after(attempt)
@@ -177,7 +179,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
         tell_retry(run, last, failure, retried_in)
         await pause(run, call, last)
         attempt += 1
-        is_in_doubt = has_timed_out(last) and not call.is_idempotent
+        is_in_doubt = has_timed_out(last)
 
 
 def _intent(run: Run, call: StepCall, attempt: int) -> StepCheckpoint:

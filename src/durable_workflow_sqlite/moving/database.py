@@ -87,6 +87,10 @@ class MovableDatabase(Protocol):
         """Give up an unfinished move out of here."""
         ...
 
+    def have_it_alone(self) -> None:
+        """Until this is closed, no other move goes into it. Raises StoreBusyError if one does."""
+        ...
+
     def begin(self, move_id: str, other: str, moved_by: str, now: datetime) -> None:
         """Begin a move into here: drop indexes and triggers. Until `finish`, no store opens."""
         ...

@@ -52,6 +52,8 @@ def move(
     Returns what was moved; [] if nothing was left to do. Raises StoreError. What has been done by
     then stays, and the same call goes on.
     """
+    check_two(source, target)
+    target.have_it_alone()
     if is_finished(source, target):
         return []
     before = source.moves().out
@@ -69,6 +71,12 @@ def move(
         target.finish(now())
     source.finish(now())
     return moved
+
+
+def check_two(source: MovableDatabase, target: MovableDatabase) -> None:
+    """Raise StoreError if both are one database."""
+    if source.name == target.name:
+        raise StoreError(f"cannot move {source.name} to itself; give another database")
 
 
 def is_finished(source: MovableDatabase, target: MovableDatabase) -> bool:
@@ -103,12 +111,25 @@ def is_finished(source: MovableDatabase, target: MovableDatabase) -> bool:
     return theirs.out is not None and theirs.out.is_finished
 
 
-def give_up(source: MovableDatabase) -> None:
-    """Give up an unfinished move: workers may write to `source` again. Raises StoreError."""
+def give_up(source: MovableDatabase, target: MovableDatabase | None) -> None:
+    """Give up an unfinished move: workers may write to `source` again. Raises StoreError.
+
+    target: where it is being moved to; None if there is no such database. Its workers may be at
+        work already, though `source` has not been told that the move is finished.
+    """
     out = source.moves().out
     if out is None:
         raise StoreError(f"{source.name} is not being moved")
-    if out.is_finished:
+    is_finished = out.is_finished
+    if target is not None:
+        if target.name != out.other:
+            raise StoreError(
+                f"{source.name} is being moved to {out.other}, and not to {target.name}"
+            )
+        target.have_it_alone()
+        into = target.moves().into
+        is_finished |= into is not None and into.is_finished and into.move_id == out.move_id
+    if is_finished:
         raise StoreError(
             f"{source.name} was moved to {out.other}, where its executions run now; to give it up"
             " would run them twice"

@@ -26,7 +26,7 @@ _FETCHED_AT_ONCE: Final = 2000
 
 
 class PostgresMoving:
-    """Has a session of its own. One of them at a time writes to a schema."""
+    """Has a session of its own."""
 
     def __init__(self, address: Address) -> None:
         """Open a schema, or create it, and bring it up to date. Raises StoreError."""
@@ -89,8 +89,13 @@ class PostgresMoving:
             self._queries.delete_move(self._session)
         self._tell_others()
 
+    def have_it_alone(self) -> None:
+        key = key_of_moves_into(self._schema)
+        with self._errors():
+            if not self._of_postgres.become_alive(self._session, lock_key=key):
+                raise StoreBusyError(f"another move into {self.name} is under way")
+
     def begin(self, move_id: str, other: str, moved_by: str, now: datetime) -> None:
-        self._be_the_only_one()
         with self._transaction():
             moves.begin(
                 self._session, self._queries, "IN", move_id, other, moved_by, now, put_off=None
@@ -98,7 +103,6 @@ class PostgresMoving:
             self._run("begin.sql")
 
     def write(self, table: str, rows: Sequence[Row]) -> None:
-        self._be_the_only_one()
         with self._transaction(f" ({table})"), self._session.connection.cursor() as cursor:
             statement = cast("Any", self._text(f"write_{table}").rstrip("; \n"))
             with cursor.copy(statement) as copy:
@@ -126,13 +130,6 @@ class PostgresMoving:
     def _run(self, file: str) -> None:
         script = (MOVING_DIR / file).read_text(encoding="utf-8")
         self._session.run_script(in_schema(script, self._schema))
-
-    def _be_the_only_one(self) -> None:
-        """Raises StoreBusyError if another move is at it."""
-        key = key_of_moves_into(self._schema)
-        with self._errors():
-            if not self._of_postgres.become_alive(self._session, lock_key=key):
-                raise StoreBusyError(f"another move into {self.name} is under way")
 
     def _tell_others(self) -> None:
         with self._errors():

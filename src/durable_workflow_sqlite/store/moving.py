@@ -25,7 +25,7 @@ _ENDS_OF_TIMES: Final = ("_at", "_since")
 
 
 class SqliteMoving:
-    """Opened by `open_file`. It has the file alone from `begin` on, until it is closed."""
+    """Opened by `open_file`."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.name = str(path)
@@ -105,9 +105,15 @@ class SqliteMoving:
         with self._transaction("use"):
             self._queries.delete_move(self._connection)
 
-    def begin(self, move_id: str, other: str, moved_by: str, now: datetime) -> None:
+    def have_it_alone(self) -> None:
+        """Nobody else can open the file. So the log can be checkpointed, and stays short."""
         with self._errors("use"):
-            self._have_it_alone()
+            self._connection.execute("pragma locking_mode = exclusive")
+            self._connection.execute("pragma wal_autocheckpoint = 1000")
+        with self._transaction("use"):
+            pass  # the first transaction takes the lock, and keeps it
+
+    def begin(self, move_id: str, other: str, moved_by: str, now: datetime) -> None:
         with self._transaction("use"):
             put_off = [
                 one
@@ -128,8 +134,6 @@ class SqliteMoving:
                 self._connection.execute(f"drop {one.type} {_quoted(one.name)}")
 
     def write(self, table: str, rows: Sequence[Row]) -> None:
-        with self._errors("use"):
-            self._have_it_alone()
         with self._transaction("write"):
             self._connection.executemany(self._statements[f"write_{table}"], rows)
 
@@ -145,11 +149,6 @@ class SqliteMoving:
 
     def close(self) -> None:
         self._connection.close()
-
-    def _have_it_alone(self) -> None:
-        """Nobody else can open it: so a second move into it is refused, and the log is short."""
-        self._connection.execute("pragma locking_mode = exclusive")
-        self._connection.execute("pragma wal_autocheckpoint = 1000")
 
     @contextmanager
     def _transaction(self, doing: str) -> Generator[None]:
