@@ -352,5 +352,5 @@
 -- started_at   when it began
 -- finished_at  when all had been copied and compared; null before that
 -- moved_by     who moved it: USER@MACHINE
--- put_off      what is done at the end of the move: it makes the indexes and triggers again
---              that would slow it down; null for OUT, and when it is finished
+-- put_off      the statements that make indexes and triggers again at the end of the move,
+--              since these would slow it down; null for OUT, and when it is finished

@@ -1309,9 +1309,9 @@ create table workflow_moves (
     finished_at text,                       -- when all had been copied and compared; null before
                                             -- that
     moved_by    text not null,              -- who moved it: USER@MACHINE
-    put_off     text,                       -- what is done at the end of the move: it makes the
-                                            -- indexes and triggers again that would slow it down;
-                                            -- null for OUT, and when it is finished
+    put_off     text,                       -- the statements that make indexes and triggers again
+                                            -- at the end of the move, since these would slow it
+                                            -- down; null for OUT, and when it is finished
     constraint direction_is_known check (direction = 'OUT' or direction = 'IN'),
     constraint started_at_is_a_time check (started_at glob '????-??-??T??:??:??.??????Z'),
     constraint finished_at_is_a_time check (finished_at glob '????-??-??T??:??:??.??????Z')

@@ -1943,8 +1943,8 @@ limit :row_limit;
 
 -- name: load_token_sequence
 -- The highest fencing token that was ever given, as SQLite keeps it; the highest that
--- is in use, each 0 if there is none; and whether a worker has begun a step, and so had
--- one.
+-- is in use, each 0 if there is none; and whether a worker has begun a step here, and
+-- so had one. A step that was moved here began elsewhere.
 -- @scan step_checkpoints: from the end, and one row of it
 -- =given integer
 -- =used integer
@@ -1963,7 +1963,18 @@ select
     ) as used,
     coalesce(
         (
-            select newest.worker_number is not null
+            select
+                newest.worker_number is not null
+                and not exists (
+                    select 1
+                    from workflow_moves as move
+                    where
+                        move.direction = 'IN'
+                        and (
+                            move.finished_at is null
+                            or move.finished_at >= newest.started_at
+                        )
+                )
             from step_checkpoints as newest
             order by newest.id desc
             limit 1

@@ -29,13 +29,13 @@ from durable_workflow_sqlite.records import TERMINAL_STATUSES, ExecutionStatus, 
 from durable_workflow_sqlite.stores import open_reader
 
 AT_ONCE: Final = 20
-"""So many executions are read at one moment, and are in memory."""
+"""How many executions are read at once, and are in memory."""
 
 SHOWN_OF_A_KIND: Final = 5
-"""The ids that a problem names."""
+"""How many ids a problem names."""
 
 KINDS_AT_MOST: Final = 200
-"""So many kinds of problems are told apart."""
+"""How many kinds of problems are told apart."""
 
 _UNFINISHED: Final = tuple(one for one in ExecutionStatus if not one.is_terminal)
 
@@ -59,8 +59,8 @@ class CheckedWorkflow(msgspec.Struct, frozen=True, kw_only=True):
 class CodeProblem(msgspec.Struct, frozen=True, kw_only=True):
     """Executions of one workflow that stop in the same way.
 
-    recorded, asked: the step that is recorded, and what the code asks for instead, if the problem
-        is there. count: how many. execution_ids: some of them. message: of the first.
+    recorded, asked: the step that is recorded, and what the code asks for instead, if that is the
+        problem. count: how many. execution_ids: some of them. message: of the first.
     """
 
     workflow_type: str | None
@@ -228,7 +228,7 @@ def _last(reader: Reader, selection: Selection, number: int) -> list[str]:
 
 
 def _is_stopped(history: ExecutionHistory | UnreadableHistory) -> bool:
-    """Whether nothing goes on with it today, whatever the code."""
+    """Whether it has stopped already: it is in trouble or blocked, or no engine can read it."""
     if isinstance(history, UnreadableHistory):
         return True
     return history.execution.trouble is not None or history.execution.blocked_reason is not None

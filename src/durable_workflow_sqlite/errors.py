@@ -433,7 +433,7 @@ class StoreGoneError(StoreError):
 
 
 class StoreMovedError(StoreGoneError):
-    """All that the database holds was moved to another one by `durable-workflow move`, or is now.
+    """`durable-workflow move` has moved all that the database holds to another one, or is at it.
 
     Open the other database: the message names it.
     """

@@ -104,7 +104,7 @@ def is_there(url: str) -> bool:
 
 
 def identity_of(url: str) -> int:
-    """A number that is another one when another file has taken the place of a file.
+    """A number that changes when another file takes the place of a file.
 
     Raises OSError if there is none.
     """

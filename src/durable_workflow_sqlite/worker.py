@@ -36,7 +36,7 @@ TELLS_FOR_S: Final = 2.0
 """How long the last words to the log may take."""
 
 PROBLEMS_SHOWN: Final = 3
-"""So many kinds of problems a strict worker names."""
+"""How many kinds of problems a strict worker names."""
 
 _log = logging.getLogger("durable_workflow_sqlite.worker")
 

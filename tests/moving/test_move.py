@@ -24,10 +24,12 @@ from durable_workflow_sqlite import (
     StoreCorruptError,
     StoreError,
     StoreMovedError,
+    open_reader,
     open_store,
 )
 from durable_workflow_sqlite.moving import move as moving
 from durable_workflow_sqlite.moving.database import TABLES, MovableDatabase
+from durable_workflow_sqlite.reading.findings import Level
 from durable_workflow_sqlite.store.sql import MOVING_DIR, SQL_DIR, load_statements
 from durable_workflow_sqlite.stores import open_movable
 from tests import postgres_server as server_of_tests
@@ -114,6 +116,9 @@ async def test_what_was_moved_goes_on_where_it_was_and_can_be_moved_back(
     back = str(tmp_path / "back.db")
     with two(target, back) as (theirs, ours):
         assert move(theirs, ours) == there
+    with open_reader(back) as reader:
+        found = reader.check_up(datetime.now(UTC))
+        assert [one for one in found if one.level is Level.ERROR] == []
 
     async with open_store(back) as store:
         assert await orders.end(store) == orders.RESULTS

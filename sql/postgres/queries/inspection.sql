@@ -1926,8 +1926,9 @@ limit :row_limit;
 
 -- name: load_token_sequence
 -- The highest fencing token that was ever given, as its sequence says; the highest that
--- is in use, each 0 if there is none; and whether a worker has begun a step, and so had
--- one. Who may not read the sequence is told that it is right.
+-- is in use, each 0 if there is none; and whether a worker has begun a step here, and
+-- so had one. A step that was moved here began elsewhere. Who may not read the sequence
+-- is told that it is right.
 select
     coalesce(
         (
@@ -1954,7 +1955,18 @@ select
     ) as used,
     coalesce(
         (
-            select newest.worker_number is not null
+            select
+                newest.worker_number is not null
+                and not exists (
+                    select 1
+                    from durable_workflow.workflow_moves as move
+                    where
+                        move.direction = 'IN'
+                        and (
+                            move.finished_at is null
+                            or move.finished_at >= newest.started_at
+                        )
+                )
             from durable_workflow.step_checkpoints as newest
             order by newest.id desc
             limit 1

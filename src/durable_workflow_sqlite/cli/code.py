@@ -144,7 +144,7 @@ HOW_TO_CHANGE = (
 
 @contextmanager
 def without_warnings() -> Generator[None]:
-    """What a replay warns of, the engine of before has warned of already."""
+    """Hide warnings: an engine has given them before, when it ran what is replayed."""
     log = logging.getLogger("durable_workflow_sqlite.engine")
     before = log.level
     log.setLevel(logging.ERROR)

@@ -18,7 +18,7 @@ class Advance:
         self._task = progress.add_task(what, total=total)
 
     def doing(self, what: str, done: int, total: int) -> None:
-        """The same, and what is done now."""
+        """Moves the bar, and says what is done now."""
         self._progress.update(self._task, description=what, completed=done, total=total)
 
     def __call__(self, done: int, total: int | None = None) -> None:

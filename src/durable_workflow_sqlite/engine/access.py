@@ -34,7 +34,7 @@ class States:
             self._next.set_result(state)
 
     def next(self) -> asyncio.Future[WorkflowExecution]:
-        """The next state; one caller waits for it at a time, and may cancel it."""
+        """The next state. One caller at a time waits for it, and may cancel that."""
         self._next = asyncio.get_running_loop().create_future()
         if self._states:
             self._next.set_result(self._states.popleft())

@@ -182,7 +182,7 @@ class Body:
         self._run()
 
     def forget_what_it_got(self) -> None:
-        """Of what it has asked for in a replay, only what has no outcome is to begin."""
+        """Forget what a replay has asked for and has got. What has no outcome is still to begin."""
         self.new = [one for one in self.new if one.future and not one.future.done()]
 
     def let_time_pass(self, checkpoint: StepCheckpoint) -> None:

@@ -33,10 +33,11 @@ class ChangePoller:
         """What somebody waits on who wants to hear that the file is not the one that was opened."""
 
     def change_of(self, execution_id: str, known: ExecutionStatus) -> asyncio.Future[None]:
-        """Done once an execution may have another status than the one known; shared, so shielded.
+        """A future that is done once an execution may have another status than `known`.
 
-        Also when it begins to run here, or leaves this worker. Raises StoreError if nobody can
-        tell, and that does not pass by itself.
+        It is also done when the execution begins to run here, or leaves this worker. Several
+        callers share it, so each may cancel only its own shield. It raises StoreError if nobody
+        can tell, for a reason that does not pass by itself.
         """
         if execution_id in self._awaited:
             before, change = self._awaited[execution_id]
@@ -56,7 +57,7 @@ class ChangePoller:
             awaited[1].set_result(None)
 
     def _fail(self, error: StoreError) -> None:
-        """Raise an error that does not pass to everybody who waits."""
+        """Give an error to everybody who waits; it does not pass by itself."""
         for _, change in self._awaited.values():
             change.set_exception(error)
             change.exception()  # a caller that was cancelled meanwhile does not retrieve it

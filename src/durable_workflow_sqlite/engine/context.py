@@ -138,9 +138,9 @@ class WorkflowContext(Waiting):
             sync action always continues until it returns.
         limit: the declared `Limit` that says how many such steps run at once, over all workers;
             `limit_key` is what its `per_key` limits. The step waits until it may begin.
-        idempotent: whether the action only reads, or does nothing that matters if it is done twice.
-            Its beginning is then not recorded, which saves one of two writes. After a crash it runs
-            again, and it is never in doubt. It must have no `compensate`.
+        idempotent: whether the action only reads, or may be done twice without harm. Then only its
+            outcome is recorded, which saves one of two writes. After a crash it runs again, and it
+            is never in doubt. It must have no `compensate`.
 
         When the await returns, the result is committed and the action never runs again. If the
         process dies before that, the action runs again: see `idempotency_key`.

@@ -75,7 +75,7 @@ def foresee(
 ) -> tuple[Verdict, Exception | None]:
     """What an engine with this definition would do, and what it would leave the execution with.
 
-    If it goes on, the error is what it would be left with if it had to be undone then.
+    If it goes on, there may be an error, too: what would stop it if it had to be undone then.
 
     It runs the workflow function and no action, writes nothing, and needs neither a store nor an
     event loop. An execution that is over is replayed as if it were not: up to its last event.
@@ -203,7 +203,7 @@ def _why_unfit(definition: AnyWorkflow, body: Body, result: object) -> Exception
 
 
 def _what_becomes_of(definition: AnyWorkflow, body: Body, error: BaseException) -> Exception | None:
-    """With what the execution is left as it is; None if it just fails with the error."""
+    """What the execution is left in trouble with; None if it fails with the error as usual."""
     if isinstance(error, Exception) and (isinstance(error, _OF_CODE) or body.is_refused(error)):
         return error
     mistake = mistake_in(error, definition.stops_on, body.outcome_errors)

@@ -97,7 +97,7 @@ class RecordedHistory:
     """The checkpoints of one execution.
 
     events: the outcomes that reached the workflow function, in the order in which they did.
-    timers: the pending ones, by the times of which it still waits for something.
+    timers: the pending ones. Their times say until when something still waits.
     patches: those that it has passed.
 
     Raises StoreCorruptError where the rows cannot have been recorded like that.
@@ -210,7 +210,7 @@ class RecordedHistory:
         return step is not None and step.last is not None and step.last.status is _COMPLETED
 
     def goes_on_after(self, event: int) -> bool:
-        """Whether more is recorded than what has been asked for by an event, and that event."""
+        """Whether something is recorded that has not been asked for, or a later event than this."""
         return bool(self._steps or (self.events and event_of(self.events[-1]) > event))
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ SLOWEST_IF_NOBODY_ACTS: Final = 32
 """The same where it does not pass by itself; a repair is still noticed."""
 
 SAVE_AGAIN_AFTER_S: Final = 0.25
-"""How long what a step did waits, at first, before the store is asked to take it once more."""
+"""How long the outcome of a step waits, at first, until the store is asked again to save it."""
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 

@@ -88,7 +88,7 @@ class StepCall(Operation, eq=False):
     limit: str | None = None
     limit_key: str | None = None
     is_idempotent: bool = False
-    """Whether only its outcome is recorded, and not that it begins."""
+    """Whether only its outcome is recorded, and not its beginning."""
 
     task: asyncio.Task[Any] | None = None
     """Which performs it now."""

@@ -15,7 +15,7 @@ from durable_workflow_sqlite.errors import NonDeterminismError
 from durable_workflow_sqlite.records import WorkflowPatch
 
 ALONG_AT_MOST: Final = 8
-"""So many patches go along with each write until one of these is committed."""
+"""How many patches each write may take along until one of these writes is committed."""
 
 
 class Patches:
@@ -64,9 +64,9 @@ class Patches:
         return answer
 
     async def save_many(self, save: Callable[[WorkflowPatch], Awaitable[None]]) -> None:
-        """Save what is new if it is too much to go along with every write that is under way.
+        """Save the new patches if they are too many to go along with every write.
 
-        save: saves all that is new, whatever it is given.
+        save: saves all new patches, whichever it is given.
         """
         while len(self.new) > ALONG_AT_MOST:
             if self._saving is not None:  # another task is at it
@@ -89,7 +89,7 @@ class Patches:
 def old_way_is_gone(
     execution_id: str, branch: str, name: str, how_to_mend: str
 ) -> NonDeterminismError:
-    """The error for an execution that took the way that the code has no longer."""
+    """The error for an execution that took a way that the code no longer has."""
     where = f" in branch {branch!r}" if branch else ""
     return NonDeterminismError(
         f"execution {execution_id!r} came to the place of patch {name!r}{where} before the code had"

@@ -125,8 +125,8 @@ def _read_outcome(
 def check_rest_was_asked_for(body: Body, events: list[StepCheckpoint]) -> None:
     """Raise NonDeterminismError if a body has ended, and events follow that it did not ask for.
 
-    What it had asked for and no longer waited for may follow, and timers. That reaches nobody now;
-    it may have in an earlier run, where code that has a mistake now ends the body sooner.
+    Outcomes of what it has asked for may follow, and timers. They reach nobody now. In an earlier
+    run they may have reached somebody, if a mistake in changed code now ends the body sooner.
     """
     for checkpoint in events:
         place = (checkpoint.branch, checkpoint.step_index)

@@ -180,7 +180,7 @@ class Run(HeldSlot):
         await self._save_later(records, refusal)
 
     async def begin_step(self, intent: StepCheckpoint | None, *along: Record) -> None:
-        """As `save`, of an attempt that is about to begin; None if that is not recorded."""
+        """As `save`, before an attempt begins. intent: None if its beginning is not recorded."""
         if self._new_patches:
             along = (*along, *await self._patches_along())
         try:
@@ -201,7 +201,7 @@ class Run(HeldSlot):
         await self._save_later(along if intent is None else (intent, *along), refusal)
 
     async def _patches_along(self) -> list[WorkflowPatch]:
-        """The patches to save with what is written next; if they are many, they are saved now."""
+        """The patches to save with the next write; if there are many, they are saved now."""
         await self.history.patches.save_many(self.save)
         return self._new_patches
 
@@ -232,7 +232,9 @@ class Run(HeldSlot):
     ) -> StepCheckpoint:
         """Write an outcome, which has an event number, and what belongs to it.
 
-        It cannot be had again, so it is kept until the store is free. has_begun: is that recorded.
+        It cannot be had again, so it is kept until the store is free.
+
+        has_begun: whether the beginning of the attempt is recorded.
         """
         if self.step_slots.held:
             along = (*along, *self.step_slots.freed_by(outcome))

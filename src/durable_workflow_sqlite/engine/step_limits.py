@@ -72,7 +72,7 @@ class StepLimits:
 class Turn:
     """The place of a step in the line of its limit, until it has begun.
 
-    begins_at_once: nobody else was in the line when it came.
+    begins_at_once: whether nobody else was in the line when it came.
     """
 
     __slots__ = ("_limits", "_woken", "begins_at_once", "key", "limit")

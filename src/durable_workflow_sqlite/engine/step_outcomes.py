@@ -81,7 +81,7 @@ async def record_cut_off(
     if error is not None:
         task.uncancel()
     has_begun = has_begun and not call.is_idempotent
-    # Else nothing is recorded of it, and it holds no slot.
+    # Else nothing is recorded of the attempt, and it holds no slot.
     if not call.is_idempotent or intent.attempt > 1 or call.limit is not None:
         await run.save(cut_off(intent, run.completion_time(), has_begun=has_begun))
     call.was_cut_off = has_begun

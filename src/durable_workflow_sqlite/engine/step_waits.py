@@ -1,6 +1,6 @@
-"""What a step waits for before an attempt: a time, a thread, its turn. What ends that wait early.
+"""What a step waits for before an attempt: a time, a thread, its turn; and what ends that early.
 
-It may be given up, or somebody gives the value that it returned.
+The wait ends early if the step is given up, or if somebody says what the step returned.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _INTENT: Final = StepStatus.INTENT
 
 
 async def given_value(run: Run, call: StepCall) -> Given | None:
-    """What somebody has said that it returned."""
+    """The value that a person has given as the result of the step."""
     return (await given(run.environment.store, run.id)).get(call.place)
 
 
 async def take_given(
     run: Run, call: StepCall, attempt: StepCheckpoint, known: Given | None = None
 ) -> bool:
-    """Go on as if an attempt had returned what somebody has said; False if nobody has.
+    """Go on as if an attempt had returned the value that somebody gave; False if nobody did.
 
     attempt: as it is recorded already, so that nobody can give another value.
     Raises SerializationError for a value that does not fit, once it is recorded.
@@ -81,7 +81,7 @@ def goes_on(run: Run, call: StepCall) -> bool:
 
 
 def may_begin(run: Run, call: StepCall) -> bool:
-    """Whether that may be in this run."""
+    """Whether the next attempt may begin in this run."""
     is_stopping = run.trouble is not None or run.stops_after_steps is not None
     return goes_on(run, call) and not is_stopping
 
@@ -152,7 +152,7 @@ async def until_its_turn(run: Run, call: StepCall, last: StepCheckpoint | None, 
 async def begin_in_turn(
     run: Run, call: StepCall, last: StepCheckpoint | None, intent: StepCheckpoint, turn: Turn
 ) -> StepCheckpoint:
-    """Take a slot of its limit with its INTENT, as soon as one is free; the INTENT as it is."""
+    """Record its INTENT together with a slot, as soon as one is free; return that INTENT."""
     try:
         while True:
             now = intent.started_at

@@ -24,7 +24,7 @@ UNSTORABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qual
 def check_can_be_undone(
     execution_id: str, calls: Mapping[Place, StepCall], history: RecordedHistory
 ) -> None:
-    """Raise what undoing would stop with before it undoes anything.
+    """Raise the error with which undoing would stop before it undoes anything.
 
     calls: the steps with a compensation that the workflow function has asked for.
     """
@@ -45,7 +45,7 @@ def check_can_be_undone(
 def refuse_lost_references(
     execution_id: str, calls: Mapping[Place, StepCall], history: RecordedHistory
 ) -> None:
-    """Raise StoreCorruptError for a step that the code undoes, and its record does not."""
+    """Raise StoreCorruptError for a step whose compensation is in the code, not in its record."""
     for place, step in history.steps():
         call, last = calls.get(place), step.last
         if (

@@ -96,9 +96,9 @@ class WorkflowDefinition(StartableDefinition, Generic[P, R_co]):
 
     @property
     def newest(self) -> WorkflowDefinition[..., Any]:
-        """The workflow that was defined last in the same module, under the same name there.
+        """The last definition of this workflow in the same module, under the same name there.
 
-        It is another one where a cell of a notebook was run again, or a module was loaded again.
+        It is not this one if a cell of a notebook was run again, or a module was loaded again.
         """
         return _NEWEST.get(self._place, self)
 
@@ -211,7 +211,7 @@ class WorkflowDefinition(StartableDefinition, Generic[P, R_co]):
 AnyWorkflow: TypeAlias = WorkflowDefinition[..., Any]
 
 _NEWEST: Final[dict[tuple[str, str, str, int], AnyWorkflow]] = {}
-"""By module, name of the function, name and version. Not those that a function defines."""
+"""By module, name of the function, name and version; without workflows that a function makes."""
 
 
 @overload

@@ -77,14 +77,14 @@ class MovableDatabase(Protocol):
         ...
 
     def fence(self, move_id: str, other: str, moved_by: str, now: datetime) -> None:
-        """From now on nothing is written here but by `unfence` and `finish`.
+        """From now on, only `unfence` and `finish` write here.
 
-        Every claim ends, as that of a worker that was stopped.
+        Every claim ends, as if its worker had been told to stop.
         """
         ...
 
     def unfence(self) -> None:
-        """Give a move out of here up, which is not finished."""
+        """Give up an unfinished move out of here."""
         ...
 
     def have_it_alone(self) -> None:
@@ -92,7 +92,7 @@ class MovableDatabase(Protocol):
         ...
 
     def begin(self, move_id: str, other: str, moved_by: str, now: datetime) -> None:
-        """Put off indexes and triggers, until `finish`; nobody can open a store here until then."""
+        """Begin a move into here: drop indexes and triggers. Until `finish`, no store opens."""
         ...
 
     def write(self, table: str, rows: Sequence[Row]) -> None:
@@ -100,7 +100,7 @@ class MovableDatabase(Protocol):
         ...
 
     def finish(self, now: datetime) -> None:
-        """The move, out of here or into here, is finished."""
+        """Record the end of a move, out of here or into here; make again what was dropped."""
         ...
 
     def close(self) -> None: ...

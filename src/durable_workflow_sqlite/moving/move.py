@@ -2,8 +2,8 @@
 
 Each part of it is a transaction, and looks first what has been done already. So a move that was
 interrupted goes on where it stopped, and one that is finished does nothing. The rows of a table are
-copied in the order of its key, and nobody writes them meanwhile: as many as the target has are
-those that were copied.
+copied in the order of its key, and nobody writes them meanwhile. So the number of rows in the
+target says where to go on.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def is_finished(source: MovableDatabase, target: MovableDatabase) -> bool:
     theirs, ours = source.moves(), target.moves()
     if theirs.into is not None and not theirs.into.is_finished:
         raise StoreError(
-            f"cannot move {source.name}: the move into it is not finished, from {theirs.into.other}"
+            f"cannot move {source.name}: the move into it from {theirs.into.other} is not finished"
         )
     if ours.out is not None:
         raise StoreError(
@@ -112,7 +112,7 @@ def is_finished(source: MovableDatabase, target: MovableDatabase) -> bool:
 
 
 def give_up(source: MovableDatabase, target: MovableDatabase | None) -> None:
-    """Let workers write to `source` again, whose move is not finished. Raises StoreError.
+    """Give up an unfinished move: workers may write to `source` again. Raises StoreError.
 
     target: where it is being moved to; None if there is no such database. Its workers may be at
         work already, though `source` has not been told that the move is finished.

@@ -1,1 +1,1 @@
-"""The store on PostgreSQL. It is in the making: see docs/architecture.md."""
+"""The store on PostgreSQL: see docs/architecture.md."""

@@ -15,10 +15,10 @@ from durable_workflow_sqlite.store.migration_files import read_migrations
 from durable_workflow_sqlite.store.rows import time_to_text
 
 LONG: Final = timedelta(seconds=30)
-"""A transaction that is open for longer, and holds locks on our tables, is told of."""
+"""A transaction that is open for longer, and holds locks on our tables, is reported."""
 
 NEARLY_ALL: Final = 0.9
-"""This share of the connections that a server allows is nearly all of them."""
+"""More connections in use than this share of what the server allows are reported."""
 
 _MADE: Final = re.compile(
     r"^(create|drop) (?:unique )?(?:or replace )?(table|index|trigger|function)"
@@ -71,7 +71,7 @@ def _server(schema: ReadOnlySchema) -> Iterator[Finding]:
 
 
 def _locks(schema: ReadOnlySchema, now: datetime) -> Finding:
-    """Whether somebody has had a transaction open for long, and may keep workers from rows."""
+    """Whether a transaction has been open for long, so that workers may wait for its locks."""
     with schema.reading() as session:
         found = schema.of_postgres.load_long_transactions(session, before=time_to_text(now - LONG))
     if not found:
@@ -113,7 +113,7 @@ def _objects(schema: ReadOnlySchema) -> Finding:
 
 
 def _wanted() -> set[tuple[str, str]]:
-    """What the migrations and the views add up to, by kind and name."""
+    """All objects that the migrations and the views make, by kind and name."""
     made = {("view", path.stem) for path in VIEWS_DIR.glob("*.sql")}
     for migration in read_migrations(MIGRATIONS_DIR):
         for what, kind, name in _MADE.findall(migration.sql()):

@@ -60,7 +60,7 @@ def key_of_moves_into(schema: str) -> int:
 
 
 class Presence(Liveness):
-    """Of one store. `acquire` starts its thread; or `listen`, which takes no lock.
+    """Of one store. `acquire` takes the lock, and `listen` does not; both start its thread.
 
     session: the one of the transactions, to ask for other workers within an operation.
     direct: the URL of the server, if the session leads to a pooler.

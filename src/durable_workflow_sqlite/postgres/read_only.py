@@ -48,7 +48,7 @@ class ReadOnlySchema(Readable):
 
         Raises StoreError for a schema that is not there or is older, and SchemaTooNewError.
         """
-        # A question of people is sent now and then, and with values that make it quick or slow.
+        # People ask now and then, and the values decide which plan is quick: so none is kept.
         session = Session(address.url, is_pooled=address.is_pooled, prepares=False)
         opened = cls(session, address)
         try:
@@ -108,7 +108,7 @@ class ReadOnlySchema(Readable):
                         self._session.execute("rollback")
 
     def changes(self) -> int:
-        """A number that is another one whenever somebody has written to the server since."""
+        """A number that changes whenever somebody writes to the server."""
         with self._translated():
             return self._of_postgres.load_version_of_data(self._session) or 0
 

@@ -22,7 +22,7 @@ from durable_workflow_sqlite.postgres.address import DEFAULT_SCHEMA
 
 CONNECT_TIMEOUT_S: Final = 10
 
-# So a connection that was cut is noticed within ten seconds, though nobody says so.
+# So a connection that is cut is noticed within ten seconds, even if no message says so.
 _KEEPALIVES: Final = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,

@@ -10,7 +10,7 @@ from durable_workflow_sqlite.errors import SerializationError
 from durable_workflow_sqlite.records import StepCheckpoint, WorkflowExecution, WorkflowPatch
 
 FORMAT: Final = 1
-"""Of an exported history."""
+"""The version of the form of an exported history."""
 
 
 class ExecutionHistory(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,9 +40,9 @@ class Claims:
         self._lock = lock
         self.membership = Membership(connection, queries, commit, lock.worker_id, self.is_alive)
         self._held: dict[str, WorkflowClaim | None] = {}
-        """By execution. None: it is being released."""
+        """By execution; None for one that is being released."""
         self._saved: dict[str, tuple[Record, ...]] = {}
-        """By execution, what was saved last under its claim."""
+        """By execution: the records that were saved last under its claim."""
 
     @property
     def worker_id(self) -> str:
@@ -109,7 +109,7 @@ class Claims:
         self._saved[claim.workflow_execution_id] = records
 
     def has_saved_steps(self, workflow_execution_id: str) -> bool:
-        """Whether what was saved last under its claim are steps: then it is RUNNING, surely."""
+        """Whether a step was saved last under its claim: then the execution is surely RUNNING."""
         records = self._saved.get(workflow_execution_id, ())
         return bool(records) and type(records[0]) is StepCheckpoint
 

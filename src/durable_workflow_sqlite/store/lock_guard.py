@@ -60,8 +60,8 @@ class LockGuard:
     def has_inherited(database: str) -> bool:
         """Whether a parent of this process had the database open when it forked.
 
-        SQLite takes the locks of that time for this process's own, which they are not. So without
-        a guard, nothing keeps others from what this process uses.
+        SQLite takes the locks of the parent for locks of this process, which they are not. So
+        without a guard, nothing protects what this process uses from others.
         """
         with suppress(OSError):
             found = os.stat(database)  # noqa: PTH116 - as it is everywhere here

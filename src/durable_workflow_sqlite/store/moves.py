@@ -57,9 +57,9 @@ def findings(moves: Moves) -> Iterator[Finding]:
     again = "give the same `durable-workflow move` again, which goes on with it"
     if moves.out is not None and moves.out.is_finished:
         yield Finding(
-            level=Level.NOTE,
+            level=Level.WARNING,
             check="moved",
-            message=f"all of it was moved to {moves.out.other}, where its workers are now",
+            message=f"all of it was moved to {moves.out.other}, where its executions run now",
             hint="use that database; you may delete this one",
         )
     elif moves.out is not None:

@@ -1574,8 +1574,8 @@ class Queries(Protocol):
 
     def load_token_sequence(self, connection: object) -> list[LoadTokenSequenceRow]:
         """The highest fencing token that was ever given, as SQLite keeps it; the highest that
-        is in use, each 0 if there is none; and whether a worker has begun a step, and so had
-        one.
+        is in use, each 0 if there is none; and whether a worker has begun a step here, and
+        so had one. A step that was moved here began elsewhere.
         """
         ...
 

@@ -418,7 +418,7 @@ class Queues:
         return int(bool(self._commit.execute(shortcut)) or self.look_closer(slot, claim))
 
     def slot_statement(self, slot: StepSlot, claim: WorkflowClaim) -> Shortcut:
-        """What takes a slot or frees it, as a rule."""
+        """The statement that takes or frees a slot in the usual case; see `look_closer`."""
         if slot.is_held:
             statement, in_order = self._take_step_slot
             return statement, in_order(_values_of(slot, claim))
@@ -432,7 +432,7 @@ class Queues:
         self._commit.hold(STEP, limit)
 
     def look_closer(self, slot: StepSlot, claim: WorkflowClaim) -> bool:
-        """What `slot_statement` gave has changed nothing; False if the claim is lost.
+        """Called if `slot_statement` has changed nothing. Returns False if the claim is lost.
 
         Raises LimitFullError.
         """
@@ -450,7 +450,7 @@ class Queues:
 
 
 def _values_of(slot: StepSlot, claim: WorkflowClaim) -> tuple[object, ...]:
-    """As `_SLOT` names them."""
+    """In the order of the names in `_SLOT`."""
     return (
         slot.limit,
         claim.fencing_token,

@@ -14,10 +14,10 @@ from durable_workflow_sqlite.store.queries import Queries
 
 
 class Dialect(NamedTuple):
-    """What the advice to a person calls things that each database has in its own way."""
+    """How advice to a person names what differs from database to database."""
 
     tokens: str
-    """What was done to the number of the last fencing token, so that tokens repeat."""
+    """What somebody did to the number of the last fencing token, so that tokens repeat."""
 
     present: str
     """An expression for the present time."""
@@ -35,7 +35,7 @@ class Readable(Protocol):
     def dialect(self) -> Dialect: ...
 
     def reading(self) -> AbstractContextManager[object]:
-        """One moment of the database, by its connection. Its errors come out as StoreError."""
+        """A transaction that sees one moment of the database. Its errors come out as StoreError."""
         ...
 
     def living(self, worker_ids: Collection[str]) -> set[str]:

@@ -175,7 +175,7 @@ def checkpoint_from(row: q.StepCheckpointRow | q.LoadCheckpointsAmongRow) -> Ste
     try:
         return StepCheckpoint(
             id=row.id,
-            # The same in many rows, and then in memory once.
+            # Many rows have the same text: interned, it is in memory once.
             workflow_execution_id=intern(row.workflow_execution_id),
             branch=intern(row.branch),
             step_index=row.step_index,

@@ -34,7 +34,7 @@ def load_queries(directory: Path = QUERIES_DIR) -> Queries:
 
 @cache
 def load_statements(directory: Path) -> dict[str, str]:
-    """The statements of a folder, by name, as they stand there: for who streams rows."""
+    """The statements of a folder, by name, as they stand there: for code that streams rows."""
     loader = _loader(RowClassAdapter({}))
     return {
         query.query_name: query.sql
@@ -59,7 +59,7 @@ def load(directory: Path, driver_adapter: object, protocol: type) -> object:
 
 
 def _made_when_needed(texts: Mapping[str, tuple[str, Path]], adapter: Any) -> object:
-    """An engine needs a third of the queries, and to make one takes longer than to read it."""
+    """Make each query when it is first asked for: an engine needs only a third of them."""
     # Imported here because it takes longer than the rest of the package.
     from aiosql.queries import Queries as LoadedQueries
 

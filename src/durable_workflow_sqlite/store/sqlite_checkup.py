@@ -20,7 +20,7 @@ from durable_workflow_sqlite.store.schema import normal
 from durable_workflow_sqlite.store.worker_lock import lock_files
 
 LOCK_WAIT_S: Final = 1.0
-"""So long another transaction may hold the write lock."""
+"""How long another transaction may hold the write lock."""
 
 
 def check_up(file: ReadOnlyFile, now: datetime, *, quick: bool = False) -> Iterator[Finding]:

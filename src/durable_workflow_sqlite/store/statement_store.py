@@ -528,7 +528,7 @@ class StatementStore(CheckpointStore, Maintenance):
         )
 
     def _is_progress(self, execution: WorkflowExecution) -> bool:
-        """Whether only that is to be saved, as it seems: the statement looks for itself."""
+        """Whether only progress seems to be saved; the statement itself checks that it is."""
         return (
             execution.status is _RUNNING
             and execution.output_data is None
@@ -1235,5 +1235,5 @@ def _claim_lost(claim: WorkflowClaim) -> ClaimLostError:
 
 
 def _is_plain(step: StepCheckpoint) -> bool:
-    """Whether the statements that are sent most have all that there is to say of a step."""
+    """Whether the shortest statements can save all of a step."""
     return step.input_data is None and step.idempotency_key is None and step.compensate_ref is None

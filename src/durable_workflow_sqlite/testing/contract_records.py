@@ -336,7 +336,7 @@ class RecordsContract(StoreContract):
     async def test_a_record_beside_a_step_is_saved_whole_whatever_was_saved_before(
         self, store: CheckpointStore
     ) -> None:
-        """A store may save less where it seems to be enough, but must find out if it is not."""
+        """A store may save only a part if that seems enough, but must find out when it is not."""
         begun = new_execution("e", status=ExecutionStatus.RUNNING, recovery_count=2)
         claim = await created(store, begun)
         index = 0
