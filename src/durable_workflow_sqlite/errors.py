@@ -232,7 +232,8 @@ class PayloadTooLargeError(SerializationError):
 
     `size` is its size as JSON in UTF-8, in bytes, before a codec encodes it; `limit` is the limit.
     An input or a payload is refused at the call, and nothing is written. A step fails with this
-    error at once, without another attempt, and so does a workflow function that returned it.
+    error at once, without another attempt. If a workflow function returns such a value, its
+    execution is left as it is, until the code or the limit has changed.
     """
 
     def __init__(

@@ -34,8 +34,7 @@ HIDDEN: Final = "encrypted"
 HIDDEN_DETAILS: Final = f'{{"{HIDDEN}": true}}'
 """What they see of the details of an act."""
 
-_STARTS_WITHIN: Final = len(ENCODED) + 2
-"""Where `ENCODED` is over at the latest: after `["`."""
+_ENCODED_JSON: Final = (f'"{ENCODED}', f'["{ENCODED}')
 
 _CLASS: Final = re.compile(r"[A-Za-z_][\w.]*: ")
 """How a trouble begins: with the class of the error, by which problems are grouped."""
@@ -66,9 +65,14 @@ class Adapter(Protocol):
     ) -> int: ...
 
 
-def is_encoded(text: object) -> TypeGuard[str]:
-    """Whether a value, as it stands in a column, is encoded; text that is no text is not."""
-    return isinstance(text, str) and text.find(ENCODED, 0, _STARTS_WITHIN) >= 0
+def is_encoded(value: object) -> TypeGuard[str]:
+    """Whether JSON, as it stands in a column, is encoded."""
+    return isinstance(value, str) and value.startswith(_ENCODED_JSON)
+
+
+def is_encoded_text(value: object) -> TypeGuard[str]:
+    """Whether text that is no JSON, as it stands in a column, is encoded."""
+    return isinstance(value, str) and value.startswith(ENCODED)
 
 
 class Undecoded(str):
@@ -144,7 +148,7 @@ class Encoding:
 
     def decode(self, text: str, place: str, form: _Form = _VALUE, *, strictly: bool = False) -> str:
         """What was encoded; text that is not encoded as it is."""
-        if not is_encoded(text):
+        if not text.startswith(form.before):
             return text
         try:
             return self._decoded(text, place, form)
@@ -158,8 +162,6 @@ class Encoding:
     def _decoded(self, text: str, place: str, form: _Form) -> str:
         if self._codec is None:
             raise why_encoded(text, place, None)
-        if not (text.startswith(form.before) and text.endswith(form.after)):
-            raise PayloadDecodeError(f"{place} is not as an encoded value stands there")
         body = text[len(form.before) : len(text) - len(form.after)]
         try:
             return self._codec.decode(binascii.a2b_base64(body, strict_mode=True), place).decode()
@@ -211,7 +213,9 @@ def _check_json(text: str, place: str) -> None:
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
     except (msgspec.MsgspecError, ValueError) as error:
-        raise SerializationError(f"the value of {place} is not valid JSON: {error}") from error
+        raise SerializationError(
+            f"the database takes no value that is not json: {error}"
+        ) from error
 
 
 def _instead_of(part: Undecoded) -> Undecoded:
@@ -352,13 +356,13 @@ class _Row:
 
     def decode(self, column: str, place: str, form: _Form = _VALUE) -> None:
         text = getattr(self.row, column, None)
-        if is_encoded(text):
+        if isinstance(text, str) and text.startswith(form.before):
             self.set(column, self._encoding.decode(text, place, form, strictly=self.strictly))
 
     def show(self, column: str, place: str, form: _Form) -> None:
         """Decode what only people read: it is hidden if it cannot be decoded."""
         text = getattr(self.row, column, None)
-        if is_encoded(text):
+        if isinstance(text, str) and text.startswith(form.before):
             plain = self._encoding.decode(text, place, form)
             self.set(column, form.hidden if isinstance(plain, Undecoded) else plain)
 

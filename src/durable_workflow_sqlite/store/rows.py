@@ -13,7 +13,6 @@ import msgspec
 from durable_workflow_sqlite.errors import StoreCorruptError
 from durable_workflow_sqlite.payload_codec import ENCODED
 from durable_workflow_sqlite.records import (
-    CHILD_SIGNAL,
     AuditEntry,
     ChangeEntry,
     ChangeScope,
@@ -38,10 +37,19 @@ from durable_workflow_sqlite.records import (
     WorkflowTimer,
 )
 from durable_workflow_sqlite.store import queries as q
-from durable_workflow_sqlite.store.encoding import HIDDEN, HIDDEN_DETAILS, is_encoded, why_encoded
+from durable_workflow_sqlite.store.encoding import (
+    HIDDEN,
+    HIDDEN_DETAILS,
+    Encoding,
+    is_encoded,
+    is_encoded_text,
+    why_encoded,
+)
 
 R = TypeVar("R")
 V = TypeVar("V")
+
+_WITHOUT_CODEC: Final = Encoding(None)
 
 _TIME_LENGTH: Final = len("2030-01-01T00:00:00.000000Z")
 
@@ -132,7 +140,9 @@ def execution_from(
             input_data=None if row.input_data is None else _decoded(row.input_data, row),
             output_data=None if row.output_data is None else _decoded(row.output_data, row),
             error_type=row.error_type,
-            error_message=None if row.error_message is None else _decoded(row.error_message, row),
+            error_message=None
+            if row.error_message is None
+            else _decoded_text(row.error_message, row),
             ttl_expires_at=optional_text_to_time("ttl_expires_at", row.ttl_expires_at),
             guarantee=_GUARANTEES.get(row.guarantee) or WorkflowGuarantee(row.guarantee),
             priority=row.priority,
@@ -189,7 +199,9 @@ def checkpoint_from(row: q.StepCheckpointRow | q.LoadCheckpointsAmongRow) -> Ste
             input_data=row.input_data,
             output_data=None if row.output_data is None else _decoded(row.output_data, row),
             error_type=row.error_type,
-            error_message=None if row.error_message is None else _decoded(row.error_message, row),
+            error_message=None
+            if row.error_message is None
+            else _decoded_text(row.error_message, row),
             idempotency_key=row.idempotency_key,
             compensate_ref=row.compensate_ref,
             # Not by `optional_text_to_time`: an execution may have thousands of these.
@@ -247,11 +259,10 @@ def keyed_signal_from(
     signal_key: str | None,
 ) -> WorkflowSignal:
     payload = row.payload
-    # The trigger tells the end of a child: its columns as they are, in an object.
-    if payload is not None and (
-        is_encoded(payload)
-        or (str(row.signal_name).startswith(CHILD_SIGNAL) and ENCODED in str(payload))
-    ):
+    if isinstance(payload, str) and ENCODED in payload:
+        # Of the end of a child, the trigger tells the columns as they are, in an object.
+        payload = _WITHOUT_CODEC.decode_payload(payload, workflow_execution_id, row.signal_name)
+    if is_encoded(payload):
         raise why_encoded(
             payload,
             f"the payload of signal {row.signal_name!r} to execution {workflow_execution_id!r}",
@@ -366,6 +377,21 @@ def _decoded(
     if is_encoded(text):
         id_ = row.workflow_execution_id
         raise why_encoded(text, f"a value of execution {id_!r}", id_)
+    return text
+
+
+def _decoded_text(
+    text: str,
+    row: q.LoadExecutionRow
+    | q.TakeExecutionRow
+    | q.LoadExecutionsAmongRow
+    | q.StepCheckpointRow
+    | q.LoadCheckpointsAmongRow,
+) -> str:
+    """As `_decoded`, of text that is no JSON."""
+    if is_encoded_text(text):
+        id_ = row.workflow_execution_id
+        raise why_encoded(text, f"an error of execution {id_!r}", id_)
     return text
 
 
