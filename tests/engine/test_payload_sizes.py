@@ -14,7 +14,6 @@ from durable_workflow_sqlite import (
     CheckpointStore,
     Client,
     DurableEngine,
-    ExecutionStatus,
     NewSignal,
     PayloadTooLargeError,
     RetryPolicy,
@@ -31,6 +30,8 @@ from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.stores import open_reader
 
 T = TypeVar("T")
+
+FIVE_TIMES = RetryPolicy.fixed(max_attempts=5, delay=timedelta(seconds=1))
 
 LIMIT = 1000
 FITS = "x" * (LIMIT - 4)
@@ -183,7 +184,6 @@ def test_a_workflow_whose_result_is_too_large_is_left_as_it_is() -> None:
         found = await store.load_execution("e")
         assert found is not None
         assert not found.status.is_terminal
-        assert "PayloadTooLargeError" in str(found.trouble)
 
     over(story)
 
@@ -226,8 +226,8 @@ def test_what_an_earlier_limit_allowed_is_read_on(tmp_path: Path) -> None:
             open_store(file) as store,
             DurableEngine(store, workflows=[long, echo]) as engine,
         ):
-            handle = await engine.start(long, "x" * 5000, execution_id="e")
-            while (await handle.status()) is not ExecutionStatus.SUSPENDED:
+            await engine.start(long, "x" * 5000, execution_id="e")
+            while not await store.load_open_waits("e", "go"):
                 await asyncio.sleep(0.01)
 
     async def go_on() -> int:
