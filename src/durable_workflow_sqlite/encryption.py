@@ -30,7 +30,7 @@ KEY_BYTES: Final = 32
 _FORMAT: Final = b"\x01"
 _NONCE_BYTES: Final = 12
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
-_LINE: Final = re.compile(r"(\S+)\s*=\s*(\S+)")
+_LINE: Final = re.compile(r"([^\s=]+)\s*=\s*(\S+)")
 
 
 class AesGcmCodec:
@@ -38,7 +38,7 @@ class AesGcmCodec:
 
     keys: pairs of an id and a key of 16, 24 or 32 bytes. The first one encrypts; each decrypts what
         it has encrypted. An id has at most 32 letters, digits, dots, underscores and hyphens. It is
-        no secret: it stands beside each value.
+        public: it stands beside each value.
 
     One key should encrypt at most 4 billion values, because the nonces are random.
 

@@ -55,7 +55,7 @@ class RotatingCodec(PayloadCodec, Protocol):
 
 
 def check_codec(codec: object) -> None:
-    """Raise TypeError for what is no codec."""
+    """Raise TypeError for what is not a codec."""
     if codec is not None and not (
         not isinstance(codec, type)
         and callable(getattr(codec, "encode", None))
@@ -68,7 +68,7 @@ def check_codec(codec: object) -> None:
 
 
 def check_max_payload_bytes(size: object) -> None:
-    """Raise TypeError or ValueError for what is no limit."""
+    """Raise TypeError or ValueError for what is not a limit."""
     if not isinstance(size, int) or isinstance(size, bool):
         raise TypeError(f"max_payload_bytes must be a number of bytes, not {size!r}")
     if size < 1:

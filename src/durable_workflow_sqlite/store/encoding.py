@@ -71,7 +71,7 @@ def is_encoded(value: object) -> TypeGuard[str]:
 
 
 def is_encoded_text(value: object) -> TypeGuard[str]:
-    """Whether text that is no JSON, as it stands in a column, is encoded."""
+    """Whether plain text, as it stands in a column, is encoded."""
     return isinstance(value, str) and value.startswith(ENCODED)
 
 
@@ -134,7 +134,7 @@ class Encoding:
         self._hides = hides
 
     def encode(self, text: str, place: str, form: _Form = _VALUE) -> str:
-        """Raises StoreError if the codec fails, and SerializationError for what is no JSON."""
+        """Raises StoreError if the codec fails, and SerializationError for what is not JSON."""
         if self._codec is None:
             return text
         if form is not _TEXT:

@@ -388,7 +388,7 @@ def _decoded_text(
     | q.StepCheckpointRow
     | q.LoadCheckpointsAmongRow,
 ) -> str:
-    """As `_decoded`, of text that is no JSON."""
+    """As `_decoded`, of plain text."""
     if is_encoded_text(text):
         id_ = row.workflow_execution_id
         raise why_encoded(text, f"an error of execution {id_!r}", id_)
