@@ -41,7 +41,7 @@ from durable_workflow_sqlite.records import (
 
 if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.body import Body, ContinueAsNew
-    from durable_workflow_sqlite.engine.run import Run
+    from durable_workflow_sqlite.engine.transacting_run import TransactingRun
     from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 
 CANCELLED_TYPE: Final = f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"
@@ -66,7 +66,7 @@ class Ending:
 
     def __init__(
         self,
-        run: Run,
+        run: TransactingRun,
         definition: AnyWorkflow,
         body: Body,
         left_behind: list[StepCall],
