@@ -7,6 +7,8 @@ DurableWorkflowError
 ├── StepFailedError            a step ran out of attempts, and its own error cannot be restored
 ├── StepTimeoutError           an attempt of a step took longer than its timeout
 ├── StepAmbiguousError         a step may or may not have run
+├── TransactionTimeoutError    a function in a transaction of the store took too long
+├── TransactionMisuseError     a function in a transaction of the store did what it may not do
 ├── SignalTimeoutError         no signal came before the deadline
 ├── CompensationError          compensations that failed
 ├── ChildFailedError           a child of a workflow ended FAILED, or was deleted
@@ -138,6 +140,21 @@ class StepTimeoutError(DurableWorkflowError, TimeoutError):
     """An attempt of a step took longer than its timeout, and may have taken effect.
 
     Retried like any failure. If it was the last attempt, the step is in doubt.
+    """
+
+
+class TransactionTimeoutError(DurableWorkflowError, TimeoutError):
+    """A function in a transaction of the store took longer than its timeout.
+
+    All that it did was rolled back: it has not taken effect.
+    """
+
+
+class TransactionMisuseError(DurableWorkflowError):
+    """A function in a transaction of the store did what only the library may do, such as commit.
+
+    All that it did was rolled back. The same goes for a connection that is not in the state which
+    `enqueue` and `send_signal` need.
     """
 
 

@@ -6,9 +6,9 @@ already; it defines them only to be faster."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 from durable_workflow_sqlite import limits
 from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES
@@ -159,6 +159,29 @@ class Records(Protocol):
         """
         del has_begun
         await self.save(outcome, *beside, claim=claim)
+
+    async def transact(
+        self,
+        function: Callable[[Any], Sequence[Record]],
+        failed: Callable[[BaseException], Sequence[Record]],
+        *,
+        claim: WorkflowClaim,
+        timeout: timedelta,
+        unless_signal: str | None = None,
+    ) -> bool:
+        """Call a function with the connection, and save the records that it gives: both or neither.
+
+        That is one transaction, which nobody else shares. It begins with the check of the claim. If
+        the function fails, all of it is rolled back, and the records that `failed` makes of the
+        error are saved instead. The error is what the function raised, TransactionTimeoutError, or
+        SerializationError for records that cannot be stored. It is TransactionMisuseError if the
+        function did with the connection what only the store may do. The function may be called
+        several times, if what it did before was rolled back.
+
+        unless_signal: if the execution has a pending signal of this name, nothing is called or
+            saved, and False comes back.
+        """
+        ...
 
     async def continue_as_new(
         self, execution: WorkflowExecution, *records: Record, claim: WorkflowClaim

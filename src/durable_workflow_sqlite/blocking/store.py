@@ -55,6 +55,7 @@ class CheckpointStore:
     save = blocking(Behind.save)
     begin_step = blocking(Behind.begin_step)
     finish_step = blocking(Behind.finish_step)
+    transact = blocking(Behind.transact)
     continue_as_new = blocking(Behind.continue_as_new)
     load_workflow = blocking(Behind.load_workflow)
     load_workflows = blocking(Behind.load_workflows)
@@ -118,6 +119,8 @@ class CheckpointStore:
 class StatementStore(CheckpointStore):
     """What each store that `open_store` opens offers beside the roles, without `await`."""
 
+    write = blocking(Statements.write)
+    read = blocking(Statements.read)
     save_workflow = blocking(Statements.save_workflow)
     save_execution = blocking(Statements.save_execution)
     load_executions_by_status = blocking(Statements.load_executions_by_status)

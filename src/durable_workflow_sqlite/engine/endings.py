@@ -42,7 +42,7 @@ from durable_workflow_sqlite.records import (
 
 if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.body import Body, ContinueAsNew
-    from durable_workflow_sqlite.engine.run import Run
+    from durable_workflow_sqlite.engine.transacting_run import TransactingRun
     from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 
 CANCELLED_TYPE: Final = f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"
@@ -67,7 +67,7 @@ class Ending:
 
     def __init__(
         self,
-        run: Run,
+        run: TransactingRun,
         definition: AnyWorkflow,
         body: Body,
         left_behind: list[StepCall],
