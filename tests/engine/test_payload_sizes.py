@@ -63,6 +63,20 @@ calls: list[int] = []
 
 
 @workflow
+async def transacts(ctx: WorkflowContext, size: int) -> str:
+    def put(connection: Any, text: str) -> str:
+        connection.execute("create table if not exists mine (text)")
+        connection.execute("insert into mine values (?)", (text,))
+        return text
+
+    try:
+        put_in: str = await ctx.transaction("put", put, "t" * size)
+    except PayloadTooLargeError as error:
+        return f"refused: {error.size}"
+    return f"put {len(put_in)}"
+
+
+@workflow
 async def returns(ctx: WorkflowContext, size: int) -> str:
     return "z" * size
 
@@ -103,7 +117,7 @@ async def fails(ctx: WorkflowContext) -> str:
     return result
 
 
-ALL = [echo, steps, returns, parent, waits_for_go, fails]
+ALL = [echo, steps, transacts, returns, parent, waits_for_go, fails]
 
 
 def over(story: Callable[[DurableEngine, CheckpointStore], Coroutine[Any, Any, T]]) -> T:
@@ -175,6 +189,18 @@ def test_a_step_whose_result_is_too_large_fails_at_once() -> None:
 
     over(story)
     assert calls == [LIMIT - 2, LIMIT]
+
+
+def test_a_transaction_whose_result_is_too_large_changes_nothing() -> None:
+    async def story(engine: DurableEngine, store: Any) -> list[Any]:
+        assert await (await engine.start(transacts, 10)).result() == "put 10"
+        assert await (await engine.start(transacts, LIMIT)).result() == f"refused: {LIMIT + 2}"
+        found: list[Any] = await store.write(
+            lambda connection: connection.execute("select text from mine").fetchall()
+        )
+        return found
+
+    assert over(story) == [("t" * 10,)]
 
 
 def test_a_workflow_whose_result_is_too_large_is_left_as_it_is() -> None:
