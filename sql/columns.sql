@@ -114,7 +114,9 @@
 --                        done it by hand
 -- input_data             for a compensation, the number of its attempt, as {"attempt": 2};
 --                        for a wait that names a type, that type and the kinds of JSON
---                        that it takes, as {"type": "str", "json": ["string"]}; else null
+--                        that it takes, as {"type": "str", "json": ["string"]}; a question
+--                        to people also has the keys name, to and asked, as the view
+--                        workflow_questions shows them; else null
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said

@@ -259,6 +259,116 @@ where
     and kind = 'SIGNAL'
     and status = 'INTENT';
 
+-- name: load_questions
+-- The questions to people that are open, the longest first.
+-- @scan step_checkpoints: an index that holds only the open questions
+-- :row_limit integer
+-- =workflow_type text null
+-- =is_answered integer
+select
+    wait.workflow_execution_id,
+    workflow.workflow_type,
+    wait.branch,
+    wait.step_index,
+    wait.step_name,
+    wait.input_data,
+    wait.started_at,
+    wait.due_at,
+    exists (
+        select 1
+        from workflow_signals as answer
+        where
+            answer.workflow_execution_id = wait.workflow_execution_id
+            and answer.status = 'PENDING'
+            and answer.signal_name = wait.step_name
+    ) as is_answered
+from step_checkpoints as wait indexed by idx_step_cp_question
+cross join workflow_executions as execution
+    on wait.workflow_execution_id = execution.workflow_execution_id
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    wait.kind = 'SIGNAL'
+    and wait.status = 'INTENT'
+    and wait.step_name glob '$answer:*'
+    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+order by wait.started_at, wait.id
+limit :row_limit;
+
+-- name: load_questions_to
+-- The questions that are open for one receiver, the longest first.
+-- :asked_of text
+-- :row_limit integer
+-- =workflow_type text null
+-- =is_answered integer
+select
+    wait.workflow_execution_id,
+    workflow.workflow_type,
+    wait.branch,
+    wait.step_index,
+    wait.step_name,
+    wait.input_data,
+    wait.started_at,
+    wait.due_at,
+    exists (
+        select 1
+        from workflow_signals as answer
+        where
+            answer.workflow_execution_id = wait.workflow_execution_id
+            and answer.status = 'PENDING'
+            and answer.signal_name = wait.step_name
+    ) as is_answered
+from step_checkpoints as wait
+cross join workflow_executions as execution
+    on wait.workflow_execution_id = execution.workflow_execution_id
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    json_extract(wait.input_data, '$.to') = :asked_of
+    and wait.kind = 'SIGNAL'
+    and wait.status = 'INTENT'
+    and wait.step_name glob '$answer:*'
+    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+order by wait.started_at, wait.id
+limit :row_limit;
+
+-- name: load_questions_of
+-- The questions that one execution asks now, the longest first.
+-- @sort: as many as one execution asks
+-- :row_limit integer
+-- =workflow_type text null
+-- =is_answered integer
+select
+    wait.workflow_execution_id,
+    workflow.workflow_type,
+    wait.branch,
+    wait.step_index,
+    wait.step_name,
+    wait.input_data,
+    wait.started_at,
+    wait.due_at,
+    exists (
+        select 1
+        from workflow_signals as answer
+        where
+            answer.workflow_execution_id = wait.workflow_execution_id
+            and answer.status = 'PENDING'
+            and answer.signal_name = wait.step_name
+    ) as is_answered
+from step_checkpoints as wait
+cross join workflow_executions as execution
+    on wait.workflow_execution_id = execution.workflow_execution_id
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    wait.workflow_execution_id = :workflow_execution_id
+    and wait.kind = 'SIGNAL'
+    and wait.status = 'INTENT'
+    and wait.step_name glob '$answer:*'
+    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+order by wait.started_at, wait.id
+limit :row_limit;
+
 -- name: delete_checkpoints!
 -- Deletes the checkpoints of a batch of executions (a JSON array of ids).
 -- @unfenced: of executions that are over

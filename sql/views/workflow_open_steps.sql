@@ -12,8 +12,8 @@
 -- status                 text       INTENT, or FAILED with a retry to come
 -- idempotency_key        text null  the key that the step passes to an outside service
 -- started_at             text null  when it began
--- waiting_for            text null  signal NAME, child ID, time, or retry of STEP; null
---                                   for a step that runs
+-- waiting_for            text null  signal NAME, child ID, answer of WHOM to QUESTION,
+--                                   time, or retry of STEP; null for a step that runs
 -- waiting_until          text null  when that ends by itself
 
 drop view if exists workflow_open_steps;
@@ -33,6 +33,12 @@ select
     case
         when step.kind = 'SIGNAL' and step.step_name glob '$child:*'
             then 'child ' || substr(step.step_name, 8)
+        when step.kind = 'SIGNAL' and step.step_name glob '$answer:*'
+            then
+                'answer'
+                || coalesce(' of ' || json_extract(step.input_data, '$.to'), '')
+                || ' to '
+                || coalesce(json_extract(step.input_data, '$.name'), step.step_name)
         when step.kind = 'SIGNAL' then 'signal ' || step.step_name
         when step.kind = 'SLEEP' then 'time'
         when step.due_at is not null then 'retry of ' || step.step_name

@@ -19,6 +19,7 @@ from durable_workflow_sqlite.engine import (
     starting,
 )
 from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_function
+from durable_workflow_sqlite.engine.answering_client import AnsweringClient
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.limiting_client import LimitingClient
@@ -43,7 +44,7 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class Client(PausingClient, LimitingClient, SchedulingClient, SignallingClient):
+class Client(PausingClient, LimitingClient, SchedulingClient, AnsweringClient, SignallingClient):
     """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
 
     Creating a client costs nothing: it reads and recovers nothing, and needs no closing. Use it in

@@ -24,6 +24,7 @@ from durable_workflow_sqlite.errors import (
     StoreError,
 )
 from durable_workflow_sqlite.payload_codec import ENCODED, PayloadCodec
+from durable_workflow_sqlite.questions import is_question, read_record, with_asked
 from durable_workflow_sqlite.records import CHILD_SIGNAL
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.transactions import AsStatement
@@ -239,6 +240,11 @@ def step_place(execution_id: str, branch: str, step_index: int, attempt: int) ->
     return _place("step_checkpoints", execution_id, branch, step_index, attempt, "output_data")
 
 
+def _question_place(execution_id: str, branch: str, step_index: int) -> str:
+    """Of what a question asks: the rest of its record says who is asked, and is not encoded."""
+    return _place("step_checkpoints", execution_id, branch, step_index, "asked")
+
+
 def _step_error_place(execution_id: str) -> str:
     """Of an error's text, which people read without the number of its step."""
     return _place("step_checkpoints", execution_id, "error_message")
@@ -284,6 +290,9 @@ def _encode_step(encoding: Encoding, given: Parameters) -> None:
         given["output_data"] = encoding.encode(text, place)
     if (text := given.get("error_message")) is not None:
         given["error_message"] = encoding.encode(text, _step_error_place(execution_id), _TEXT)
+    if is_question(given["step_name"]) and (found := read_record(given.get("input_data"))):
+        place = _question_place(execution_id, given["branch"], given["step_index"])
+        given["input_data"] = with_asked(found, encoding.encode(bytes(found.asked).decode(), place))
 
 
 def _encode_signal(encoding: Encoding, given: Parameters) -> None:
@@ -359,6 +368,10 @@ class _Row:
         if isinstance(text, str) and text.startswith(form.before):
             self.set(column, self._encoding.decode(text, place, form, strictly=self.strictly))
 
+    def plain(self, text: str, place: str) -> str:
+        """What was encoded; as it is, if it cannot be decoded: it is no record of a question."""
+        return self._encoding.decode(text, place, strictly=self.strictly)
+
     def show(self, column: str, place: str, form: _Form) -> None:
         """Decode what only people read: it is hidden if it cannot be decoded."""
         text = getattr(self.row, column, None)
@@ -402,6 +415,17 @@ def _decode_step(row: _Row) -> None:
         place = step_place(execution_id, step.branch, step.step_index, step.attempt)
         row.decode("output_data", place)
     row.decode("error_message", _step_error_place(execution_id), _TEXT)
+    _decode_question(row)
+
+
+def _decode_question(row: _Row) -> None:
+    step = row.row
+    text = step.input_data
+    if isinstance(text, str) and is_question(step.step_name) and ENCODED in text:
+        found = read_record(text)
+        if found is not None and is_encoded(asked := bytes(found.asked).decode()):
+            place = _question_place(step.workflow_execution_id, step.branch, step.step_index)
+            row.set("input_data", with_asked(found, row.plain(asked, place)))
 
 
 def _decode_step_error(row: _Row) -> None:
@@ -455,6 +479,7 @@ READS: Final[Mapping[type, Callable[[_Row], None]]] = {
     q.LoadSummariesRow: _decode_summary,
     q.StepCheckpointRow: _decode_step,
     q.LoadCheckpointsAmongRow: _decode_step,
+    q.LoadQuestionsRow: _decode_question,
     q.LoadUndoingRow: _decode_step_error,
     q.LoadNotUndoneRow: _decode_step_error,
     q.LoadProblemsRow: _decode_problem,

@@ -667,6 +667,20 @@ class StepCheckpointRow(Struct, frozen=True, gc=False):
     event: int | None
 
 
+class LoadQuestionsRow(Struct, frozen=True, gc=False):
+    """What load_questions gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    branch: str
+    step_index: int
+    step_name: str
+    input_data: str | None
+    started_at: str | None
+    due_at: str | None
+    is_answered: int
+
+
 class LoadOpenStepsRow(Struct, frozen=True, gc=False):
     """What load_open_steps gives."""
 
@@ -1781,6 +1795,22 @@ class Queries(Protocol):
         """
         ...
 
+    def load_questions(self, connection: object, *, row_limit: int) -> list[LoadQuestionsRow]:
+        """The questions to people that are open, the longest first."""
+        ...
+
+    def load_questions_to(
+        self, connection: object, *, asked_of: str, row_limit: int
+    ) -> list[LoadQuestionsRow]:
+        """The questions that are open for one receiver, the longest first."""
+        ...
+
+    def load_questions_of(
+        self, connection: object, *, workflow_execution_id: str, row_limit: int
+    ) -> list[LoadQuestionsRow]:
+        """The questions that one execution asks now, the longest first."""
+        ...
+
     def delete_checkpoints(self, connection: object, *, workflow_execution_ids: str) -> int:
         """Deletes the checkpoints of a batch of executions (a JSON array of ids)."""
         ...
@@ -2691,6 +2721,21 @@ class Queries(Protocol):
         """
         ...
 
+    def answer_question(
+        self,
+        connection: object,
+        *,
+        payload: str | None,
+        created_at: str,
+        signal_key: str | None,
+        workflow_execution_id: str,
+        signal_name: str,
+    ) -> int | None:
+        """Keeps the answer to a question that is open, and gives the id of the signal. No row
+        means that it is closed, that it is overdue, or that it has an answer.
+        """
+        ...
+
     def load_keyed_signal(
         self, connection: object, *, workflow_execution_id: str, signal_key: str | None
     ) -> LoadKeyedSignalRow | None:
@@ -3107,6 +3152,9 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_checkpoints": StepCheckpointRow,
     "load_checkpoints_after": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
+    "load_questions": LoadQuestionsRow,
+    "load_questions_to": LoadQuestionsRow,
+    "load_questions_of": LoadQuestionsRow,
     "load_open_steps": LoadOpenStepsRow,
     "load_audit_log": LoadAuditLogRow,
     "load_changes": LoadAuditLogRow,
