@@ -176,6 +176,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         for one in ("RUNNING, full", "by hand")
     ],
     "load_open_waits": [{"workflow_execution_id": "asleep", "signal_name": "go"}],
+    "load_questions": [{"row_limit": 99}],
+    "load_questions_to": [{"asked_of": "finance", "row_limit": 99}],
+    "load_questions_of": [{"workflow_execution_id": "asleep", "row_limit": 99}],
     "load_signals_after": [{"workflow_signal_id": 0}],
     "load_pending_timers": [{}],
     "load_timers": [{"workflow_execution_id": "RUNNING, full"}],
@@ -521,6 +524,16 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
         " started_at, due_at) values ('asleep', 0, 'rest', 'SLEEP', 'INTENT', ?, ?)",
         (NOON_TEXT, NOON_TEXT),
     )
+    for index, record, due_at in (
+        (21, '{"type":"bool","json":["boolean"],"name":"go","to":"finance","asked":{}}', NOON_TEXT),
+        (22, None, None),
+    ):
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind,"
+            " status, input_data, started_at, due_at)"
+            " values ('asleep', ?, ?, 'SIGNAL', 'INTENT', ?, ?, ?)",
+            (index, f"$answer:go@1.{index}", record, NOON_TEXT, due_at),
+        )
     connection.execute(
         "update workflow_executions set trouble_since = created_at where trouble is not null"
         " and workflow_execution_id = 'SUSPENDED, full'"

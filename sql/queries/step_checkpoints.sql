@@ -261,7 +261,6 @@ where
 
 -- name: load_questions
 -- The questions to people that are open, the longest first.
--- @scan step_checkpoints: an index that holds only the open questions
 -- :row_limit integer
 -- =workflow_type text null
 -- =is_answered integer
@@ -274,7 +273,7 @@ select
     wait.input_data,
     wait.started_at,
     wait.due_at,
-    exists (
+    exists(
         select 1
         from workflow_signals as answer
         where
@@ -282,13 +281,14 @@ select
             and answer.status = 'PENDING'
             and answer.signal_name = wait.step_name
     ) as is_answered
-from step_checkpoints as wait indexed by idx_step_cp_question
+from step_checkpoints as wait
 cross join workflow_executions as execution
     on wait.workflow_execution_id = execution.workflow_execution_id
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
-    wait.kind = 'SIGNAL'
+    wait.started_at > ''
+    and wait.kind = 'SIGNAL'
     and wait.status = 'INTENT'
     and wait.step_name glob '$answer:*'
     and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
@@ -310,7 +310,7 @@ select
     wait.input_data,
     wait.started_at,
     wait.due_at,
-    exists (
+    exists(
         select 1
         from workflow_signals as answer
         where
@@ -347,7 +347,7 @@ select
     wait.input_data,
     wait.started_at,
     wait.due_at,
-    exists (
+    exists(
         select 1
         from workflow_signals as answer
         where

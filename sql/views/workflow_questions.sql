@@ -38,7 +38,7 @@ select
     wait.step_name as signal_name,
     wait.started_at as asked_at,
     wait.due_at as deadline,
-    exists (
+    exists(
         select 1
         from workflow_signals as answer
         where

@@ -150,6 +150,7 @@ def _where(one: ExecutionSummary, is_final: bool) -> tuple[str, datetime | None]
     what, _, name = (one.waiting_for or "").partition(" ")
     words = {
         "child": f"waits for its child “{name}”",
+        "answer": f"waits for an {one.waiting_for}",
         "signal": f"waits for the signal “{name}”",
         "time": f"sleeps in “{one.current_step}”",
         "retry": f"waits to {'undo' if one.attempts == 0 else 'try'} “{_of(one)}” again",

@@ -24,6 +24,7 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.overview import summary
 from durable_workflow_sqlite.store.processes import is_stopped
+from durable_workflow_sqlite.store.questions import load_questions, question_from
 from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.reading_workers import (
     AttemptWorker,
@@ -33,6 +34,9 @@ from durable_workflow_sqlite.store.reading_workers import (
 from durable_workflow_sqlite.store.rows import json_array, readable_time, text_to_time
 from durable_workflow_sqlite.store.trees import tree_below
 from durable_workflow_sqlite.store.unreadable import json_problem
+
+QUESTIONS_AT_ONCE: Final = 100
+"""How many questions of one execution are shown."""
 
 
 def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
@@ -56,6 +60,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         patches = queries.load_patches(connection, workflow_execution_id=execution_id)
         cut_off = queries.count_cut_off_of(connection, workflow_execution_id=execution_id)
         children = tree_below(queries, connection, execution_id)
+        asked = load_questions(connection, queries, None, execution_id, QUESTIONS_AT_ONCE)
     steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
     problems = _problems_of(row, data, steps, timers, signals)
     attempts = [_attempt(one, workers.get(one.id)) for one in steps if one.attempt != 0]
@@ -82,6 +87,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         problems=tuple(problems),
         children=children,
         patches=tuple(map(_patch, patches)),
+        questions=tuple(map(question_from, asked)),
     )
 
 

@@ -2,6 +2,9 @@
 
 from typing import Final
 
+from durable_workflow_sqlite.questions import is_question, name_in
+from durable_workflow_sqlite.records import COMPENSATION_SUFFIX
+
 EXECUTION_ID: Final = "durable_workflow.execution.id"
 EXECUTION_STATUS: Final = "durable_workflow.execution.status"
 WORKFLOW_ID: Final = "durable_workflow.workflow.id"
@@ -13,6 +16,16 @@ STEP_ATTEMPT: Final = "durable_workflow.step.attempt"
 STEP_STATUS: Final = "durable_workflow.step.status"
 STEP_IN_DOUBT: Final = "durable_workflow.step.in_doubt"
 ERROR_TYPE: Final = "error.type"
+
+
+def step_name(stored: str) -> str:
+    """The step, also where its compensation is meant."""
+    return of_question(stored.removesuffix(COMPENSATION_SUFFIX))
+
+
+def of_question(stored: str) -> str:
+    """Of a question its name, without its place; any other name as it is."""
+    return name_in(stored) if is_question(stored) else stored
 
 
 def error_type(stored: str | None) -> str:
