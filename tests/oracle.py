@@ -344,9 +344,9 @@ def _of_any_moment(at: Snapshot) -> Iterator[str]:
         has_slept = step.kind == "SLEEP" and step.status == "COMPLETED"
         if has_slept and str(step.completed_at) < str(step.due_at):
             yield f"{step.step_name} woke before its deadline"
-        if "durable_workflow_sqlite" in str(step.error_type) and "Timeout" not in str(
-            step.error_type
-        ):
+        error = str(step.error_type)
+        is_over = "Timeout" in error or error.endswith(":QuestionOverdueError")
+        if "durable_workflow_sqlite" in error and not is_over:
             yield f"{step.step_name} failed by the engine's own trouble: {step.error_type}"
     waits = [
         step

@@ -103,6 +103,11 @@ def name_in(signal_name: str) -> str:
     return name.replace("%40", "@").replace("%25", "%") or signal_name
 
 
+def question_or_step(step_name: str) -> str:
+    """The name that the workflow has given: of a question, without its place."""
+    return name_in(step_name) if is_question(step_name) else step_name
+
+
 def read_record(input_data: str | None) -> QuestionRecord | None:
     """None for what is not the record of a question."""
     try:
@@ -112,7 +117,7 @@ def read_record(input_data: str | None) -> QuestionRecord | None:
 
 
 def with_asked(record: QuestionRecord, asked: str) -> str:
-    """The record as JSON, with other JSON in place of what it asks."""
+    """The record as JSON, with other JSON for what it asks."""
     changed = msgspec.structs.replace(record, asked=msgspec.Raw(asked.encode()))
     return msgspec.json.encode(changed).decode()
 

@@ -135,6 +135,6 @@ def _value(field: Field, form: Mapping[str, str]) -> Any:
         if field.kind == "json":
             raise ValueError(f"The {what} is not JSON: {error}. Write text in quotes.") from None
         raise ValueError(f"The {what} is not a number: {text!r}.") from None
-    if field.kind in ("integer", "number") and not isinstance(value, int | float):
+    if field.kind in ("integer", "number") and type(value) not in (int, float):
         raise ValueError(f"The {what} is not a number: {text!r}.")
     return value

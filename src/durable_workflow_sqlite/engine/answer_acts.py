@@ -37,7 +37,7 @@ def act_of_answer(
 def acts_of_answer(
     signal: WorkflowSignal, question: StepCheckpoint, now: datetime
 ) -> list[AuditEntry]:
-    """What to add where an answer is taken: whoever sent it by the library has added it already."""
+    """What to add where an answer is taken: a client has added it already."""
     if signal.signal_key is not None:
         return []
     record = read_record(question.input_data)

@@ -66,7 +66,7 @@ class Asking(Waiting):
     ) -> Coroutine[Any, Any, Any]:
         """Ask people a question, and return the answer. The execution waits, and takes no memory.
 
-        name: the name of the question; whoever answers gives it. Up to 120 characters.
+        name: the name of the question; who answers gives it. Up to 120 characters.
         question: the text that people read.
         type: of the answer; plain JSON data by default. Its JSON Schema makes the form in the
             dashboard. An answer of another type is refused, and the question stays open.

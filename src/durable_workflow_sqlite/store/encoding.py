@@ -369,7 +369,7 @@ class _Row:
             self.set(column, self._encoding.decode(text, place, form, strictly=self.strictly))
 
     def plain(self, text: str, place: str) -> str:
-        """What was encoded; as it is, if it cannot be decoded: it is no record of a question."""
+        """What was encoded; as it is, if it cannot be decoded."""
         return self._encoding.decode(text, place, strictly=self.strictly)
 
     def show(self, column: str, place: str, form: _Form) -> None:

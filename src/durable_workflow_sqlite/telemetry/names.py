@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from durable_workflow_sqlite.questions import is_question, name_in
+from durable_workflow_sqlite.questions import question_or_step
 from durable_workflow_sqlite.records import COMPENSATION_SUFFIX
 
 EXECUTION_ID: Final = "durable_workflow.execution.id"
@@ -20,12 +20,7 @@ ERROR_TYPE: Final = "error.type"
 
 def step_name(stored: str) -> str:
     """The step, also where its compensation is meant."""
-    return of_question(stored.removesuffix(COMPENSATION_SUFFIX))
-
-
-def of_question(stored: str) -> str:
-    """Of a question its name, without its place; any other name as it is."""
-    return name_in(stored) if is_question(stored) else stored
+    return question_or_step(stored.removesuffix(COMPENSATION_SUFFIX))
 
 
 def error_type(stored: str | None) -> str:

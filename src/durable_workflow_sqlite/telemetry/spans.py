@@ -21,6 +21,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, TraceFlags, Tracer
 from opentelemetry.trace.status import Status, StatusCode
 
+from durable_workflow_sqlite.questions import question_or_step
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     ExecutionStatus,
@@ -197,7 +198,7 @@ def _place(checkpoint: StepCheckpoint) -> tuple[str, int]:
 
 def _of_step(checkpoint: StepCheckpoint) -> dict[str, str | int | bool]:
     found: dict[str, str | int | bool] = {
-        names.STEP_NAME: names.of_question(checkpoint.step_name),
+        names.STEP_NAME: question_or_step(checkpoint.step_name),
         names.STEP_INDEX: checkpoint.step_index,
     }
     if checkpoint.branch:
