@@ -23,6 +23,7 @@ from msgspec import UNSET, UnsetType
 
 from durable_workflow_sqlite.engine import hints, serialization
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
+from durable_workflow_sqlite.engine.fingerprints import changed, fingerprint
 from durable_workflow_sqlite.engine.mapping import AT_ONCE, MapCall, result_of
 from durable_workflow_sqlite.engine.operations import OnCancel, StepCall
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
@@ -81,6 +82,7 @@ class WorkflowContext(Transacting):
         limit: str | None = None,
         limit_key: str | None = None,
         idempotent: bool = False,
+        of: object = UNSET,
     ) -> Coroutine[Any, Any, R]: ...
 
     @overload
@@ -99,6 +101,7 @@ class WorkflowContext(Transacting):
         limit: str | None = None,
         limit_key: str | None = None,
         idempotent: bool = False,
+        of: object = UNSET,
     ) -> Coroutine[Any, Any, R]: ...
 
     def step(  # type: ignore[misc]  # mypy cannot match the variadic overloads with it
@@ -116,6 +119,7 @@ class WorkflowContext(Transacting):
         limit: str | None = None,
         limit_key: str | None = None,
         idempotent: bool = False,
+        of: object = UNSET,
     ) -> Coroutine[Any, Any, Any]:
         """Run an action once, and record its result. Always await the returned coroutine.
 
@@ -142,6 +146,9 @@ class WorkflowContext(Transacting):
         idempotent: whether the action only reads, or may be done twice without harm. Then only its
             outcome is recorded, which saves one of two writes. After a crash it runs again, and it
             is never in doubt. It must have no `compensate`.
+        of: what the result answers, for example the prompt of a model: any value that can be
+            written as JSON. Only a hash of it is stored. If a replay comes here with another value,
+            the execution is left as it is, with NonDeterminismError: it never gets a stale answer.
 
         When the await returns, the result is committed and the action never runs again. If the
         process dies before that, the action runs again: see `idempotency_key`.
@@ -197,7 +204,11 @@ class WorkflowContext(Transacting):
                     serialization.check_type(result_type, "the result of step", name)
             except SerializationError as refusal:
                 self._refuse(refusal)
+        asked = None if of is UNSET else fingerprint(of, name)
         place, history = self._next(name, _STEP)
+        if asked is not None and (error := changed(self._body.execution_id, history, asked)):
+            self._body.fail(error)
+            raise error
         call = StepCall(
             place,
             name,
@@ -217,6 +228,7 @@ class WorkflowContext(Transacting):
             limit,
             limit_key,
             idempotent,
+            asked,
         )
         if compensate is not None and self._body.is_open:
             self._body.undoable[place] = call

@@ -89,6 +89,8 @@ class StepCall(Operation, eq=False):
     limit_key: str | None = None
     is_idempotent: bool = False
     """Whether only its outcome is recorded, and not its beginning."""
+    fingerprint: str | None = None
+    """What it was asked, as its records hold it."""
 
     task: asyncio.Task[Any] | None = None
     """Which performs it now."""
