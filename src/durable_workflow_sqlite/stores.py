@@ -10,14 +10,14 @@ import os
 import re
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.moving.database import MovableDatabase
 from durable_workflow_sqlite.postgres.address import Address
 from durable_workflow_sqlite.reading.reader import Reader
-from durable_workflow_sqlite.store import backup, file_migration
+from durable_workflow_sqlite.store import backup, file_migration, joined
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, Synchronous
 from durable_workflow_sqlite.store.file_migration import Say
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION
@@ -35,6 +35,7 @@ __all__ = [
     "get_ready",
     "identity_of",
     "is_there",
+    "joined_store",
     "migrate",
     "name_of",
     "open_movable",
@@ -123,6 +124,25 @@ def _without_psycopg(address: Address) -> StoreError:
     return StoreError(
         f"cannot open {address.name!r}: psycopg is not installed; install the extra"
         " `postgres`: pip install 'durable-workflow-sqlite[postgres]'"
+    )
+
+
+def joined_store(connection: Any, schema: str | None = None) -> StatementStore:
+    """The store in the database of a connection, in its transaction; see `CheckpointStore.joined`.
+
+    schema: of PostgreSQL.
+    """
+    if isinstance(connection, sqlite3.Connection):
+        if schema is not None:
+            raise ValueError("a file of SQLite has no schema: leave it out")
+        return joined.join(connection, None, None)
+    if importlib.util.find_spec("psycopg") is not None:
+        from durable_workflow_sqlite.postgres.joined import join_by_schema
+
+        return join_by_schema(connection, schema)
+    raise TypeError(
+        "connection must be a sqlite3.Connection or, with the extra `postgres`, a connection of"
+        f" psycopg; it is {connection!r}"
     )
 
 

@@ -146,6 +146,9 @@ class UserConnection(psycopg.Connection[Any]):
             )
         return self.guard
 
+    def note_that_it_enqueues(self) -> None:
+        self._guard().has_enqueued = True
+
     def _refuse(self, what: str) -> NoReturn:
         self._guard().refuse(what)
 

@@ -5,13 +5,14 @@ What it does with its records is that of `StatementStore`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 
 from durable_workflow_sqlite.postgres.adapter import as_statement
 from durable_workflow_sqlite.postgres.address import Address, checked_schema
 from durable_workflow_sqlite.postgres.failures import translated
+from durable_workflow_sqlite.postgres.joined import join
 from durable_workflow_sqlite.postgres.migrations import bring_up_to_date
 from durable_workflow_sqlite.postgres.presence import Presence
 from durable_workflow_sqlite.postgres.session import Session, without_password
@@ -47,8 +48,10 @@ class PostgresStore(StatementStore):
         url = address.url
         loaded = load_queries(schema)
         self._session = Session(url, is_pooled=address.is_pooled)
+        self._schema = schema
         try:
             bring_up_to_date(self._session, schema)
+            self._identity = loaded.of_postgres.load_identity(self._session)
             check_not_moved(self._session, loaded.shared, without_password(url))
         except psycopg.Error as error:
             self._session.close()
@@ -63,6 +66,9 @@ class PostgresStore(StatementStore):
         super().__init__(self._session, loaded.shared, self._commit, self._presence, as_statement)
         self._told: set[int] | None = None
         """The ids of signals that this store has told of, as far as it looks back."""
+
+    def joined(self, connection: Any) -> StatementStore:
+        return join(connection, self._schema, self._identity)
 
     async def close(self) -> None:
         """Finish all pending calls, and end the sessions. Closing twice has no effect."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.store.adapter import as_statement
@@ -23,6 +23,7 @@ from durable_workflow_sqlite.store.connection import (
 )
 from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.in_memory import open_in_memory
+from durable_workflow_sqlite.store.joined import join
 from durable_workflow_sqlite.store.lock_guard import LockGuard
 from durable_workflow_sqlite.store.migrations import (
     SCHEMA_VERSION,
@@ -119,6 +120,9 @@ class SqliteCheckpointStore(StatementStore):
             raise
         store._owns_connection = True
         return store
+
+    def joined(self, connection: Any) -> StatementStore:
+        return join(connection, self._connection, database_path(self._connection))
 
     async def close(self) -> None:
         """Commit all pending writes, and close the file. Closing twice has no effect."""
