@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from durable_workflow_sqlite import limits
+from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
@@ -806,7 +807,12 @@ class CheckpointStore(
     A store only keeps records; the engine gives them their meaning. Problems of the database raise
     `StoreError`. A value that a store can never hold raises `SerializationError`: it is too long,
     or not valid JSON.
+
+    max_payload_bytes: how large one value may be, as JSON in UTF-8. The engine and the client check
+        it before they give a value to the store.
     """
+
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
 
     async def load_statuses(
         self, workflow_execution_ids: Iterable[str]

@@ -15,6 +15,7 @@ from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.outcome import SignalResult
 from durable_workflow_sqlite.engine.signalling_client import SignallingClient
 from durable_workflow_sqlite.loops import NoLoop
+from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES, PayloadCodec
 from durable_workflow_sqlite.store.joined import run_now
 
 P = ParamSpec("P")
@@ -61,8 +62,9 @@ class TransactionClient:
     connection: a `sqlite3.Connection` to a file that has the tables of this library, or a
         `psycopg.Connection`. A transaction that is not open is begun as the driver would begin it.
         In autocommit mode, begin it first.
-    schema: on PostgreSQL, the schema of the store; by default `durable_workflow`, or that of the
-        store whose connection it is.
+    schema: on PostgreSQL, the schema of the store; by default `durable_workflow`.
+    codec, max_payload_bytes: as for `open_store`. With the connection of a function that a store
+        calls, these and `schema` are those of the store.
     clock: where the time comes from.
 
     Raises TypeError for anything but a connection. Raises TransactionMisuseError for a connection
@@ -71,9 +73,16 @@ class TransactionClient:
     """
 
     def __init__(
-        self, connection: Any, *, schema: str | None = None, clock: Clock | None = None
+        self,
+        connection: Any,
+        *,
+        schema: str | None = None,
+        codec: PayloadCodec | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+        clock: Clock | None = None,
     ) -> None:
-        self._behind = _Behind(stores.joined_store(connection, schema), clock=clock)
+        store = stores.joined_store(connection, schema, codec, max_payload_bytes)
+        self._behind = _Behind(store, clock=clock)
 
     enqueue = _starting(EnqueuingClient.enqueue)
     enqueue_named = _starting(EnqueuingClient.enqueue_named)

@@ -21,6 +21,7 @@ from durable_workflow_sqlite import (
     ExecutionFinishedError,
     ExecutionNotFoundError,
     NewSignal,
+    PayloadTooLargeError,
     Queue,
     QueueNotFoundError,
     RetryPolicy,
@@ -42,6 +43,11 @@ from tests.own_tables import Database
 @workflow(name="ship")
 async def ship(ctx: WorkflowContext, number: int) -> int:
     return number
+
+
+@workflow(name="tell")
+async def tell(ctx: WorkflowContext, text: str) -> str:
+    return text
 
 
 @workflow(name="wait")
@@ -364,3 +370,51 @@ async def test_a_workflow_function_cannot(tmp_path: Path) -> None:
                 with pytest.raises(BaseException, match="workflow function"):
                     await engine.run(order)
     assert len(caught) == 1
+
+
+class Backwards:
+    """Encodes a value so that it is not seen in the file."""
+
+    def encode(self, data: bytes, place: str) -> bytes:
+        return data[::-1]
+
+    def decode(self, data: bytes, place: str) -> bytes:
+        return data[::-1]
+
+
+async def test_what_is_enqueued_is_encoded_as_the_store_does(database: Database) -> None:
+    def in_a_step(connection: Any) -> None:
+        TransactionClient(connection).enqueue(tell, "hush", execution_id="step")
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        await ctx.transaction("tell", in_a_step)
+
+    async with open_store(database.url, codec=Backwards(), max_payload_bytes=100) as store:
+        engine = DurableEngine(store, [tell, order])
+        with connected(database) as connection:
+            client = TransactionClient(
+                connection,
+                schema=database.schema or None,
+                codec=Backwards(),
+                max_payload_bytes=100,
+            )
+            client.enqueue(tell, "hush", execution_id="own")
+            await Client(store).enqueue(tell, "hush", execution_id="given", connection=connection)
+            for use in (
+                lambda: client.enqueue(tell, "x" * 200),
+                lambda: client.enqueue_named("tell", ["x" * 200]),
+            ):
+                with pytest.raises(PayloadTooLargeError):
+                    use()
+            connection.commit()
+            async with engine:
+                await engine.run(order)
+                for one in ("own", "given", "step"):
+                    assert await engine.result_of(one) == "hush"
+            table = "workflow_executions"
+            if database.is_postgres:
+                table = f"{database.schema}.{table}"
+            seen = connection.execute(f"select input_data, output_data from {table}").fetchall()
+            assert len(seen) == 4
+            assert "hush" not in str(seen)

@@ -87,6 +87,7 @@ class Driver(TransactingRun):
         self._body.run_number = record.run_number
         self._body.queue, self._body.queue_key = record.queue, record.queue_key
         self._body.encode_input = definition.encode_input
+        self._body.max_payload_bytes = environment.max_payload_bytes
         self._context = WorkflowContext(self._body)
         self._made_waits: Waits | None = None
         self._tasks: dict[asyncio.Task[None], None] = {}

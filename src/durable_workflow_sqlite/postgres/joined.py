@@ -5,26 +5,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import RawCursor
 from psycopg.pq import TransactionStatus
 
 from durable_workflow_sqlite.errors import StoreError, TransactionMisuseError
+from durable_workflow_sqlite.payload_codec import (
+    PayloadCodec,
+    check_codec,
+    check_max_payload_bytes,
+)
 from durable_workflow_sqlite.postgres import values
 from durable_workflow_sqlite.postgres.adapter import as_statement
-from durable_workflow_sqlite.postgres.address import DEFAULT_SCHEMA, checked_schema
 from durable_workflow_sqlite.postgres.failures import is_of_another_writer, translated
 from durable_workflow_sqlite.postgres.guard import UserConnection
 from durable_workflow_sqlite.postgres.migrations import pending
 from durable_workflow_sqlite.postgres.session import Session
-from durable_workflow_sqlite.postgres.sql import MIGRATIONS_DIR, Loaded, load_queries
+from durable_workflow_sqlite.postgres.sql import (
+    MIGRATIONS_DIR,
+    Loaded,
+    load_encoding_queries,
+    load_queries,
+)
+from durable_workflow_sqlite.store.encoding import Encoding, encoding_statements
 from durable_workflow_sqlite.store.joined import JoinedStore, JoinedTransactions, NobodyWorks
 from durable_workflow_sqlite.store.migration_files import read_migrations
 from durable_workflow_sqlite.store.moves import check_not_moved
 from durable_workflow_sqlite.store.statement_store import StatementStore
-from durable_workflow_sqlite.store.transactions import Shortcut
+from durable_workflow_sqlite.store.transactions import AsStatement, Shortcut
 
 T = TypeVar("T")
 
@@ -140,7 +150,26 @@ class InTransaction(JoinedTransactions):
         self._queries.hold(self.session, kind=f"{self._schema} {kind}", name=name)
 
 
-def join(connection: Any, schema: str, identity: str | None) -> StatementStore:
+class Wanted(NamedTuple):
+    """How a store is to write, as `StatementStore` takes it."""
+
+    loaded: Loaded
+    as_statement: AsStatement
+    max_payload_bytes: int
+
+
+def wanted(schema: str, codec: PayloadCodec | None, max_payload_bytes: int) -> Wanted:
+    """What a store on PostgreSQL with this codec and this limit writes with."""
+    check_codec(codec)
+    check_max_payload_bytes(max_payload_bytes)
+    if codec is None:
+        return Wanted(load_queries(schema), as_statement, max_payload_bytes)
+    encoding = Encoding(codec)
+    statements = encoding_statements(as_statement, encoding)
+    return Wanted(load_encoding_queries(schema, encoding), statements, max_payload_bytes)
+
+
+def join(connection: Any, schema: str, how: Wanted, identity: str | None = None) -> StatementStore:
     """A store in the transaction of a connection; it is begun as psycopg would begin it.
 
     identity: of the database of the store that is asked to do this, if there is one.
@@ -164,7 +193,7 @@ def join(connection: Any, schema: str, identity: str | None) -> StatementStore:
             f"the connection to {where} is in autocommit mode, and no transaction is open; begin"
             " one first, as by `with connection.transaction():`"
         )
-    loaded = load_queries(schema)
+    loaded = how.loaded
     transactions = InTransaction(connection, schema, loaded)
 
     def check() -> None:
@@ -182,17 +211,7 @@ def join(connection: Any, schema: str, identity: str | None) -> StatementStore:
         check_not_moved(session, loaded.shared, where)
 
     transactions.check_first(check)
-    return JoinedStore(
-        transactions.session, loaded.shared, transactions, NobodyWorks(), as_statement
-    )
-
-
-def join_by_schema(connection: Any, schema: str | None) -> StatementStore:
-    """As `join`, without a store; by default the schema of the store that gave the connection."""
-    if schema is None:
-        is_of_a_store = isinstance(connection, UserConnection)
-        schema = connection.store_schema if is_of_a_store else DEFAULT_SCHEMA
-    return join(connection, checked_schema(schema), None)
+    return JoinedStore(transactions.session, loaded.shared, transactions, NobodyWorks(), *how[1:])
 
 
 def name_of(connection: AnyConnection) -> str:

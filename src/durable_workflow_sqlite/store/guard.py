@@ -100,10 +100,11 @@ class Guard(GuardedCall):
         connection: sqlite3.Connection,
         authorizer: Authorizer,
         timeout_s: float,
+        join: Callable[[Any], Any],
         *,
         only_reads: bool = False,
     ) -> None:
-        super().__init__(timeout_s)
+        super().__init__(timeout_s, join)
         self._connection = connection
         self._authorizer = authorizer
         self._only_reads = only_reads

@@ -9,23 +9,30 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from durable_workflow_sqlite.errors import (
     SchemaTooNewError,
     StoreError,
     TransactionMisuseError,
 )
+from durable_workflow_sqlite.payload_codec import (
+    PayloadCodec,
+    check_codec,
+    check_max_payload_bytes,
+)
 from durable_workflow_sqlite.store.adapter import as_statement
 from durable_workflow_sqlite.store.connection import database_path, file_at
+from durable_workflow_sqlite.store.encoding import Encoding, encoding_statements
 from durable_workflow_sqlite.store.guard import guard_of
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION
 from durable_workflow_sqlite.store.moves import check_not_moved
 from durable_workflow_sqlite.store.queries import Queries
-from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.store.sql import load_encoding_queries, load_queries
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, translate
 from durable_workflow_sqlite.store.statement_store import StatementStore
 from durable_workflow_sqlite.store.transactions import (
+    AsStatement,
     Liveness,
     Shortcut,
     Transaction,
@@ -50,7 +57,7 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class NobodyWorks(Liveness):
-    """Whoever only writes in the transaction of somebody else is no worker."""
+    """A store in the transaction of somebody else is no worker."""
 
     @property
     def worker_id(self) -> str:
@@ -112,7 +119,7 @@ class InTransaction(JoinedTransactions):
 
     async def write(self, operation: Callable[[], T], shortcut: Shortcut | None = None) -> T:
         connection = self._connection
-        with self._as_ours():
+        with self.as_ours():
             _begin(connection)  # what was committed since is another transaction
             connection.execute("savepoint durable_workflow")
             try:
@@ -126,7 +133,7 @@ class InTransaction(JoinedTransactions):
         return result
 
     async def read(self, operation: Callable[[], T]) -> T:
-        with self._as_ours():
+        with self.as_ours():
             try:
                 return operation()
             except FAILURES as error:
@@ -136,7 +143,7 @@ class InTransaction(JoinedTransactions):
         return self._connection.execute(*statement).rowcount
 
     @contextmanager
-    def _as_ours(self) -> Generator[None]:
+    def as_ours(self) -> Generator[None]:
         """The library is at it, and gets rows as it wants them."""
         connection = self._connection
         before = connection.row_factory, connection.text_factory
@@ -158,7 +165,28 @@ class InTransaction(JoinedTransactions):
         return translate(error, "write in the transaction on", database_path(self._connection))
 
 
-def join(connection: Any, of: sqlite3.Connection | None, path: str | None) -> StatementStore:
+class Wanted(NamedTuple):
+    """How a store is to write, as `StatementStore` takes it."""
+
+    queries: Queries
+    as_statement: AsStatement
+    max_payload_bytes: int
+
+
+def wanted(codec: PayloadCodec | None, max_payload_bytes: int) -> Wanted:
+    """What a store on SQLite with this codec and this limit writes with."""
+    check_codec(codec)
+    check_max_payload_bytes(max_payload_bytes)
+    if codec is None:
+        return Wanted(load_queries(), as_statement, max_payload_bytes)
+    encoding = Encoding(codec)
+    statements = encoding_statements(as_statement, encoding)
+    return Wanted(load_encoding_queries(encoding), statements, max_payload_bytes)
+
+
+def join(
+    connection: Any, how: Wanted, *, of: sqlite3.Connection | None = None, path: str | None = None
+) -> StatementStore:
     """A store in the transaction of a connection; it is begun if sqlite3 would begin it.
 
     of: the connection of the store that is asked to do this, and `path` its file; None if there is
@@ -168,12 +196,11 @@ def join(connection: Any, of: sqlite3.Connection | None, path: str | None) -> St
     """
     if not isinstance(connection, sqlite3.Connection):
         raise TypeError(f"connection must be a sqlite3.Connection, not {connection!r}")
-    queries = load_queries()
     transactions = InTransaction(connection)
-    with transactions._as_ours():
-        _check(connection, of, path, queries)
+    with transactions.as_ours():
+        _check(connection, of, path, how.queries)
         _begin(connection)
-    return JoinedStore(connection, queries, transactions, NobodyWorks(), as_statement)
+    return JoinedStore(connection, how.queries, transactions, NobodyWorks(), *how[1:])
 
 
 def _check(
