@@ -997,6 +997,33 @@ where
         or worker_id not in (select value from json_each(:living))
     );
 
+-- name: load_questions
+-- Steps and compensations in doubt that wait until a person says what became of them:
+-- the longest waiting first.
+-- @scan step_checkpoints: an index that holds only those
+-- @sort: as many as wait for a person
+-- :row_limit integer
+select
+    workflow_execution_id,
+    workflow_type,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    question,
+    asked_at,
+    started_at
+from workflow_questions
+order by asked_at, checkpoint_id
+limit :row_limit;
+
+-- name: count_questions$
+-- How many rows load_questions has to give.
+-- @scan step_checkpoints: an index that holds only those
+-- =total integer
+select count(*) as total
+from workflow_questions;
+
 -- name: load_steps_cut_off
 -- Steps that were cancelled while they ran, or timed out, that may have taken effect,
 -- and that nothing has undone; except those that a COMPLETED execution has cancelled,
