@@ -4,14 +4,19 @@
 -- StepAmbiguousError may have taken effect: workflow_in_doubt shows it, too.
 
 create index idx_step_cp_asked on step_checkpoints (workflow_execution_id)
-where error_type = 'durable_workflow_sqlite.errors:StepAmbiguousError' and
-    status = 'INTENT';
+where
+    error_type = 'durable_workflow_sqlite.errors:StepAmbiguousError'
+    and status = 'INTENT';
 
 drop index if exists idx_step_cp_cut_off;
 
 create index idx_step_cp_cut_off on step_checkpoints (workflow_execution_id)
-where status = 'FAILED' and error_type in (
-    'asyncio.exceptions:CancelledError',
-    'durable_workflow_sqlite.errors:StepTimeoutError',
-    'durable_workflow_sqlite.errors:StepAmbiguousError'
-) and due_at is null and acknowledged_at is null;
+where
+    status = 'FAILED'
+    and error_type in (
+        'asyncio.exceptions:CancelledError',
+        'durable_workflow_sqlite.errors:StepTimeoutError',
+        'durable_workflow_sqlite.errors:StepAmbiguousError'
+    )
+    and due_at is null
+    and acknowledged_at is null;

@@ -31,7 +31,7 @@ select
     round((julianday('now') - julianday(step.completed_at)) * 86400, 1) as age_seconds,
     step.id as checkpoint_id
 from step_checkpoints as step
-inner join workflow_executions as execution
+cross join workflow_executions as execution
     on step.workflow_execution_id = execution.workflow_execution_id
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
@@ -39,4 +39,4 @@ where
     step.error_type = 'durable_workflow_sqlite.errors:StepAmbiguousError'
     and step.status = 'INTENT'
     and step.due_at is null
-    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');
+    and +execution.status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING');

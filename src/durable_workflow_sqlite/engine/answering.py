@@ -16,7 +16,7 @@ NOTED_CHARACTERS = 1000
 
 
 def check_answer(value: object, *, not_done: object, failed: object) -> None:
-    """Raise TypeError or ValueError for what is no answer."""
+    """Raise TypeError or ValueError for anything else than one answer."""
     if not isinstance(not_done, bool):
         raise TypeError(f"not_done must be a bool, not {not_done!r}")
     if failed is not None:
@@ -36,7 +36,7 @@ async def answer(
     failed: str | None,
     by: str | None,
 ) -> bool:
-    """Answer for a step that waits for that, whoever has its execution; False if it does not wait.
+    """Answer for a step that waits for that, also in a worker; False if it does not wait.
 
     text: what it returned, as JSON; noted: that for the audit log. failed: why it is to fail. With
     neither, the step has not taken effect.
@@ -71,23 +71,27 @@ async def answer(
 
 async def _question(access: Access, execution_id: str, step: StepName) -> StepCheckpoint | None:
     """What is asked of a step, or with `STEP:compensate` of its compensation, if anything."""
+    try:
+        last = await _found(access, execution_id, step)
+    except (StoreCorruptError, ValueError):
+        return None  # `resolve` says why
+    return last if last is not None and asks(last) else None
+
+
+async def _found(access: Access, execution_id: str, step: StepName) -> StepCheckpoint | None:
     name = step if isinstance(step, str) else step[1]
     undone = name.removesuffix(COMPENSATION_SUFFIX)
-    is_compensation = undone != name
     step = undone if isinstance(step, str) else (step[0], undone, *step[2:])
-    try:
-        history = RecordedHistory(await access.store.load_checkpoints(execution_id))
-        _, found = find_step(execution_id, history, step)
-    except StoreCorruptError:
-        return None  # it is in trouble, which says why
-    last = found.compensation if is_compensation else found.last
-    return last if last is not None and asks(last) else None
+    history = RecordedHistory(await access.store.load_checkpoints(execution_id))
+    _, found = find_step(execution_id, history, step)
+    return found.last if undone == name else found.compensation
 
 
 async def refuse_unasked(access: Access, execution_id: str, step: StepName) -> None:
     """Say why "not done" and "failed" are no answers here."""
-    name = step if isinstance(step, str) else step[1]
     await access.load(execution_id)
+    await _found(access, execution_id, step)
+    name = step if isinstance(step, str) else step[1]
     raise refused(
         execution_id,
         f"asks nobody what became of {name!r}, so nothing was changed. Only a step with"

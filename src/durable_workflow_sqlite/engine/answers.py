@@ -41,7 +41,7 @@ class _Payload(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """value: what it returned, as JSON. failed: why nobody knows, or how a person mended it.
+    """value: what it returned, as JSON. failed: why the step is to fail.
 
     Without both, it has not taken effect. The signals are to be saved with what becomes of it.
     """

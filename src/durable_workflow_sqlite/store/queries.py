@@ -1480,7 +1480,9 @@ class Queries(Protocol):
     def load_refused_signals(
         self, connection: object, *, row_limit: int
     ) -> list[LoadRefusedSignalsRow]:
-        """Executions that wait for a signal while the last one of that name was refused."""
+        """Executions that wait for a signal, or for the answer to a question, while the last
+        one of that name was refused.
+        """
         ...
 
     def load_stray_signals(
