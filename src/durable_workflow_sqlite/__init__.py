@@ -1,5 +1,6 @@
 """Durable workflows in one SQLite file, with every SQL statement in a plain `.sql` file."""
 
+from durable_workflow_sqlite.encryption import AesGcmCodec
 from durable_workflow_sqlite.engine.awaiting import Awaited, AwaitedSignal, AwaitedTimer
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
@@ -28,11 +29,15 @@ from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
     ExecutionFinishedError,
     ExecutionNotFoundError,
+    KeyFileError,
     LimitFullError,
     LimitNotFoundError,
     MigrationError,
     NonDeterminismError,
     NonDeterministicCallError,
+    PayloadDecodeError,
+    PayloadKeyError,
+    PayloadTooLargeError,
     QueueNotFoundError,
     ScheduleNotFoundError,
     SchemaTooNewError,
@@ -49,6 +54,8 @@ from durable_workflow_sqlite.errors import (
     StoreGoneError,
     StoreMovedError,
     StoreReadOnlyError,
+    TransactionMisuseError,
+    TransactionTimeoutError,
     WorkflowCancelledError,
     WorkflowCodeError,
     WorkflowExpiredError,
@@ -56,6 +63,7 @@ from durable_workflow_sqlite.errors import (
     WorkflowStuckError,
 )
 from durable_workflow_sqlite.limits import Limit, Queue, Rate
+from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES, PayloadCodec
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
@@ -95,8 +103,10 @@ from durable_workflow_sqlite.stores import open_reader, open_store
 
 __all__ = [
     "CODE_ERRORS",
+    "MAX_PAYLOAD_BYTES",
     "SCHEMA_VERSION",
     "AbandonedExecution",
+    "AesGcmCodec",
     "ArrivedSignal",
     "AuditEntry",
     "Awaited",
@@ -128,6 +138,7 @@ __all__ = [
     "ExecutionNotFoundError",
     "ExecutionStatus",
     "InDoubt",
+    "KeyFileError",
     "Limit",
     "LimitFullError",
     "LimitNotFoundError",
@@ -142,6 +153,10 @@ __all__ = [
     "OnParentEnd",
     "Pause",
     "PauseScope",
+    "PayloadCodec",
+    "PayloadDecodeError",
+    "PayloadKeyError",
+    "PayloadTooLargeError",
     "Queue",
     "QueueNotFoundError",
     "Rate",
@@ -176,6 +191,8 @@ __all__ = [
     "SystemClock",
     "TakenExecution",
     "TimerStatus",
+    "TransactionMisuseError",
+    "TransactionTimeoutError",
     "UnqueuedExecution",
     "Workflow",
     "WorkflowCancelledError",

@@ -25,6 +25,7 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.reopening import what_failed, without_events
 from durable_workflow_sqlite.engine.step_names import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.engine.wait_records import timer_of
@@ -69,6 +70,7 @@ async def resolve(
     check_step(step)
     check_answer(how.value, not_done=how.not_done, failed=how.failed)
     text = serialization.to_json(how.value, "the value")
+    check_size(text, access.store.max_payload_bytes, "the value")
     is_value = not how.not_done and how.failed is None
     given_text = text if is_value else None
     if await answer(access, execution_id, step, given_text, _noted(text), how.failed, by):

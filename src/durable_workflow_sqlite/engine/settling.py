@@ -24,6 +24,7 @@ from durable_workflow_sqlite.engine.doubt import ASK, FAIL, RERUN, Done, NotDone
 from durable_workflow_sqlite.engine.held_slot import SOMETIME
 from durable_workflow_sqlite.engine.history import StepHistory, asks, has_timed_out
 from durable_workflow_sqlite.engine.observer import log_attributes
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.step_info import probes_of
 from durable_workflow_sqlite.engine.step_notifications import tell_complete, tell_in_doubt
 from durable_workflow_sqlite.engine.step_outcomes import (
@@ -186,6 +187,7 @@ class _Settling:
         run, call = self._run, self._call
         try:
             output, call.value = call.encode(value)
+            check_size(output, run.environment.max_payload_bytes, call)
             await self._complete(output)
         except SerializationError as error:
             # As after the action: it has taken effect, and is undone with what is at hand.
