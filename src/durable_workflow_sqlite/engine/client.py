@@ -194,20 +194,30 @@ class Client(PausingClient, LimitingClient, SchedulingClient, EnqueuingClient):
             await commands.retry_from(access, execution_id, from_step, by)
 
     async def resolve(
-        self, execution_id: str, step: StepName, value: object = None, *, by: str | None = None
+        self,
+        execution_id: str,
+        step: StepName,
+        value: object = None,
+        *,
+        not_done: bool = False,
+        failed: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Continue an execution as if a step had returned a value, without running the step.
+
+        It also answers what became of a step with `in_doubt="ask"`: it returned the value;
+        `not_done`: it has not taken effect, and runs again; `failed`: it raises StepAmbiguousError
+        with this text. For a compensation, name "STEP:compensate".
 
         step: named as `from_step` of `retry`. The step failed its execution (if nothing was
             undone), is in doubt or in a back-off, or has a stored result that cannot be read. The
             execution may be blocked or in trouble. A sleep ends now.
         value: stored as JSON, and read as the type of the step when the execution continues. If it
-            does not fit, the execution stops in trouble, and you may resolve the step again. For a
-            sleep: None.
-        by: as for `cancel`.
+            does not fit, the execution stops in trouble, and you may resolve the step again; an
+            answer that does not fit is refused. For a sleep: None. by: as for `cancel`.
 
-        If a worker waits for the step's next attempt, it takes the value instead. In all other
-        cases, no worker may have the execution.
+        If a worker waits for the step's next attempt or for the answer, it takes the value instead.
+        In all other cases, no worker may have the execution.
 
         The step counts as completed: if the execution is undone later, its compensation is called
         with that value. A blocked execution is unblocked.
@@ -217,7 +227,8 @@ class Client(PausingClient, LimitingClient, SchedulingClient, EnqueuingClient):
         or if a worker has the execution, this engine included, and does not take the value.
         Nothing is written then.
         """
-        await resolving.resolve(self._working(), execution_id, step, value, by)
+        how = resolving.How(value, not_done, failed)
+        await resolving.resolve(self._working(), execution_id, step, how, by)
 
     async def rerun(
         self,
