@@ -169,9 +169,9 @@ def joined_store(
     schema: of PostgreSQL. codec, max_payload_bytes: as for `open_store`. None of them is needed for
         the connection of a function that a store calls.
     """
-    is_sqlite = isinstance(connection, sqlite3.Connection)
-    if is_sqlite and (guard := guard_of(connection)) is not None:
+    if (guard := guard_of(connection)) is not None:
         return cast("StatementStore", guard.join(connection))
+    is_sqlite = isinstance(connection, sqlite3.Connection)
     if not is_sqlite and hasattr(connection, "store_schema"):
         return cast("StatementStore", connection.joined())
     codec = codec_of_environment() if codec is None else codec

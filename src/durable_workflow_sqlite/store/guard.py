@@ -114,7 +114,9 @@ class Guard(GuardedCall):
         connection, kind = self._connection, type(self._connection)
         before = connection.row_factory, connection.text_factory
         connection.set_progress_handler(self.is_late, INSTRUCTIONS)
-        guarded = None if kind is sqlite3.Connection else _guarded(cast("Hashable", kind))
+        guarded = None
+        if issubclass(kind, sqlite3.Connection) and kind is not sqlite3.Connection:
+            guarded = _guarded(cast("Hashable", kind))
         if guarded is not None:
             _change_class(connection, guarded)
             cast("Any", connection).guard = self

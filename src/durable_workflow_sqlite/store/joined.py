@@ -194,7 +194,8 @@ def join(
 
     Raises TypeError, TransactionMisuseError and StoreError.
     """
-    if not isinstance(connection, sqlite3.Connection):
+    is_of_the_store = connection is of  # whatever class it has
+    if not (isinstance(connection, sqlite3.Connection) or is_of_the_store):
         raise TypeError(f"connection must be a sqlite3.Connection, not {connection!r}")
     transactions = InTransaction(connection)
     with transactions.as_ours():
