@@ -499,7 +499,9 @@ create table step_checkpoints (
     status                text    not null,     -- INTENT: it has begun; COMPLETED, FAILED: it has
                                                 -- ended; COMPENSATED: the compensation has
                                                 -- succeeded, or a person has done it by hand
-    input_data            text,                 -- for a compensation, the number of its attempt, as
+    input_data            text,                 -- for a step that says what its result answers, a
+                                                -- hash of that, as {"of": "9f86..."}; for a
+                                                -- compensation, the number of its attempt, as
                                                 -- {"attempt": 2}; for a wait that names a type,
                                                 -- that type and the kinds of JSON that it takes, as
                                                 -- {"type": "str", "json": ["string"]}; else null
