@@ -87,6 +87,14 @@
 -- on_parent_end          of a child, what it does once its parent begins to undo, or is
 --                        over: cancel or detach (it goes on)
 -- run_number             1 at first, and one more each time that it continues as new
+-- forked_from            the execution whose first records it began with; null if it began
+--                        with none
+-- forked_before          the step before which these records end, as "step 'charge' (index
+--                        3)"; null if it began with all that had completed
+-- replay_origin          what a replay of these records needs, as {"began_at": "2026-...Z",
+--                        "seeds": [["order-7", 3]]}: the time at which the clock of its
+--                        function begins, and whose random numbers it repeats, up to which
+--                        event; null without such records
 -- created_at             when it was started
 -- updated_at             when this row was last written
 -- status_since           since when it has its status; for one that is over, its end
@@ -114,7 +122,9 @@
 --                        done it by hand
 -- input_data             for a compensation, the number of its attempt, as {"attempt": 2};
 --                        for a wait that names a type, that type and the kinds of JSON
---                        that it takes, as {"type": "str", "json": ["string"]}; else null
+--                        that it takes, as {"type": "str", "json": ["string"]}; of a step
+--                        that a fork began with, the execution that ran it, as
+--                        {"ran_in": "order-7"}, which alone undoes it; else null
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said

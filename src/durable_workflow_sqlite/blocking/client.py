@@ -14,12 +14,13 @@ from durable_workflow_sqlite.engine import handle
 from durable_workflow_sqlite.engine.client import Client as Behind
 from durable_workflow_sqlite.engine.clock import Clock
 from durable_workflow_sqlite.engine.outcome import SignalResult
+from durable_workflow_sqlite.engine.repeating_client import RepeatingClient
 from durable_workflow_sqlite.engine.signalling_client import SignallingClient
 from durable_workflow_sqlite.records import WorkflowExecution
 
 P = ParamSpec("P")
 R = TypeVar("R")
-B = TypeVar("B", bound=Behind)
+B = TypeVar("B", bound=Behind | RepeatingClient)
 S = TypeVar("S", bound=SignallingClient)
 R_co = TypeVar("R_co", covariant=True)
 
@@ -142,6 +143,7 @@ class Client:
     retry = blocking(Behind.retry)
     acknowledge = blocking(Behind.acknowledge)
     resolve = blocking(Behind.resolve)
+    fork = starting(Behind.fork)
     rerun = starting(Behind.rerun)
     schedule = blocking(Behind.schedule)
     unschedule = blocking(Behind.unschedule)

@@ -19,6 +19,7 @@ from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
+from durable_workflow_sqlite.engine.origins import origin_of
 from durable_workflow_sqlite.engine.run import Run
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.engine.step_waits import is_open
@@ -74,7 +75,7 @@ class Driver(Run):
         self._body = Body(
             definition.name,
             self.id,
-            record.started_at or record.created_at,
+            origin_of(record),
             history,
             environment.watchdog,
         )
