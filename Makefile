@@ -5,7 +5,7 @@
 PYTHON ?= python3
 DB     ?= workflows.db
 ARGS   ?=
-WORKERS ?= 3
+WORKERS ?= 4
 
 VENV  := .venv
 BIN   := $(VENV)/bin

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import msgspec
 
@@ -56,6 +57,7 @@ class Tables(msgspec.Struct):
     of_schedule: dict = {}
     pauses: dict = {}
     spreading: dict = {}
+    own: dict = {}
 
     def copy(self):
         return Tables(*(table.copy() for table in msgspec.structs.astuple(self)))
@@ -458,6 +460,9 @@ def writes(method):
     return write
 
 
+NAMES = Tables.__struct_fields__
+
+
 class Dicts:
     """What outlives the stores: all that was committed, and which workers live."""
 
@@ -534,6 +539,30 @@ class DictStore(d.CheckpointStore):
             is_there = t.keyed(signal.workflow_execution_id, signal.signal_key)
             if to and not to.status.is_terminal and not is_there:
                 t.receive(signal)
+
+    @writes
+    def transact(self, t, function, failed, *, claim, timeout, unless_signal=None):
+        one, began = claim.workflow_execution_id, monotonic()
+        if not holds(t, claim):
+            raise d.ClaimLostError(f"{claim} is lost", workflow_execution_id=one)
+        if unless_signal and select(t.signals, one, status=PENDING, signal_name=unless_signal):
+            return False
+        before, tried = Tables(**{name: getattr(t, name) for name in NAMES}), t.copy()
+        try:
+            records = function(tried.own)
+            if monotonic() - began >= timeout.total_seconds():
+                raise d.TransactionTimeoutError("it took too long")
+            r.check_records(records, claim)
+            tried.save(records, claim)
+        except d.ClaimLostError:
+            raise
+        except Exception as error:
+            records, tried = failed(error), before.copy()
+            r.check_records(records, claim)
+            tried.save(records, claim)
+        for name in NAMES:
+            setattr(t, name, getattr(tried, name))
+        return True
 
     @writes
     def continue_as_new(self, t, execution, *records, claim):

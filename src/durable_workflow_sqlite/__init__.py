@@ -1,5 +1,6 @@
 """Durable workflows in one SQLite file, with every SQL statement in a plain `.sql` file."""
 
+from durable_workflow_sqlite.encryption import AesGcmCodec
 from durable_workflow_sqlite.engine.awaiting import Awaited, AwaitedSignal, AwaitedTimer
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
@@ -26,11 +27,15 @@ from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
     ExecutionFinishedError,
     ExecutionNotFoundError,
+    KeyFileError,
     LimitFullError,
     LimitNotFoundError,
     MigrationError,
     NonDeterminismError,
     NonDeterministicCallError,
+    PayloadDecodeError,
+    PayloadKeyError,
+    PayloadTooLargeError,
     QueueNotFoundError,
     ScheduleNotFoundError,
     SchemaTooNewError,
@@ -47,6 +52,8 @@ from durable_workflow_sqlite.errors import (
     StoreGoneError,
     StoreMovedError,
     StoreReadOnlyError,
+    TransactionMisuseError,
+    TransactionTimeoutError,
     WorkflowCancelledError,
     WorkflowCodeError,
     WorkflowExpiredError,
@@ -54,6 +61,7 @@ from durable_workflow_sqlite.errors import (
     WorkflowStuckError,
 )
 from durable_workflow_sqlite.limits import Limit, Queue, Rate
+from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES, PayloadCodec
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
@@ -93,8 +101,10 @@ from durable_workflow_sqlite.stores import open_reader, open_store
 
 __all__ = [
     "CODE_ERRORS",
+    "MAX_PAYLOAD_BYTES",
     "SCHEMA_VERSION",
     "AbandonedExecution",
+    "AesGcmCodec",
     "ArrivedSignal",
     "AuditEntry",
     "Awaited",
@@ -124,6 +134,7 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionNotFoundError",
     "ExecutionStatus",
+    "KeyFileError",
     "Limit",
     "LimitFullError",
     "LimitNotFoundError",
@@ -137,6 +148,10 @@ __all__ = [
     "OnParentEnd",
     "Pause",
     "PauseScope",
+    "PayloadCodec",
+    "PayloadDecodeError",
+    "PayloadKeyError",
+    "PayloadTooLargeError",
     "Queue",
     "QueueNotFoundError",
     "Rate",
@@ -170,6 +185,8 @@ __all__ = [
     "SystemClock",
     "TakenExecution",
     "TimerStatus",
+    "TransactionMisuseError",
+    "TransactionTimeoutError",
     "UnqueuedExecution",
     "Workflow",
     "WorkflowCancelledError",

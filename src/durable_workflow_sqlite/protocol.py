@@ -6,11 +6,12 @@ already; it defines them only to be faster."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 from durable_workflow_sqlite import limits
+from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
@@ -158,6 +159,29 @@ class Records(Protocol):
         """
         del has_begun
         await self.save(outcome, *beside, claim=claim)
+
+    async def transact(
+        self,
+        function: Callable[[Any], Sequence[Record]],
+        failed: Callable[[BaseException], Sequence[Record]],
+        *,
+        claim: WorkflowClaim,
+        timeout: timedelta,
+        unless_signal: str | None = None,
+    ) -> bool:
+        """Call a function with the connection, and save the records that it gives: both or neither.
+
+        That is one transaction, which nobody else shares. It begins with the check of the claim. If
+        the function fails, all of it is rolled back, and the records that `failed` makes of the
+        error are saved instead. The error is what the function raised, TransactionTimeoutError, or
+        SerializationError for records that cannot be stored. It is TransactionMisuseError if the
+        function did with the connection what only the store may do. The function may be called
+        several times, if what it did before was rolled back.
+
+        unless_signal: if the execution has a pending signal of this name, nothing is called or
+            saved, and False comes back.
+        """
+        ...
 
     async def continue_as_new(
         self, execution: WorkflowExecution, *records: Record, claim: WorkflowClaim
@@ -783,7 +807,12 @@ class CheckpointStore(
     A store only keeps records; the engine gives them their meaning. Problems of the database raise
     `StoreError`. A value that a store can never hold raises `SerializationError`: it is too long,
     or not valid JSON.
+
+    max_payload_bytes: how large one value may be, as JSON in UTF-8. The engine and the client check
+        it before they give a value to the store.
     """
+
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
 
     async def load_statuses(
         self, workflow_execution_ids: Iterable[str]

@@ -8,15 +8,19 @@ every record that is written can be read back.
 from __future__ import annotations
 
 import functools
+import inspect
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal, get_args
 
 import msgspec
 
 MAX_IDENTIFIER_LENGTH: Final = 256
+TRANSACTION_TIMEOUT: Final = timedelta(seconds=5)
+"""How long a function of the user may take in a transaction of a store, by default."""
+
 MAX_INTEGER: Final = 2**63 - 1
 COMPENSATION_SUFFIX: Final = ":compensate"
 CUT_OFF: Final = "asyncio.exceptions:CancelledError"
@@ -917,6 +921,23 @@ def check_integer(what: str, value: object, minimum: int = 0) -> None:
         raise ValueError(f"{what} must be at least {minimum}, not {value}")
     if value > MAX_INTEGER:
         raise ValueError(f"{what} must fit into 64 bits, not {value}")
+
+
+def check_transaction(what: str, function: object, timeout: object) -> None:
+    """Raise TypeError or ValueError for what cannot run in a transaction of a store."""
+    if not callable(function):
+        raise TypeError(f"{what} must be given a function, and then its arguments: {function!r}")
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(
+            f"{what} must be given a function that is not async, since nobody else can write while"
+            f" it runs: {function!r}"
+        )
+    if not isinstance(timeout, timedelta):
+        raise TypeError(
+            f"the timeout of {what} must be a timedelta, as timedelta(seconds=5), not {timeout!r}"
+        )
+    if timeout <= timedelta(0):
+        raise ValueError(f"the timeout of {what} must not be zero or less: {timeout}")
 
 
 def check_seconds(what: str, value: object, minimum: int = 0) -> None:

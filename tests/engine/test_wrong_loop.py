@@ -36,6 +36,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.testing.contract_base import (
+    MINUTE,
     NOON,
     WORKFLOW,
     created,
@@ -148,8 +149,17 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         assert seen is not None
         await store.mend_execution(seen, seen.execution)
 
+    async def transact() -> None:
+        claim = await store.create_execution(WORKFLOW, new_execution("own"))
+        done = new_checkpoint("own", 0)
+        assert claim is not None
+        await store.transact(lambda _: [done], lambda _: [], claim=claim, timeout=MINUTE)
+
     return {
         "save": lambda: store.save(execution),
+        "transact": transact,
+        "write": lambda: store.write(lambda _: None),
+        "read": lambda: store.read(lambda _: None),
         "begin_step": lambda: step(store.begin_step, StepStatus.INTENT),
         "finish_step": lambda: step(store.finish_step, StepStatus.COMPLETED),
         "continue_as_new": begin_again,

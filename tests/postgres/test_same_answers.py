@@ -13,17 +13,15 @@ import pytest
 from msgspec.structs import asdict
 
 from durable_workflow_sqlite.store.sql import load_queries
-from query_files import Query, read_queries
+from query_files import Query
 from seeded_database import SELECTS, WHOEVER, seeded_database
 from tests import postgres_server
+from tests.sql_files import QUERIES
 
 if TYPE_CHECKING:
     from durable_workflow_sqlite.postgres.session import Session
 
 ROOT = Path(__file__).parents[2]
-QUERIES = [
-    query for path in sorted((ROOT / "sql/queries").glob("*.sql")) for query in read_queries(path)
-]
 VIEWS = sorted(path.stem for path in (ROOT / "sql/views").glob("*.sql"))
 AGES = {"age_seconds", "due_age_seconds", "due_in_seconds", "held_seconds"} | {
     "queued_seconds",

@@ -6,6 +6,7 @@ a clock in the zone shows.
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -105,22 +106,22 @@ def crons() -> st.SearchStrategy[str]:
     return st.tuples(fields(0, 59), night, day, st.just("*"), weekday).map(" ".join)
 
 
-CHANGES = {
-    tz: [
+@functools.cache
+def changes_of(tz: str) -> list[datetime]:
+    """When a zone changes its clocks in 2026; some time where it does not."""
+    zone, half_an_hour = ZoneInfo(tz), timedelta(minutes=30)
+    moments = [datetime(2026, 1, 1, tzinfo=UTC) + n * half_an_hour for n in range(366 * 24 * 2)]
+    offsets = [moment.astimezone(zone).utcoffset() for moment in moments]
+    found = [
         moment
-        for hour in range(366 * 24 * 2)
-        if (moment := datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=30 * hour))
-        .astimezone(ZoneInfo(tz))
-        .utcoffset()
-        != (moment - timedelta(minutes=30)).astimezone(ZoneInfo(tz)).utcoffset()
+        for moment, before, after in zip(moments[1:], offsets, offsets[1:], strict=False)
+        if before != after
     ]
-    or [datetime(2026, 3, 1, tzinfo=UTC)]
-    for tz in ZONES
-}
+    return found or [datetime(2026, 3, 1, tzinfo=UTC)]
 
 
 def test_the_zones_change_their_clocks() -> None:
-    assert {tz: len(changes) for tz, changes in CHANGES.items()} == {
+    assert {tz: len(changes_of(tz)) for tz in ZONES} == {
         **dict.fromkeys(ZONES, 2),
         "UTC": 1,
     }
@@ -139,7 +140,8 @@ def test_the_zones_change_their_clocks() -> None:
 @example(cron="30 2 * * *", tz="Europe/Berlin", change=1, before_s=-600)
 @example(cron="15,45 2,3 * * *", tz="Europe/Berlin", change=0, before_s=7200)
 def test_every_time_and_no_other(cron: str, tz: str, change: int, before_s: int) -> None:
-    at = CHANGES[tz][change % len(CHANGES[tz])]
+    changes = changes_of(tz)
+    at = changes[change % len(changes)]
     since = at - timedelta(seconds=before_s)
     until = since + timedelta(hours=30)
     found = list(times_of(cron, tz).following(since, until))
@@ -151,7 +153,7 @@ def test_every_time_and_no_other(cron: str, tz: str, change: int, before_s: int)
 @settings(deadline=None)
 @given(cron=crons(), tz=st.sampled_from(ZONES), days=st.integers(1, 4), most=st.integers(1, 30))
 def test_the_last_times_are_those_at_the_end(cron: str, tz: str, days: int, most: int) -> None:
-    since = CHANGES[tz][0] - timedelta(hours=20)
+    since = changes_of(tz)[0] - timedelta(hours=20)
     until = since + timedelta(days=days)
     times = times_of(cron, tz)
     assert times.last_of(since, until, most) == list(times.following(since, until))[-most:]

@@ -76,12 +76,17 @@ def without(trigger: str) -> Callable[[pytest.MonkeyPatch], None]:
     ("plant", "words"),
     [
         (hold_the_slot, "sleeps for ever"),
-        (hand_nothing_down, "it began while it was paused"),
-        (exceed_limits, "a limit of 1 is exceeded"),
         (without("trg_wf_exec_ends"), "a parent is not told"),
-        (without("trg_wf_exec_ends_children"), "a child was not asked to cancel"),
-        (without("trg_wf_exec_spreads_pause"), "it began while it was paused"),
-        (without("trg_wf_exec_starts_paused"), "it began while it was paused"),
+        *(
+            pytest.param(*one, marks=pytest.mark.campaign)
+            for one in (
+                (hand_nothing_down, "it began while it was paused"),
+                (exceed_limits, "a limit of 1 is exceeded"),
+                (without("trg_wf_exec_ends_children"), "a child was not asked to cancel"),
+                (without("trg_wf_exec_spreads_pause"), "it began while it was paused"),
+                (without("trg_wf_exec_starts_paused"), "it began while it was paused"),
+            )
+        ),
     ],
 )
 def test_a_fault_that_is_planted_is_found(

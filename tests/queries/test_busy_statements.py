@@ -10,10 +10,9 @@ from contextlib import closing
 import pytest
 
 from durable_workflow_sqlite.store.in_memory import open_in_memory
-from durable_workflow_sqlite.store.sql import QUERIES_DIR
-from query_files import read_queries
+from tests.sql_files import QUERIES
 
-QUERIES = {query.name: query for path in QUERIES_DIR.glob("*.sql") for query in read_queries(path)}
+NAMED = {query.name: query for query in QUERIES}
 
 BUSY = [
     "insert_execution_if_absent",
@@ -42,7 +41,7 @@ def empty() -> Iterator[sqlite3.Connection]:
 
 def program(connection: sqlite3.Connection, name: str) -> list[tuple[object, ...]]:
     """The instructions of a query, without those of the triggers."""
-    query = QUERIES[name]
+    query = NAMED[name]
     rows = connection.execute(f"explain {query.statement}", dict.fromkeys(query.parameters))
     found: list[tuple[object, ...]] = []
     for row in rows:
@@ -54,7 +53,7 @@ def program(connection: sqlite3.Connection, name: str) -> list[tuple[object, ...
 
 @pytest.mark.parametrize("name", BUSY)
 def test_a_busy_statement_compares_values_one_by_one(name: str) -> None:
-    assert not LONG_LIST.search(QUERIES[name].statement)
+    assert not LONG_LIST.search(NAMED[name].statement)
 
 
 def test_a_change_of_the_status_compares_values_one_by_one(empty: sqlite3.Connection) -> None:

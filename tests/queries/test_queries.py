@@ -20,11 +20,11 @@ from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.migration_files import FIRST
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.sql import MIGRATIONS_DIR, QUERIES_DIR, load_queries
-from query_files import Query, read_queries
+from query_files import Query
 from seeded_database import NOON_TEXT, seeded_database
+from tests.sql_files import QUERIES
 
 FILES = sorted(QUERIES_DIR.glob("*.sql"))
-QUERIES = [query for path in FILES for query in read_queries(path)]
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 

@@ -36,8 +36,8 @@ from durable_workflow_sqlite.testing.contract_base import (
     new_signal,
     queued,
 )
-from query_files import read_queries
-from query_plans import QUERIES, ROOT, add_unfinished
+from query_plans import add_unfinished
+from tests.sql_files import QUERIES
 
 FEW, MANY = 300, 6_000
 
@@ -74,11 +74,7 @@ READ_QUEUED = {"load_due_by_queue", "load_named_queues", "load_queues", "pick_ne
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
 """When the first execution of `big_file` began; each next one began half a minute later."""
 
-NAMED = {
-    query.name: query
-    for path in sorted((ROOT / QUERIES).glob("*.sql"))
-    for query in read_queries(path)
-}
+NAMED = {query.name: query for query in QUERIES}
 
 WHATEVER: Mapping[str, Any] = {
     "direction": "IN",

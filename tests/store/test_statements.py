@@ -113,7 +113,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:
     connect = sqlite3.connect
 
     def recording(*arguments: Any, **named: Any) -> sqlite3.Connection:
-        return connect(*arguments, factory=Recording, **named)
+        return connect(*arguments, **named | {"factory": Recording})
 
     monkeypatch.setattr(sqlite3, "connect", recording)
     return by_connection

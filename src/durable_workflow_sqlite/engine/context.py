@@ -27,7 +27,8 @@ from durable_workflow_sqlite.engine.mapping import AT_ONCE, MapCall, result_of
 from durable_workflow_sqlite.engine.operations import OnCancel, StepCall
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
 from durable_workflow_sqlite.engine.startable import Startable, StartableDefinition
-from durable_workflow_sqlite.engine.waiting import Waiting, check_duration
+from durable_workflow_sqlite.engine.transacting import Transacting
+from durable_workflow_sqlite.engine.waiting import check_duration
 from durable_workflow_sqlite.errors import SerializationError
 from durable_workflow_sqlite.records import StepKind, check_identifier, check_integer, check_limit
 
@@ -44,7 +45,7 @@ _ON_CANCEL: Final = get_args(OnCancel)
 _STEP: Final = StepKind.STEP
 
 
-class WorkflowContext(Waiting):
+class WorkflowContext(Transacting):
     """What a workflow function uses for steps, sleeps and signals, which are recorded.
 
     Each `step`, `sleep` and `wait_signal` takes the next number of its context when it is

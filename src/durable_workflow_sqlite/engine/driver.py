@@ -18,13 +18,19 @@ from durable_workflow_sqlite.engine.children import record_sent
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.history import RecordedHistory
-from durable_workflow_sqlite.engine.operations import Operation, StepCall, WaitCall
+from durable_workflow_sqlite.engine.operations import (
+    Operation,
+    StepCall,
+    TransactionCall,
+    WaitCall,
+)
 from durable_workflow_sqlite.engine.origins import origin_of
-from durable_workflow_sqlite.engine.run import Run
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.engine.step_waits import is_open
 from durable_workflow_sqlite.engine.steps import perform_step
 from durable_workflow_sqlite.engine.timers import TimerFired
+from durable_workflow_sqlite.engine.transacting_run import TransactingRun
+from durable_workflow_sqlite.engine.transaction_steps import perform_transaction
 from durable_workflow_sqlite.engine.waits import Waits
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import WorkflowStuckError
@@ -40,7 +46,7 @@ from durable_workflow_sqlite.records import (
 _COMPENSATING: Final = ExecutionStatus.COMPENSATING
 
 
-class Driver(Run):
+class Driver(TransactingRun):
     """Of one execution. What is done when its body has ended, and how it leaves, is for others."""
 
     __slots__ = (
@@ -82,6 +88,7 @@ class Driver(Run):
         self._body.run_number = record.run_number
         self._body.queue, self._body.queue_key = record.queue, record.queue_key
         self._body.encode_input = definition.encode_input
+        self._body.max_payload_bytes = environment.max_payload_bytes
         self._context = WorkflowContext(self._body)
         self._made_waits: Waits | None = None
         self._tasks: dict[asyncio.Task[None], None] = {}
@@ -126,10 +133,13 @@ class Driver(Run):
                 if call is not None:
                     call.task = task
                     try:
-                        await (record_sent if isinstance(call, SendCall) else perform_step)(
-                            self,
-                            call,  # type: ignore[arg-type]
-                        )
+                        if type(call) is StepCall:
+                            await perform_step(self, call)
+                        elif isinstance(call, SendCall):
+                            await record_sent(self, call)
+                        else:
+                            assert isinstance(call, TransactionCall)
+                            await perform_transaction(self, call)
                     except CutOff:
                         pass
                     finally:

@@ -19,6 +19,7 @@ from durable_workflow_sqlite.engine.mistakes import (
 )
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.engine.step_waits import is_open
@@ -41,7 +42,7 @@ from durable_workflow_sqlite.records import (
 
 if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.body import Body, ContinueAsNew
-    from durable_workflow_sqlite.engine.run import Run
+    from durable_workflow_sqlite.engine.transacting_run import TransactingRun
     from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 
 CANCELLED_TYPE: Final = f"{WorkflowCancelledError.__module__}:{WorkflowCancelledError.__qualname__}"
@@ -66,7 +67,7 @@ class Ending:
 
     def __init__(
         self,
-        run: Run,
+        run: TransactingRun,
         definition: AnyWorkflow,
         body: Body,
         left_behind: list[StepCall],
@@ -143,6 +144,8 @@ class Ending:
         output, _ = serialization.round_trip(
             result, definition.result_type, f"the result of workflow {definition.name!r}"
         )
+        limit = self._run.environment.max_payload_bytes
+        check_size(output, limit, f"the result of workflow {definition.name!r}")
         await self._give_up(self._left_by_an_earlier_run)
         return await self._finish(ExecutionStatus.COMPLETED, *self._marks, output_data=output)
 

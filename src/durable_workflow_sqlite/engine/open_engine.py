@@ -101,6 +101,7 @@ class OpenEngine(Access):
             store=settings.store,
             clock=settings.clock,
             scheduler=scheduler,
+            max_payload_bytes=settings.store.max_payload_bytes,
             step_limits=StepLimits(settings.store, settings.clock, scheduler),
             observers=settings.observers,
             is_observed=bool(settings.observers),

@@ -176,6 +176,13 @@ class StepCall(Operation, eq=False):
             raise SerializationError(f"{self}: its deserialize failed: {error!r}") from error
 
 
+class TransactionCall(StepCall, eq=False):
+    """What `ctx.transaction` was called with: its action also gets the connection of the store.
+
+    It is idempotent, since it is recorded where it happens.
+    """
+
+
 class WaitCall(Operation, eq=False, kw_only=True):
     """What `ctx.sleep` or `ctx.wait_signal` was called with."""
 

@@ -24,6 +24,7 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.reopening import what_failed, without_events
 from durable_workflow_sqlite.engine.step_names import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.engine.wait_records import timer_of
@@ -57,6 +58,7 @@ async def resolve(
     check_step(step)
     _refuse_compensation(execution_id, step)
     text = serialization.to_json(value, "the value")
+    check_size(text, access.store.max_payload_bytes, "the value")
     if execution_id in access.executions:
         await _check_needs_no_signal(access, execution_id, step)
 

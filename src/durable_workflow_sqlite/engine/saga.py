@@ -29,10 +29,11 @@ from durable_workflow_sqlite.engine.compensation_records import (
 from durable_workflow_sqlite.engine.given import undone_by_hand
 from durable_workflow_sqlite.engine.held_slot import SOMETIME
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
-from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.operations import StepCall, TransactionCall
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.engine.step_records import read_value
 from durable_workflow_sqlite.engine.steps import perform_step
+from durable_workflow_sqlite.engine.transaction_steps import perform_transaction
 from durable_workflow_sqlite.engine.undoing import (
     UNSTORABLE,
     how_to_undo,
@@ -49,7 +50,7 @@ from durable_workflow_sqlite.records import (
 )
 
 if TYPE_CHECKING:
-    from durable_workflow_sqlite.engine.run import Run
+    from durable_workflow_sqlite.engine.transacting_run import TransactingRun
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ class Saga:
 
     def __init__(
         self,
-        run: Run,
+        run: TransactingRun,
         calls: Mapping[Place, StepCall] | None,
         children: Collection[ChildCall] = (),
     ) -> None:
@@ -183,7 +184,10 @@ class Saga:
         self.is_pausing, self.pauses_until = True, SOMETIME  # except the step, nothing of it runs
         try:
             with suppress(CutOff):
-                await perform_step(run, call)
+                if isinstance(call, TransactionCall):
+                    await perform_transaction(run, call)
+                else:
+                    await perform_step(run, call)
         finally:
             self.is_pausing, self.pauses_until = False, None
             call.task = None

@@ -50,6 +50,14 @@ async def record_failure(
         output_data=run.environment.error_codec.parts(failure),
         event=run.next_event(call),
     )
+    take_error(run, call, failed, failure)
+    failed = await run.finish_step(call, failed, *run.running(progressed=True))
+    tell_complete(run, failed, first_started_at, replayed=False)
+    tell_failure(run, failed, failure)
+
+
+def take_error(run: Run, call: StepCall, failed: StepCheckpoint, failure: BaseException) -> None:
+    """What the body is told of a failure, as it is recorded."""
     codec = run.environment.error_codec
     if codec.is_whole(failed.output_data):
         call.error = failure
@@ -57,9 +65,6 @@ async def record_failure(
         # The body must not see more of it now than it will on a replay.
         call.error = error_of(run.id, call, failed, codec)
         call.error.__cause__ = failure
-    failed = await run.finish_step(call, failed, *run.running(progressed=True))
-    tell_complete(run, failed, first_started_at, replayed=False)
-    tell_failure(run, failed, failure)
 
 
 async def record_cut_off(

@@ -18,6 +18,7 @@ from durable_workflow_sqlite.engine.actions import (
 from durable_workflow_sqlite.engine.given import may_be_given
 from durable_workflow_sqlite.engine.history import has_timed_out
 from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
     tell_in_doubt,
@@ -155,6 +156,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 return
             try:
                 output, call.value = call.encode(result)
+                if len(output) * 4 > environment.max_payload_bytes:
+                    check_size(output, environment.max_payload_bytes, call)
                 completed = intent.completed(output, run.completion_time(), run.next_event(call))
                 completed = await run.finish_step(
                     call,

@@ -9,15 +9,22 @@ from typing import Final
 
 import psycopg
 
+from durable_workflow_sqlite.payload_codec import (
+    MAX_PAYLOAD_BYTES,
+    PayloadCodec,
+    check_codec,
+    check_max_payload_bytes,
+)
 from durable_workflow_sqlite.postgres.adapter import as_statement
 from durable_workflow_sqlite.postgres.address import Address, checked_schema
 from durable_workflow_sqlite.postgres.failures import translated
 from durable_workflow_sqlite.postgres.migrations import bring_up_to_date
 from durable_workflow_sqlite.postgres.presence import Presence
 from durable_workflow_sqlite.postgres.session import Session, without_password
-from durable_workflow_sqlite.postgres.sql import load_queries
+from durable_workflow_sqlite.postgres.sql import load_encoding_queries, load_queries
 from durable_workflow_sqlite.postgres.transactions import PostgresTransactions
 from durable_workflow_sqlite.records import ArrivedSignal
+from durable_workflow_sqlite.store.encoding import Encoding, encoding_statements
 from durable_workflow_sqlite.store.moves import check_not_moved
 from durable_workflow_sqlite.store.statement_store import StatementStore
 
@@ -32,12 +39,20 @@ class PostgresStore(StatementStore):
     has two connections: one for its transactions, and one by which the server knows that it lives.
     """
 
-    def __init__(self, url: str | Address, *, schema: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str | Address,
+        *,
+        schema: str | None = None,
+        codec: PayloadCodec | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+    ) -> None:
         """Open a schema, or create it, and bring it up to date.
 
         url: as libpq takes it, such as `postgresql://user@host/database`; its parameters `schema`,
             `pooled` and `direct` are this library's own: see `address.py`.
         schema: instead of that of the URL.
+        codec, max_payload_bytes: as for `SqliteCheckpointStore`.
 
         Raises ValueError for a URL that is not valid. Raises StoreError: SchemaTooNewError,
         MigrationError.
@@ -45,7 +60,13 @@ class PostgresStore(StatementStore):
         address = url if isinstance(url, Address) else Address.of(url)
         schema = address.schema if schema is None else checked_schema(schema)
         url = address.url
-        loaded = load_queries(schema)
+        check_codec(codec)
+        check_max_payload_bytes(max_payload_bytes)
+        loaded, statements = load_queries(schema), as_statement
+        if codec is not None:
+            encoding = Encoding(codec)
+            loaded = load_encoding_queries(schema, encoding)
+            statements = encoding_statements(as_statement, encoding)
         self._session = Session(url, is_pooled=address.is_pooled)
         try:
             bring_up_to_date(self._session, schema)
@@ -60,7 +81,14 @@ class PostgresStore(StatementStore):
         self._commit = PostgresTransactions(
             self._session, loaded.of_postgres, schema, self._presence, self._forget_what_is_known
         )
-        super().__init__(self._session, loaded.shared, self._commit, self._presence, as_statement)
+        super().__init__(
+            self._session,
+            loaded.shared,
+            self._commit,
+            self._presence,
+            statements,
+            max_payload_bytes,
+        )
         self._told: set[int] | None = None
         """The ids of signals that this store has told of, as far as it looks back."""
 

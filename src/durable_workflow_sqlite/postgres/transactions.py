@@ -17,21 +17,28 @@ from asyncio import events
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import psycopg
 
-from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.errors import (
+    SerializationError,
+    StoreError,
+    TransactionTimeoutError,
+)
 from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.postgres.failures import (
     is_of_another_writer,
     is_to_be_tried_again,
     translated,
 )
+from durable_workflow_sqlite.postgres.guard import Guard
 from durable_workflow_sqlite.postgres.presence import Presence
 from durable_workflow_sqlite.postgres.queries import Queries
 from durable_workflow_sqlite.postgres.session import Session, without_password
-from durable_workflow_sqlite.store.transactions import Shortcut, Transactions
+from durable_workflow_sqlite.postgres.user_reader import UserReader
+from durable_workflow_sqlite.store.guarded_calls import FunctionFailedError
+from durable_workflow_sqlite.store.transactions import Shortcut, Transaction, Transactions
 
 T = TypeVar("T")
 
@@ -40,7 +47,7 @@ TRIES: Final = 10
 
 
 class _Asked(NamedTuple):
-    operation: Callable[[], Any]
+    operation: Callable[[], Any] | Transaction
     shortcut: Shortcut | None
     future: asyncio.Future[Any]
 
@@ -77,22 +84,36 @@ class PostgresTransactions(Transactions):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._in_thread: asyncio.Future[list[_Outcome]] | None = None
         self._executor = ThreadPoolExecutor(1, "durable-workflow-postgres")
+        self._reader = UserReader(session, schema)
         self._in_transaction = False
         self._change_counter = 0
         self._process = os.getpid()
         self._closed = False
 
     async def write(self, operation: Callable[[], T], shortcut: Shortcut | None = None) -> T:
-        return await self._ask(self._writes, operation, shortcut)
+        return cast("T", await self._ask(self._writes, operation, shortcut))
 
     async def read(self, operation: Callable[[], T]) -> T:
-        return await self._ask(self._reads, operation, None)
+        return cast("T", await self._ask(self._reads, operation, None))
+
+    async def transact(self, transaction: Transaction) -> bool:
+        # In an operation, as any other: what it is, `_run` sees.
+        return cast("bool", await self._ask(self._writes, transaction, None))
+
+    async def look(self, function: Callable[[Any], T], timeout_s: float) -> T:
+        try:
+            return await self._reader.run(self._enter(), function, timeout_s)
+        except FunctionFailedError as failed:
+            raise failed.error from failed.error.__cause__
 
     async def _ask(
-        self, queue: list[_Asked], operation: Callable[[], T], shortcut: Shortcut | None
-    ) -> T:
+        self,
+        queue: list[_Asked],
+        operation: Callable[[], T] | Transaction,
+        shortcut: Shortcut | None,
+    ) -> Any:
         loop = self._enter()
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[Any] = loop.create_future()
         queue.append(_Asked(operation, shortcut, future))
         if len(self._reads) + len(self._writes) == 1 and self._in_thread is None:
             loop.call_soon(self._flush)
@@ -151,6 +172,7 @@ class PostgresTransactions(Transactions):
             if self._in_thread is not None:
                 await asyncio.wait([self._in_thread])
                 await asyncio.sleep(0)
+        await self._reader.close(loop)
         await loop.run_in_executor(self._executor, self._session.close)
         self._executor.shutdown()
 
@@ -182,7 +204,7 @@ class PostgresTransactions(Transactions):
         if self._in_thread is not None or not (self._reads or self._writes):
             return
         reads, self._reads = self._reads, []
-        writes, self._writes = self._writes, []
+        writes = self._next_writes()
         assert self._loop is not None
         try:
             under_way = self._loop.run_in_executor(self._executor, self._run, reads, writes)
@@ -208,28 +230,95 @@ class PostgresTransactions(Transactions):
         self._in_thread = under_way
         under_way.add_done_callback(settle)
 
+    def _next_writes(self) -> list[_Asked]:
+        """A group, or one function of the user alone, in the order in which they were asked for."""
+        for number, one in enumerate(self._writes):
+            if isinstance(one.operation, Transaction):
+                group = self._writes[: number or 1]
+                del self._writes[: number or 1]
+                return group
+        group, self._writes = self._writes, []
+        return group
+
     # In the thread
 
     def _run(self, reads: list[_Asked], writes: list[_Asked]) -> list[_Outcome]:
         outcomes = [self._read(one) for one in reads]
         if writes:
-            outcomes += self._write(writes)
+            if isinstance(writes[0].operation, Transaction):
+                outcomes.append(self._act(writes[0].operation, writes[0].future))
+            else:
+                outcomes += self._write(writes)
             self._tell_others()
         return outcomes
 
     def _read(self, one: _Asked) -> _Outcome:
         for _ in range(TRIES - 1):
             try:
-                return one.future, one.operation(), None
+                return one.future, one.operation(), None  # type: ignore[operator]
             except psycopg.Error as error:
                 if not (self._session.is_lost or is_to_be_tried_again(error)):
                     return one.future, None, translated(error, self._where)
             except Exception as error:  # noqa: BLE001
                 return one.future, None, error
         try:
-            return one.future, one.operation(), None
+            return one.future, one.operation(), None  # type: ignore[operator]
         except Exception as error:  # noqa: BLE001
             return one.future, None, translated(error, self._where)
+
+    def _act(self, transaction: Transaction, future: asyncio.Future[Any]) -> _Outcome:
+        """Run a function in a transaction; if it has failed, record that in another."""
+        failed: BaseException | None = None
+        for left in reversed(range(TRIES)):
+            self._session.others_wait = is_sent = False
+            try:
+                self._begin()
+                is_to_be = transaction.may_begin()
+                if is_to_be and failed is None:
+                    self._call(transaction)
+                elif is_to_be and transaction.failed is not None and failed is not None:
+                    transaction.failed(failed)
+                is_sent = True
+                self._end("commit")
+            except BaseException as error:  # noqa: BLE001 - whoever asked must hear of it
+                of_function = error.error if isinstance(error, FunctionFailedError) else None
+                why = of_function or error
+                is_lost = self._session.is_lost
+                self._roll_back()
+                self._on_failure()
+                if is_lost and is_sent:
+                    return future, None, _not_known(self._where, why)
+                if left and (is_lost or is_to_be_tried_again(why)):
+                    continue
+                if of_function is None or is_lost:
+                    return future, None, translated(why, self._where)
+                if transaction.failed is None or failed is not None:
+                    return future, None, why
+                failed = of_function
+            else:
+                return future, is_to_be, None
+        raise AssertionError("unreachable")
+
+    def _call(self, transaction: Transaction) -> None:
+        guard = Guard(self._session, self._schema, transaction.timeout_s)
+        result = guard.run(transaction.function)
+        try:
+            # What is checked at the end otherwise, where nobody could say whose fault it is.
+            self._session.execute("set constraints all immediate")
+        except psycopg.IntegrityError as error:
+            raise FunctionFailedError(error) from error
+        try:
+            transaction.save(result)
+            guard.check_time()
+        except TransactionTimeoutError as late:
+            raise FunctionFailedError(late) from late
+        except BaseException as error:
+            refused = translated(error, self._where)
+            if isinstance(refused, SerializationError):
+                raise FunctionFailedError(refused) from error
+            raise
+        if guard.has_enqueued:
+            self._session.others_wait = True
 
     def _write(self, group: list[_Asked]) -> list[_Outcome]:
         one_by_one = False
@@ -305,7 +394,7 @@ class PostgresTransactions(Transactions):
                 outcomes.append((future, None, None))
                 continue
             self._send(shortcuts)  # an operation may build on what was asked for before it
-            outcomes.append((future, operation(), None))
+            outcomes.append((future, operation(), None))  # type: ignore[operator]
         self._send(shortcuts)
         return outcomes
 
@@ -324,7 +413,7 @@ class PostgresTransactions(Transactions):
             for may_be_again in (True, False):
                 self._session.execute("savepoint one")
                 try:
-                    outcome: _Outcome = future, operation(), None
+                    outcome: _Outcome = future, operation(), None  # type: ignore[operator]
                 except BaseException as error:
                     if self._session.is_lost or is_to_be_tried_again(error):
                         raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.store.guard import StoreConnection
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
 
 BUSY_TIMEOUT_MS: Final = 5000
@@ -41,6 +42,7 @@ def _connect(path: str | Path, *, is_uri: bool) -> sqlite3.Connection:
         return sqlite3.connect(
             path,
             uri=is_uri,
+            factory=StoreConnection,
             timeout=BUSY_TIMEOUT_MS / 1000,
             isolation_level=None,
             check_same_thread=False,

@@ -22,17 +22,30 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
-from durable_workflow_sqlite.errors import SerializationError, StoreError, StoreGoneError
+from durable_workflow_sqlite.errors import (
+    SerializationError,
+    StoreError,
+    StoreGoneError,
+    TransactionTimeoutError,
+)
 from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
+from durable_workflow_sqlite.store.guard import Authorizer, Guard
+from durable_workflow_sqlite.store.guarded_calls import FunctionFailedError
 from durable_workflow_sqlite.store.open_files import OpenFiles
-from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_busy, translate
-from durable_workflow_sqlite.store.transactions import Shortcut, Transactions
+from durable_workflow_sqlite.store.sqlite_errors import (
+    FAILURES,
+    is_busy,
+    is_of_the_disk,
+    translate,
+)
+from durable_workflow_sqlite.store.transactions import Shortcut, Transaction, Transactions
+from durable_workflow_sqlite.store.user_reader import UserReader
 
 T = TypeVar("T")
 
-_Queued = tuple[Callable[[], Any], Shortcut | None, "asyncio.Future[Any]"]
+_Queued = tuple[Callable[[], Any] | Transaction, Shortcut | None, "asyncio.Future[Any]"]
 _Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
 RETRY_AFTER_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02)
@@ -73,21 +86,6 @@ class _NewSchemaError(Exception):
     """A transaction is to be run again, once the database has been looked at."""
 
 
-class _SchemaMayBeNew:
-    """Whether SQLite has compiled a statement, as it does once, and again for a new schema version.
-
-    To ask for the version in each transaction would take a tenth of it. SQLite compares it before
-    it runs a statement, and calls an authorizer when it has to compile one.
-    """
-
-    def __init__(self) -> None:
-        self.is_so = False
-
-    def __call__(self, *_: object) -> int:
-        self.is_so = True
-        return sqlite3.SQLITE_OK
-
-
 class _Refusals:
     """How often, and until when, a group has asked for a lock that someone else holds."""
 
@@ -118,12 +116,18 @@ class GroupCommit(Transactions):
         self._checkpointer = checkpointer
         self._is_intact = is_intact
         self._schema_version: int | None = None
-        self._schema_may_be_new = _SchemaMayBeNew()
-        if files is not None:
-            connection.set_authorizer(self._schema_may_be_new)
-            self._schema_may_be_new.is_so = True
+        # To ask for the version in each transaction would take a tenth of it. SQLite compares it
+        # before it runs a statement, and calls the authorizer when it has to compile one.
+        self._authorizer = Authorizer(is_asked=files is not None)
+        connection.set_authorizer(self._authorizer)
+        # Else a function of the user could commit with what is compiled; see `guard.py` for others.
+        end = "" if type(connection) is not sqlite3.Connection else " -- of the library"
+        self._commit_text, self._rollback_text = f"commit{end}", f"rollback{end}"
+        self._reader = UserReader(self._path)
         self._is_restored = False
         self._queue: list[_Queued] = []
+        self._functions = 0
+        """How many of these are a function of the user."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refusals = _Refusals()
         self._one_by_one = False
@@ -180,6 +184,29 @@ class GroupCommit(Transactions):
                 raise self._translated(error) from error
         return await self.write(operation)  # the rare lock that readers must wait for, too
 
+    async def transact(self, transaction: Transaction) -> bool:
+        loop = self._enter()
+        future: asyncio.Future[bool] = loop.create_future()
+        self._queue.append((transaction, None, future))
+        self._functions += 1
+        if len(self._queue) == 1 and self._in_thread is None and not self._refusals.times:
+            loop.call_soon(self._flush)
+        return await future
+
+    async def look(self, function: Callable[[Any], T], timeout_s: float) -> T:
+        loop = self._enter()
+        try:
+            if self._path is None or self._bound_to_thread:
+                return await self.read(
+                    lambda: Guard(
+                        self._connection, self._authorizer, timeout_s, only_reads=True
+                    ).run(function)
+                )
+            self._check_files()
+            return await self._reader.run(loop, function, timeout_s)
+        except FunctionFailedError as failed:
+            raise failed.error from failed.error.__cause__
+
     def change_counter(self) -> int:
         if self._in_thread is not None or self._closed or self._forks != _forks:
             return self._change_counter  # the answer can wait until nobody else uses the connection
@@ -230,11 +257,11 @@ class GroupCommit(Transactions):
             else:
                 await asyncio.sleep(RETRY_AFTER_S[0])
         self._stop_thread()
+        await self._reader.close(loop)
         with suppress(*FAILURES):  # it may be closed already
             self._roll_back_what_is_left()
             self._set_busy_timeout(BUSY_TIMEOUT_MS)
-            if self._files is not None:
-                self._connection.set_authorizer(None)
+            self._connection.set_authorizer(None)
 
     def _stop_thread(self) -> None:
         if self._executor is not None:
@@ -259,6 +286,7 @@ class GroupCommit(Transactions):
             self._stop_thread()
             self._loop = loop
             self._queue.clear()  # what a loop that is gone never waited for
+            self._functions = 0
             self._refusals = _Refusals()
             self._in_thread = None
         return loop
@@ -285,7 +313,7 @@ class GroupCommit(Transactions):
                 self._set_busy_timeout(0)
             self._look_at_files_now_and_then(now)
             self._connection.execute("begin immediate")
-            if self._schema_may_be_new.is_so:
+            if self._authorizer.has_compiled:
                 self._look_whether_it_was_restored()
         except (*FAILURES, StoreError):
             self._roll_back()
@@ -298,9 +326,9 @@ class GroupCommit(Transactions):
             result: Any = None
             if shortcut is None or not self._connection.execute(*shortcut).rowcount:
                 result = operation()
-            if self._schema_may_be_new.is_so and self._is_schema_new():
+            if self._authorizer.has_compiled and self._is_schema_new():
                 raise _NewSchemaError
-            self._connection.execute("commit")
+            self._connection.execute(self._commit_text)
         except BaseException as error:
             self._roll_back()
             translated = self._translated(error)
@@ -318,7 +346,11 @@ class GroupCommit(Transactions):
         if not self._queue:
             self._refusals = _Refusals()
             return
-        if self._waits_for_disk and not self._bound_to_thread:
+        is_function = self._functions and isinstance(self._queue[0][0], Transaction)
+        in_thread = self._waits_for_disk or (is_function and self._path is not None)
+        if in_thread and not self._bound_to_thread:
+            self._at_once_until = 0.0
+            self._refusals = _Refusals()
             self._flush_in_thread()
             return
         assert self._loop is not None
@@ -333,15 +365,31 @@ class GroupCommit(Transactions):
             self._refused(error)
         else:
             self._refusals = _Refusals()
-            group, self._queue = self._queue, []
-            self._alone = self._alone + 1 if len(group) == 1 else 0
-            outcomes = self._run_one_by_one(group) if self._one_by_one else self._run(group)
-            self._one_by_one = outcomes is None
-            if outcomes is None:
-                self._queue = group
-                asyncio.get_running_loop().call_soon(self._flush)
+            group = self._take()
+            if is_function:
+                _settle([self._act(group[0], has_begun=True)])
             else:
-                _settle(outcomes)
+                self._alone = self._alone + 1 if len(group) == 1 else 0
+                outcomes = self._run_one_by_one(group) if self._one_by_one else self._run(group)
+                self._one_by_one = outcomes is None
+                if outcomes is None:
+                    self._queue[:0] = group
+                else:
+                    _settle(outcomes)
+            if self._queue:
+                asyncio.get_running_loop().call_soon(self._flush)
+
+    def _take(self) -> list[_Queued]:
+        """What is next, in the order in which it was asked for: a group, or a function alone."""
+        if not self._functions:
+            group, self._queue = self._queue, []
+            return group
+        before = 0
+        while before < len(self._queue) and not isinstance(self._queue[before][0], Transaction):
+            before += 1
+        self._functions -= not before
+        group, self._queue = self._queue[: before or 1], self._queue[before or 1 :]
+        return group
 
     def _refused(self, error: Exception) -> None:
         """Try again later, unless that is hopeless or has gone on for too long."""
@@ -352,6 +400,7 @@ class GroupCommit(Transactions):
             return
         size = self._refusals.group_size or len(self._queue)
         group, self._queue = self._queue[:size], self._queue[size:]
+        self._functions -= sum(isinstance(one[0], Transaction) for one in group)
         self._refusals = _Refusals()
         _settle(self._all_failed(group, error))
         if self._queue:
@@ -374,7 +423,7 @@ class GroupCommit(Transactions):
             self._flush()
 
     def _flush_in_thread(self) -> None:
-        group, self._queue = self._queue, []
+        group = self._take()
         loop = asyncio.get_running_loop()
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, "durable-workflow-store")
@@ -388,6 +437,8 @@ class GroupCommit(Transactions):
             failed.__cause__ = error
             self._stop_thread()
             _settle(self._all_failed(group, failed))
+            if self._queue:
+                loop.call_soon(self._flush)
             return
 
         def settle(done: asyncio.Future[list[_Outcome]]) -> None:
@@ -408,6 +459,9 @@ class GroupCommit(Transactions):
     def _begin_and_run(self, group: list[_Queued]) -> list[_Outcome]:
         if self._checkpointer is not None:
             self._checkpointer.wait(CHECKPOINT_FIRST_S)
+        if isinstance(group[0][0], Transaction):
+            self._set_busy_timeout(BUSY_TIMEOUT_MS)  # nobody but this thread waits for it
+            return [self._act(group[0])]
         self._begin()
         outcomes = self._run(group)
         while outcomes is None:
@@ -425,7 +479,7 @@ class GroupCommit(Transactions):
                 )
             self._roll_back_what_is_left()
         self._connection.execute("begin immediate")
-        if self._schema_may_be_new.is_so:
+        if self._authorizer.has_compiled:
             try:
                 self._look_whether_it_was_restored()
             except BaseException:
@@ -445,8 +499,8 @@ class GroupCommit(Transactions):
 
     def _is_schema_new(self) -> bool:
         """The backup API gives a database a new schema version, as a changed schema does."""
-        self._schema_may_be_new.is_so = self._load_schema_version() != self._schema_version
-        return self._schema_may_be_new.is_so
+        self._authorizer.has_compiled = self._load_schema_version() != self._schema_version
+        return self._authorizer.has_compiled
 
     def _look_whether_it_was_restored(self) -> None:
         """To be called before a transaction writes: what it claims is not known to be held yet."""
@@ -456,7 +510,7 @@ class GroupCommit(Transactions):
                 self._is_restored = True
                 raise self._restored()
             self._schema_version = version
-        self._schema_may_be_new.is_so = False
+        self._authorizer.has_compiled = False
 
     def _load_schema_version(self) -> int:
         (version,) = self._connection.execute("pragma schema_version").fetchone()
@@ -469,6 +523,82 @@ class GroupCommit(Transactions):
             " are left as they are there. Stop every process that has it open, then start them"
             " again"
         )
+
+    # A function of the user
+
+    def _act(self, one: _Queued, *, has_begun: bool = False) -> _Outcome:
+        """Run a function in a transaction; if it has failed, record that in another."""
+        transaction, _, future = one
+        assert isinstance(transaction, Transaction)
+        try:
+            return future, self._try(transaction, has_begun=has_begun), None
+        except FunctionFailedError as failed:
+            error = failed.error
+        except BaseException as failed:  # noqa: BLE001 - whoever asked must hear of it
+            return future, None, self._translated(failed)
+        if transaction.failed is None:
+            return future, None, error
+        try:
+            self._begin()
+            is_to_be = transaction.may_begin()
+            if is_to_be:
+                transaction.failed(error)
+            self._connection.execute(self._commit_text)
+        except BaseException as failed:  # noqa: BLE001 - as above
+            self._roll_back()
+            return future, None, self._translated(failed)
+        self._after_commit()
+        return future, is_to_be, None
+
+    def _try(self, transaction: Transaction, *, has_begun: bool) -> bool:
+        """Raises FunctionFailedError if it is the function's fault that nothing was written."""
+        if not has_begun:
+            self._begin()
+        version = None
+        try:
+            if self._files is not None:
+                self._look_whether_it_was_restored()
+            if not transaction.may_begin():
+                self._connection.execute(self._rollback_text)
+                return False
+            guard = Guard(self._connection, self._authorizer, transaction.timeout_s)
+            result = guard.run(transaction.function)
+            self._save(transaction, result)
+            guard.check_time()
+            if self._files is not None:
+                version = self._load_schema_version()  # the function may have made a table
+            self._connection.execute(self._commit_text)
+        except (sqlite3.IntegrityError, TransactionTimeoutError) as error:
+            self._roll_back()
+            raise FunctionFailedError(error) from error  # as by a key that is checked at the end
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, FunctionFailedError) and is_of_the_disk(error.error):
+                raise error.error from None
+            raise
+        if version is not None:
+            self._schema_version = version
+        if guard.has_enqueued:
+            self.count_change()
+        self._after_commit()
+        return True
+
+    def _save(self, transaction: Transaction, result: object) -> None:
+        if not self._connection.in_transaction:
+            raise StoreError("SQLite has rolled back the transaction of a function")
+        try:
+            transaction.save(result)
+        except BaseException as error:
+            translated = self._translated(error)
+            if isinstance(translated, SerializationError):
+                raise FunctionFailedError(translated) from error
+            raise
+
+    def _after_commit(self) -> None:
+        if self._files is not None:
+            self._files.check_log()
+        if self._checkpointer is not None:
+            self._checkpointer.after_commit()
 
     @property
     def _is_checkpointing(self) -> bool:
@@ -493,7 +623,7 @@ class GroupCommit(Transactions):
                     outcomes.append((future, None, None))
                     continue
                 self._send(shortcuts)  # an operation may build on what was asked for before it
-                outcomes.append((future, operation(), None))
+                outcomes.append((future, operation(), None))  # type: ignore[operator]
             self._send(shortcuts)
         except BaseException as error:  # noqa: BLE001
             self._roll_back()
@@ -514,7 +644,7 @@ class GroupCommit(Transactions):
             for operation, _, future in group:
                 self._connection.execute("savepoint one")
                 try:
-                    result = operation()
+                    result = operation()  # type: ignore[operator]
                 except BaseException as error:
                     if not self._connection.in_transaction:
                         raise  # SQLite gave up on all of it, as it may on a full disk
@@ -531,10 +661,10 @@ class GroupCommit(Transactions):
     def _commit(self, outcomes: list[_Outcome]) -> list[_Outcome] | None:
         """None if it is to be run again: the database may not be the one that it was meant for."""
         try:
-            if self._schema_may_be_new.is_so and self._is_schema_new():
+            if self._authorizer.has_compiled and self._is_schema_new():
                 self._roll_back()
                 return None
-            self._connection.execute("commit")
+            self._connection.execute(self._commit_text)
             if self._files is not None:
                 self._files.check_log()
         except (*FAILURES, StoreGoneError) as error:
@@ -550,7 +680,7 @@ class GroupCommit(Transactions):
         # SQLite rolls back by itself on some errors; a second failure must not hide the first.
         if self._connection.in_transaction:
             try:
-                self._connection.execute("rollback")
+                self._connection.execute(self._rollback_text)
             except FAILURES:
                 self._rollback_failed = True
 
@@ -558,14 +688,14 @@ class GroupCommit(Transactions):
         """Its writers were told that it failed: nobody may read of it, or commit it."""
         if self._rollback_failed:
             if self._connection.in_transaction:
-                self._connection.execute("rollback")
+                self._connection.execute(self._rollback_text)
             self._rollback_failed = False
 
     def _all_failed(self, group: list[_Queued], error: BaseException) -> list[_Outcome]:
         return [(future, None, self._translated(error)) for _, _, future in group]
 
     def _translated(self, error: BaseException) -> BaseException:
-        if self._schema_may_be_new.is_so:
+        if self._authorizer.has_compiled:
             # What was restored may be why it failed, as by a claim that is not there.
             try:
                 self._look_whether_it_was_restored()

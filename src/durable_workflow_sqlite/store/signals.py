@@ -229,6 +229,17 @@ class Signals:
             self._commit.count_change()
         return signal_id
 
+    def are_pending(self, claim: WorkflowClaim, signal_name: str) -> bool:
+        """Whether there are signals of a name; nobody sends one until the transaction ends."""
+        self._commit.hold_execution(claim.workflow_execution_id)
+        return bool(
+            self._queries.load_pending_signals(
+                self._connection,
+                workflow_execution_id=claim.workflow_execution_id,
+                signal_name=signal_name,
+            )
+        )
+
     def _send(self, signal: WorkflowSignal) -> int | None:
         """None if there is one of its key, also in an execution that is final by now."""
         signal_id, execution_id = self.send_if_it_can(signal), signal.workflow_execution_id

@@ -11,6 +11,12 @@ from pathlib import Path
 from typing import Self
 
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.payload_codec import (
+    MAX_PAYLOAD_BYTES,
+    PayloadCodec,
+    check_codec,
+    check_max_payload_bytes,
+)
 from durable_workflow_sqlite.store.adapter import as_statement
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import (
@@ -21,6 +27,7 @@ from durable_workflow_sqlite.store.connection import (
     open_connection,
     wait_for_locks,
 )
+from durable_workflow_sqlite.store.encoding import Encoding, encoding_statements
 from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.lock_guard import LockGuard
@@ -32,7 +39,7 @@ from durable_workflow_sqlite.store.migrations import (
 )
 from durable_workflow_sqlite.store.moves import check_not_moved
 from durable_workflow_sqlite.store.open_files import OpenFiles
-from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.store.sql import load_encoding_queries, load_queries
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, translate
 from durable_workflow_sqlite.store.statement_store import StatementStore
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
@@ -48,6 +55,8 @@ class SqliteCheckpointStore(StatementStore):
 
     synchronous: "normal" may lose the last commits to a power cut, "full" loses none and waits
     for the disk at every commit; neither loses anything when the process is killed.
+    codec: encodes and decodes the values in the file, such as an `AesGcmCodec`; None: they are
+    plain. max_payload_bytes: how large one value may be, as JSON in UTF-8, before the codec.
 
     Raises StoreError: SchemaTooNewError, MigrationError, StoreBusyError, StoreCorruptError.
     """
@@ -57,7 +66,11 @@ class SqliteCheckpointStore(StatementStore):
         connection: sqlite3.Connection,
         *,
         synchronous: Synchronous = "normal",
+        codec: PayloadCodec | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> None:
+        check_codec(codec)
+        check_max_payload_bytes(max_payload_bytes)
         _check_usable(connection, synchronous)
         self._connection = connection
         self._owns_connection = False
@@ -93,27 +106,55 @@ class SqliteCheckpointStore(StatementStore):
             is_intact=self._is_intact,
         )
         self._commit = commit
-        super().__init__(connection, load_queries(), commit, self._lock, as_statement)
+        queries, statements = load_queries(), as_statement
+        if codec is not None:
+            encoding = Encoding(codec)
+            queries = load_encoding_queries(encoding)
+            statements = encoding_statements(as_statement, encoding)
+        super().__init__(connection, queries, commit, self._lock, statements, max_payload_bytes)
         self._guard = LockGuard(path)
 
     @classmethod
     def file(
-        cls, path: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "normal",
+        codec: PayloadCodec | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> SqliteCheckpointStore:
         """Open a file, or create it; its folder must exist."""
         if os.fspath(path) in ("", ":memory:"):
             raise ValueError("for a store in memory, use SqliteCheckpointStore.in_memory()")
-        return cls._opened(open_connection(Path(path)), synchronous)
+        check_codec(codec)
+        check_max_payload_bytes(max_payload_bytes)
+        return cls._opened(open_connection(Path(path)), synchronous, codec, max_payload_bytes)
 
     @classmethod
-    def in_memory(cls) -> SqliteCheckpointStore:
+    def in_memory(
+        cls,
+        *,
+        codec: PayloadCodec | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+    ) -> SqliteCheckpointStore:
         """A store that ends with the process, for tests."""
-        return cls._opened(open_in_memory(), "normal")
+        return cls._opened(open_in_memory(), "normal", codec, max_payload_bytes)
 
     @classmethod
-    def _opened(cls, connection: sqlite3.Connection, synchronous: Synchronous) -> Self:
+    def _opened(
+        cls,
+        connection: sqlite3.Connection,
+        synchronous: Synchronous,
+        codec: PayloadCodec | None,
+        max_payload_bytes: int,
+    ) -> Self:
         try:
-            store = cls(connection, synchronous=synchronous)
+            store = cls(
+                connection,
+                synchronous=synchronous,
+                codec=codec,
+                max_payload_bytes=max_payload_bytes,
+            )
         except BaseException:
             connection.close()
             raise

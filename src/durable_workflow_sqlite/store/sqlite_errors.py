@@ -73,9 +73,21 @@ _CAUSES: Final[dict[int, tuple[type[StoreError], str]]] = {
 }
 
 
+_OF_THE_DISK: Final = frozenset(_CAUSES) - {
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+}
+
+
 def is_busy(error: BaseException) -> bool:
     """Whether someone else held a lock."""
     return _code(error) & _PRIMARY_CODE in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_of_the_disk(error: BaseException) -> bool:
+    """Whether the file, the disk or the memory is at fault, whatever the statement was."""
+    return isinstance(error, sqlite3.Error) and _code(error) & _PRIMARY_CODE in _OF_THE_DISK
 
 
 def is_of_the_statement(error: sqlite3.Error) -> bool:

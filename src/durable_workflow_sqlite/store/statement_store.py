@@ -8,10 +8,10 @@ is the business of `sqlite.py` and of the store on PostgreSQL.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar, TypeVarTuple, Unpack
 
 import msgspec
 
@@ -20,6 +20,7 @@ from durable_workflow_sqlite.errors import ClaimLostError, ExecutionConflictErro
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
+    TRANSACTION_TIMEOUT,
     AbandonedExecution,
     ArrivedSignal,
     AuditEntry,
@@ -51,6 +52,7 @@ from durable_workflow_sqlite.records import (
     check_named_scope,
     check_records,
     check_sent,
+    check_transaction,
     utc_now,
 )
 from durable_workflow_sqlite.store import rows
@@ -76,7 +78,16 @@ from durable_workflow_sqlite.store.rows import (
 )
 from durable_workflow_sqlite.store.schedules import Schedules
 from durable_workflow_sqlite.store.signals import Signals
-from durable_workflow_sqlite.store.transactions import AsStatement, Liveness, Shortcut, Transactions
+from durable_workflow_sqlite.store.transactions import (
+    AsStatement,
+    Liveness,
+    Shortcut,
+    Transaction,
+    Transactions,
+)
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
 _FAILED: Final = StepStatus.FAILED
@@ -102,7 +113,9 @@ class StatementStore(CheckpointStore, Maintenance):
         commit: Transactions,
         liveness: Liveness,
         as_statement: AsStatement,
+        max_payload_bytes: int,
     ) -> None:
+        self.max_payload_bytes = max_payload_bytes
         self._database = connection
         self._queries = queries
         self._transactions = commit
@@ -302,6 +315,82 @@ class StatementStore(CheckpointStore, Maintenance):
                 self._transactions.count_change()
 
         await self._transactions.write(begin_again)
+
+    async def transact(
+        self,
+        function: Callable[[Any], Sequence[Record]],
+        failed: Callable[[BaseException], Sequence[Record]],
+        *,
+        claim: WorkflowClaim,
+        timeout: timedelta,
+        unless_signal: str | None = None,
+    ) -> bool:
+        saved: tuple[Record, ...] = ()
+
+        def may_begin() -> bool:
+            if not self._claims.holds(claim):
+                raise self._lost(claim)
+            return unless_signal is None or not self._signals.are_pending(claim, unless_signal)
+
+        def save(records: Sequence[Record]) -> None:
+            nonlocal saved
+            saved = tuple(records)
+            self._save_all(saved, claim, check_records(saved, claim))
+
+        transaction = Transaction(
+            may_begin,
+            function,
+            save,
+            lambda error: save(failed(error)),
+            timeout.total_seconds(),
+        )
+        if not await self._transactions.transact(transaction):
+            return False
+        self._claims.saved(claim, saved)
+        return True
+
+    # Tables of the user's own
+
+    async def write(
+        self,
+        function: Callable[[Any, Unpack[Ts]], T],
+        *args: *Ts,
+        timeout: timedelta = TRANSACTION_TIMEOUT,
+    ) -> T:
+        """Call a function with the connection of the store, in one transaction; return its result.
+
+        function: not async; it runs in a thread. On SQLite it gets the `sqlite3.Connection` that
+            the store writes with, and on PostgreSQL a `psycopg.Connection`. It may make and use
+            tables of its own, and read those of the library. It may not commit, roll back, close,
+            change settings, attach files, or write to the tables of the library.
+        timeout: for how long it may run. Nobody else can write to the file meanwhile.
+
+        When the `await` returns, all of it is committed. When it raises, nothing is. Raises what
+        the function raises; TransactionTimeoutError, TransactionMisuseError and StoreError.
+        """
+        check_transaction("write", function, timeout)
+        results: list[T] = []
+        transaction = Transaction(
+            _always, lambda connection: function(connection, *args), results.append, None,
+            timeout.total_seconds(),
+        )  # fmt: skip
+        await self._transactions.transact(transaction)
+        return results[-1]
+
+    async def read(
+        self,
+        function: Callable[[Any, Unpack[Ts]], T],
+        *args: *Ts,
+        timeout: timedelta = TRANSACTION_TIMEOUT,
+    ) -> T:
+        """As `write`, for a function that only reads. It sees one state of the database.
+
+        It has a connection and a thread of its own, so writers do not wait for it.
+        """
+        check_transaction("read", function, timeout)
+        return await self._transactions.look(
+            lambda connection: function(connection, *args), timeout.total_seconds()
+        )
 
     def _save_step(self, step: StepCheckpoint, claim: WorkflowClaim, shortcut: Shortcut) -> None:
         if not self._transactions.execute(shortcut):
@@ -1221,6 +1310,10 @@ class StatementStore(CheckpointStore, Maintenance):
 
     async def delete_old_signals(self, before: datetime, *, batch_size: int = 500) -> int:
         return await self._retention.delete_old_signals(before, batch_size)
+
+
+def _always() -> bool:
+    return True
 
 
 def _is_a_slot(records: tuple[Record, ...]) -> bool:

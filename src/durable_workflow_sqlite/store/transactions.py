@@ -9,7 +9,7 @@ and `hold` keep others from what a transaction is about to look at, and then to 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 Shortcut = tuple[str, tuple[Any, ...]]
@@ -19,6 +19,24 @@ Shortcut = tuple[str, tuple[Any, ...]]
 AsStatement = Callable[..., tuple[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]]
 """Of a loaded query and its parameters in some order: its statement, and what puts values that are
 given in that order into the order of the statement."""
+
+
+class Transaction(NamedTuple):
+    """A function of the user that runs in a transaction of its own, and what belongs to it.
+
+    may_begin: called first, in the transaction; if it gives False, nothing else is done.
+    function: called with the connection; guarded, and for `timeout_s` at the longest.
+    save: called with its result, in the same transaction.
+    failed: called with the error if the function failed, or its result could not be saved. That is
+        in another transaction, after `may_begin`; the first one was rolled back. If there is none,
+        the caller gets the error.
+    """
+
+    may_begin: Callable[[], bool]
+    function: Callable[[Any], Any]
+    save: Callable[[Any], None]
+    failed: Callable[[BaseException], None] | None
+    timeout_s: float
 
 
 class Transactions(Protocol):
@@ -39,6 +57,17 @@ class Transactions(Protocol):
 
     async def read(self, operation: Callable[[], T]) -> T:
         """Run an operation that only reads, outside of any transaction."""
+        ...
+
+    async def transact(self, transaction: Transaction) -> bool:
+        """Run a function of the user, after all that was asked for before; what `may_begin` gave.
+
+        It may run several times, when others are in its way; what it wrote then was rolled back.
+        """
+        ...
+
+    async def look(self, function: Callable[[Any], T], timeout_s: float) -> T:
+        """Run a function of the user that only reads: of one state of the database."""
         ...
 
     def execute(self, statement: Shortcut) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta, timezone
+from time import sleep
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from durable_workflow_sqlite import (
     StoreError,
     TakenExecution,
     TimerStatus,
+    TransactionTimeoutError,
     Workflow,
     WorkflowPatch,
     WorkflowSignal,
@@ -278,6 +280,109 @@ class RecordsContract(StoreContract):
         assert without_ids(after) == [changed, new_checkpoint("e", 1)]
         assert [one.id for one in after] == [one.id for one in before]
         assert len({one.id for one in after} - {None}) == 2
+
+    # Transactions of the user
+
+    @over_a_store
+    async def test_a_function_is_called_and_its_records_are_saved(
+        self, store: CheckpointStore
+    ) -> None:
+        claim = await created(store, new_execution("e"))
+        done = new_checkpoint(
+            "e", 0, status=StepStatus.COMPLETED, output_data="1", completed_at=NOON, event=1
+        )
+        called: list[Any] = []
+
+        def function(connection: Any) -> list[StepCheckpoint]:
+            called.append(connection)
+            return [done]
+
+        assert await store.transact(function, _never, claim=claim, timeout=MINUTE)
+        assert len(called) == 1
+        assert without_ids(await store.load_checkpoints("e")) == [done]
+
+    @over_a_store
+    async def test_what_is_made_of_the_error_is_saved_instead(self, store: CheckpointStore) -> None:
+        claim = await created(store, new_execution("e"))
+        unfit = new_checkpoint("e", 0, status=StepStatus.COMPLETED, output_data="{", event=1)
+        errors: list[BaseException] = []
+
+        def fails(_: Any) -> list[StepCheckpoint]:
+            raise ZeroDivisionError
+
+        def takes_long(_: Any) -> list[StepCheckpoint]:
+            sleep(0.02)
+            return [unfit]
+
+        def failed(error: BaseException) -> list[StepCheckpoint]:
+            errors.append(error)
+            return [new_checkpoint("e", len(errors), status=StepStatus.FAILED, completed_at=NOON)]
+
+        for function, timeout in (
+            (fails, MINUTE),
+            (lambda _: [unfit], MINUTE),
+            (takes_long, timedelta(milliseconds=10)),
+        ):
+            assert await store.transact(function, failed, claim=claim, timeout=timeout)
+        assert [type(one) for one in errors] == [
+            ZeroDivisionError,
+            SerializationError,
+            TransactionTimeoutError,
+        ]
+        saved = await store.load_checkpoints("e")
+        assert [(one.step_index, one.status) for one in saved] == [
+            (1, StepStatus.FAILED),
+            (2, StepStatus.FAILED),
+            (3, StepStatus.FAILED),
+        ]
+
+    @over_a_store
+    async def test_under_a_lost_claim_no_function_is_called(self, store: CheckpointStore) -> None:
+        claim = await created(store, new_execution("e"))
+        await store.release_claims([claim])
+        with pytest.raises(ClaimLostError):
+            await store.transact(_never, _never, claim=claim, timeout=MINUTE)
+        assert await store.load_checkpoints("e") == []
+
+    @over_a_store
+    async def test_no_function_is_called_while_a_signal_is_there(
+        self, store: CheckpointStore
+    ) -> None:
+        claim = await created(store, new_execution("e"))
+        await send(store, new_signal("e", "go"))
+        more: dict[str, Any] = {"claim": claim, "timeout": MINUTE}
+        assert not await store.transact(_never, _never, unless_signal="go", **more)
+        done = new_checkpoint("e", 0, status=StepStatus.COMPLETED, output_data="1", event=1)
+        done = msgspec.structs.replace(done, completed_at=NOON)
+        assert await store.transact(lambda _: [done], _never, unless_signal="stop", **more)
+
+    @over_a_store
+    async def test_writes_and_functions_keep_their_order(self, store: CheckpointStore) -> None:
+        claim = await created(store, new_execution("e"))
+        order: list[int] = []
+
+        def done(number: int) -> StepCheckpoint:
+            return new_checkpoint(
+                "e",
+                number,
+                status=StepStatus.COMPLETED,
+                output_data="1",
+                completed_at=NOON,
+                event=number + 1,
+            )
+
+        async def save(number: int) -> None:
+            if number % 3 == 0:
+                await store.transact(lambda _: [done(number)], _never, claim=claim, timeout=MINUTE)
+            elif number % 3 == 1:
+                await store.finish_step(done(number), claim=claim, has_begun=False)
+            else:
+                await store.save(done(number), claim=claim)
+            order.append(number)
+
+        await asyncio.gather(*map(save, range(12)))
+        assert order == list(range(12))
+        assert [one.step_index for one in await store.load_checkpoints("e")] == order
 
     @over_a_store
     async def test_an_event_that_is_taken_back_is_none(self, store: CheckpointStore) -> None:
@@ -1011,3 +1116,7 @@ class RecordsContract(StoreContract):
 
         await asyncio.gather(write(store, "one"), write(other, "two"))
         assert len(await store.load_checkpoints("e")) == 100
+
+
+def _never(_: Any) -> list[StepCheckpoint]:
+    raise AssertionError("it must not be called")

@@ -12,7 +12,7 @@ import functools
 import inspect
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, TypeVar, cast
 
@@ -82,7 +82,7 @@ class SimulatedProcess(ProcessTasks):
         self.engine: SimulatedEngine | None = None
         self.executions: dict[SimulatedExecution, None] = {}
         self.is_saved = is_saved
-        self._is_fatal = is_fatal
+        self.is_fatal = is_fatal
 
     async def open(self, **options: Any) -> DurableEngine:
         store = cast(CheckpointStore, _WatchedStore(self))
@@ -117,7 +117,7 @@ class SimulatedProcess(ProcessTasks):
 
     async def reach(self, checkpoint: StepCheckpoint, moment: Moment) -> None:
         """A step has come to a moment; if it is the one to be killed at, this does not return."""
-        if self._is_fatal(checkpoint, moment):
+        if self.is_fatal(checkpoint, moment):
             self.kill()
         if self.is_dead:
             await forever()
@@ -202,6 +202,38 @@ class _WatchedStore:
         for one in records:
             if isinstance(one, WorkflowExecution) and one.status in ENDING:
                 self._acts_no_more(one.workflow_execution_id)
+
+    async def transact(
+        self,
+        function: Callable[[Any], Sequence[Record]],
+        failed: Callable[[BaseException], Sequence[Record]],
+        **more: Any,
+    ) -> bool:
+        process = self._process
+        saved: list[Record] = []
+
+        def noted(records: Sequence[Record]) -> Sequence[Record]:
+            saved[:] = records
+            for one in records:
+                if isinstance(one, StepCheckpoint) and process.is_fatal(one, "after"):
+                    process.kill()  # in the middle of the transaction
+            return records
+
+        try:
+            is_done = await self._store.transact(
+                lambda connection: noted(function(connection)),
+                lambda error: noted(failed(error)),
+                **more,
+            )
+        except BaseException:
+            if process.is_dead:
+                await forever()
+            raise
+        for one in saved if is_done else ():
+            process.is_saved(one)
+            if isinstance(one, StepCheckpoint):
+                await process.reach(one, "recorded")
+        return is_done
 
     begin_step = CheckpointStore.begin_step
     finish_step = CheckpointStore.finish_step

@@ -1,0 +1,105 @@
+"""What a run writes together with the tables of the user."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from durable_workflow_sqlite.engine.loop_backoff import SAVE_AGAIN_AFTER_S, LoopBackoff, wait_for
+from durable_workflow_sqlite.engine.run import Run
+from durable_workflow_sqlite.engine.under_way import Pending
+from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.records import Record, StepCheckpoint
+
+
+class Reserved(NamedTuple):
+    """What an outcome gets before it is known, so that it is before all that is written later.
+
+    completed_at: it has not completed before that.
+    """
+
+    event: int
+    completed_at: datetime
+
+
+class TransactingRun(Run):
+    """A `Run` with steps that are recorded in the transaction in which they happen."""
+
+    __slots__ = ()
+
+    async def transact(
+        self,
+        pending: Pending,
+        act: Callable[[Any, Reserved], StepCheckpoint],
+        failed: Callable[[BaseException, Reserved], StepCheckpoint],
+        *,
+        timeout: timedelta,
+        unless_signal: str | None,
+    ) -> StepCheckpoint | None:
+        """Call `act` with the connection, and save what it gives, or what `failed` makes of it.
+
+        Both are called in a thread, perhaps. None if there is a signal of that name: then nothing
+        was called. What the store refuses can be had again; see `Run.save_taken`.
+        """
+        refused = LoopBackoff(f"run a transaction of execution {self.id!r}")
+        while True:
+            if self._new_patches:
+                await self._patches_along()
+            along: tuple[Record, ...] = (*self.running(), *self._new_patches)
+            reserved = Reserved(self.next_event(pending), self.completion_time())
+            outcomes: list[StepCheckpoint] = []
+
+            def once(
+                connection: Any,
+                *,
+                reserved: Reserved = reserved,
+                outcomes: list[StepCheckpoint] = outcomes,
+                along: tuple[Record, ...] = along,
+            ) -> tuple[Record, ...]:
+                outcomes.append(act(connection, reserved))
+                return (outcomes[-1], *along)
+
+            def else_(
+                error: BaseException,
+                *,
+                reserved: Reserved = reserved,
+                outcomes: list[StepCheckpoint] = outcomes,
+                along: tuple[Record, ...] = along,
+            ) -> tuple[Record, ...]:
+                outcomes.append(failed(error, reserved))
+                return (outcomes[-1], *along)
+
+            try:
+                is_done = await self.environment.store.transact(
+                    once, else_, claim=self.claim, timeout=timeout, unless_signal=unless_signal
+                )
+            except BaseException as error:
+                if not self._waits_out(error, self._kept, reserved.event):
+                    raise
+                refusal = error
+            else:
+                break
+            assert isinstance(refusal, StoreError)
+            self.tell_whoever_waits(refusal)
+            self._is_stopping = self._is_stopping or asyncio.Event()
+            await wait_for(self._is_stopping, refused.failed(refusal, SAVE_AGAIN_AFTER_S))
+            if self.trouble is not None:
+                raise asyncio.CancelledError  # the engine stops, whoever heard of it
+        refused.succeeded()
+        if not is_done:
+            self._give_back(reserved.event)
+            return None
+        outcome = outcomes[-1]
+        if along:
+            self._saved(along)
+        if outcome.event is None:
+            self._give_back(reserved.event)
+        else:
+            self._written(pending, outcome)
+        if outcome.completed_at is not None:
+            self._last_completed_at = max(
+                outcome.completed_at, self._last_completed_at or outcome.completed_at
+            )
+        return outcome
