@@ -197,7 +197,7 @@
 --                        queue), STEP (a limit for steps), ALL (everything)
 -- name                   of that; null for an execution, '' for everything
 -- act                    what was done: the library writes retry, unblock, resolve, rerun,
---                        cancel, acknowledge, pause and resume; of a schedule also
+--                        fork, cancel, acknowledge, pause and resume; of a schedule also
 --                        trigger, backfill and delete; of limits, set
 -- actor                  who did it: USER@MACHINE, or the name that the caller gave
 -- details                as JSON: of a retry, the "error" and "message" that ended the
@@ -206,7 +206,9 @@
 --                        waits "open_again"; of a resolve, the "step", what it "was" and the
 --                        "value"; of an acknowledge, the "step" and the "note"; of a rerun,
 --                        the id of the new execution ("as") or of the old one ("of"); of a
---                        cancel without a worker, that it "ended" or why it is
+--                        fork, the same, the step "before" which its copies end, and the
+--                        "version" if one was given; of a fork or retry with other results,
+--                        "edit": of each "step" what it "was" and its "value"; of a cancel without a worker, that it "ended" or why it is
 --                        "unblocked"; of all that unblock, why it was "blocked", and
 --                        which deleted rows were still "missing" then; of a pause, the
 --                        "reason" and the reason that it "was" before; of a resume, or a

@@ -786,9 +786,9 @@ create table workflow_audit_log (
     workflow_execution_id text,                 -- to which execution it was done; null if it was
                                                 -- done to none
     act                   text    not null,     -- what was done: the library writes retry, unblock,
-                                                -- resolve, rerun, cancel, acknowledge, pause and
-                                                -- resume; of a schedule also trigger, backfill and
-                                                -- delete; of limits, set
+                                                -- resolve, rerun, fork, cancel, acknowledge, pause
+                                                -- and resume; of a schedule also trigger, backfill
+                                                -- and delete; of limits, set
     actor                 text    not null,     -- who did it: USER@MACHINE, or the name that the
                                                 -- caller gave
     details               text,                 -- as JSON: of a retry, the "error" and "message"
@@ -799,19 +799,22 @@ create table workflow_audit_log (
                                                 -- "step", what it "was" and the "value"; of an
                                                 -- acknowledge, the "step" and the "note"; of a
                                                 -- rerun, the id of the new execution ("as") or of
-                                                -- the old one ("of"); of a cancel without a worker,
-                                                -- that it "ended" or why it is "unblocked"; of all
-                                                -- that unblock, why it was "blocked", and which
-                                                -- deleted rows were still "missing" then; of a
-                                                -- pause, the "reason" and the reason that it "was"
-                                                -- before; of a resume, or a cancel that ends a
-                                                -- pause, "paused_at", "paused_by" and
-                                                -- "paused_reason" of that pause; of a set, each
-                                                -- limit that changed, with what it "was" and what
-                                                -- it "is"; of a trigger, the execution that it
-                                                -- "started"; of a backfill, how many, and the first
-                                                -- ("from") and the last ("to") of their times; else
-                                                -- null
+                                                -- the old one ("of"); of a fork, the same, the step
+                                                -- "before" which its copies end, and the "version"
+                                                -- if one was given; of a fork or retry with other
+                                                -- results, "edit": of each "step" what it "was" and
+                                                -- its "value"; of a cancel without a worker, that
+                                                -- it "ended" or why it is "unblocked"; of all that
+                                                -- unblock, why it was "blocked", and which deleted
+                                                -- rows were still "missing" then; of a pause, the
+                                                -- "reason" and the reason that it "was" before; of
+                                                -- a resume, or a cancel that ends a pause,
+                                                -- "paused_at", "paused_by" and "paused_reason" of
+                                                -- that pause; of a set, each limit that changed,
+                                                -- with what it "was" and what it "is"; of a
+                                                -- trigger, the execution that it "started"; of a
+                                                -- backfill, how many, and the first ("from") and
+                                                -- the last ("to") of their times; else null
     created_at            text    not null      -- when it was done
         default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
     scope                 text    not null      -- EXECUTION; or to what else: SCHEDULE, WORKFLOW,

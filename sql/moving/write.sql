@@ -38,9 +38,6 @@ insert into workflow_executions (
     root_execution_id,
     on_parent_end,
     run_number,
-    forked_from,
-    forked_before,
-    replay_origin,
     paused_at,
     paused_by,
     paused_reason,
@@ -49,7 +46,10 @@ insert into workflow_executions (
     queue_key,
     dedup_id,
     debounced,
-    paused_with
+    paused_with,
+    forked_from,
+    forked_before,
+    replay_origin
 )
 values (
     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,

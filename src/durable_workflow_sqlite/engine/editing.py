@@ -17,6 +17,7 @@ from durable_workflow_sqlite.engine.history import (
 )
 from durable_workflow_sqlite.engine.mending import refused
 from durable_workflow_sqlite.engine.origins import ancestors
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.step_names import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
@@ -45,8 +46,11 @@ class Changed(msgspec.Struct, frozen=True):
     text: str
 
 
-def checked(edit: Mapping[StepName, object] | None) -> list[Edit]:
-    """What `edit` says. Raises TypeError, ValueError or SerializationError for what it cannot."""
+def checked(edit: Mapping[StepName, object] | None, max_bytes: int) -> list[Edit]:
+    """What `edit` says. max_bytes: of each value.
+
+    Raises TypeError, ValueError or SerializationError for what it cannot.
+    """
     if edit is None:
         return []
     if not isinstance(edit, Mapping):
@@ -57,7 +61,9 @@ def checked(edit: Mapping[StepName, object] | None) -> list[Edit]:
         name = step if isinstance(step, str) else step[1]
         if name.endswith(COMPENSATION_SUFFIX):
             raise ValueError(f"edit names the compensation {name!r}, which returns nothing")
-        edits.append(Edit(step, serialization.to_json(value, f"the value of {name!r} in edit")))
+        text = serialization.to_json(value, what := f"the value of {name!r} in edit")
+        check_size(text, max_bytes, what)
+        edits.append(Edit(step, text))
     return edits
 
 

@@ -44,7 +44,7 @@ async def fork(
     """See `DurableEngine.fork`; the id."""
     if before is not None:
         check_step(before)
-    edits = editing.checked(edit)
+    edits = editing.checked(edit, access.store.max_payload_bytes)
     new_id = str(uuid.uuid4()) if new_id is None else new_id
     check_identifier("new_id", new_id)
     if version is not None:

@@ -66,11 +66,13 @@ class RepeatingClient:
         Also raises it without `from_step`, if the execution is neither FAILED nor blocked and waits
         for no next attempt, or is completely undone; and with `from_step`, if the execution cannot
         run again from that step. Raises ValueError if the step does not exist, or exists several
-        times. With `edit`, raises ExecutionConflictError for a step that has no result there, or if
-        this engine has the workflow, and the workflow would stop with these values; TypeError or
-        SerializationError for values that cannot be written as JSON. Nothing is written then.
+        times. With `edit`, raises ExecutionConflictError for a step that has no result there. It
+        also does so if this engine has the workflow, and the workflow would stop with these values.
+        Raises TypeError or SerializationError for values that cannot be written as JSON. Nothing is
+        written then.
         """
-        access, edits = self._working(), editing.checked(edit)
+        access = self._working()
+        edits = editing.checked(edit, access.store.max_payload_bytes)
         if from_step is not None:
             await commands.retry_from(access, execution_id, from_step, edits, by)
         elif edits:
@@ -105,7 +107,7 @@ class RepeatingClient:
         by: as for `cancel`.
 
         The new execution has the same input, tags, priority, queue and key, and the same length
-        of time to live, from now. It is no child, and no one waits for its end. Waits that were
+        of time to live, from now. It has no parent. Waits that were
         open are open until the same deadline. It gets the signals that had come when that step
         began, and that no copied wait has taken. `forked_from` and `forked_before` say where it
         comes from; the audit log of each names the other.

@@ -228,8 +228,8 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
         f"needs no value for {name}, which is {last.status}: its workflow function has got"
         " that, or was cancelled there. You can resolve only a step that failed the execution,"
         " is in doubt, waits for its next attempt, or whose result cannot be read."
-        " To replace another result, retry it with edit= (and with from_step= where it is to go on),"
-        " or fork it with edit=",
+        " To replace another result, retry it with edit= (and from_step=, where it is to go on), or"
+        " fork it with edit=",
     )
 
 

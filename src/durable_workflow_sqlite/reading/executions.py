@@ -53,7 +53,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     parent_execution_id: of the execution that started it as a child; None if no other did.
         root_execution_id: of the top of its tree, None where it has no parent. on_parent_end:
         "cancel" or "detach". run_number: 1, and one more each time that it continued as new.
-    forked_from: the execution whose first records it began with; None if it is no fork.
+    forked_from: the execution whose first records it began with; None if it is not a fork.
         forked_before: the step before which these end, in words; None for all that had completed.
     """
 
