@@ -120,11 +120,12 @@
 -- status                 INTENT: it has begun; COMPLETED, FAILED: it has ended;
 --                        COMPENSATED: the compensation has succeeded, or a person has
 --                        done it by hand
--- input_data             for a compensation, the number of its attempt, as {"attempt": 2};
---                        for a wait that names a type, that type and the kinds of JSON
---                        that it takes, as {"type": "str", "json": ["string"]}; of a step
---                        that a fork began with, the execution that ran it, as
---                        {"ran_in": "order-7"}, which alone undoes it; else null
+-- input_data             for a step that says what its result answers, a hash of that, as
+--                        {"of": "9f86..."}; for a step that a fork began with, the execution
+--                        that ran it and alone undoes it, as {"ran_in": "order-7"}; for a
+--                        compensation, the number of its attempt, as {"attempt": 2}; for a
+--                        wait that names a type, that type and the kinds of JSON that it
+--                        takes, as {"type": "str", "json": ["string"]}; else null
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said
@@ -200,23 +201,26 @@
 --                        fork, cancel, acknowledge, pause and resume; of a schedule also
 --                        trigger, backfill and delete; of limits, set
 -- actor                  who did it: USER@MACHINE, or the name that the caller gave
--- details                as JSON: of a retry, the "error" and "message" that ended the
---                        execution; of one from a step, also that step ("from"), the steps
---                        "forgotten", how many more are not named ("more_forgotten"), and the
---                        waits "open_again"; of a resolve, the "step", what it "was" and the
---                        "value"; of an acknowledge, the "step" and the "note"; of a rerun,
---                        the id of the new execution ("as") or of the old one ("of"); of a
---                        fork, the same, the step "before" which its copies end, and the
---                        "version" if one was given; of a fork or retry with other results,
---                        "edit": of each "step" what it "was" and its "value"; of a cancel without a worker, that it "ended" or why it is
---                        "unblocked"; of all that unblock, why it was "blocked", and
---                        which deleted rows were still "missing" then; of a pause, the
---                        "reason" and the reason that it "was" before; of a resume, or a
---                        cancel that ends a pause, "paused_at", "paused_by" and
---                        "paused_reason" of that pause; of a set, each limit that changed,
---                        with what it "was" and what it "is"; of a trigger, the execution
---                        that it "started"; of a backfill, how many, and the first ("from")
---                        and the last ("to") of their times; else null
+-- details                as JSON: of a retry, the "error" and "message" that ended
+--                        the execution; of one from a step, also that step ("from"),
+--                        the steps "forgotten", how many more are not named
+--                        ("more_forgotten"), and the waits "open_again"; of a
+--                        resolve, the "step", what it "was" and the "value"; of an
+--                        acknowledge, the "step" and the "note"; of a rerun, the id
+--                        of the new execution ("as") or of the old one ("of"); of a
+--                        fork, the same, the step "before" which its copies end, and
+--                        the "version" if one was given; of a fork or retry with
+--                        other results, "edit": of each "step" what it "was" and its
+--                        "value"; of a cancel without a worker, that it "ended" or
+--                        why it is "unblocked"; of all that unblock, why it was
+--                        "blocked", and which deleted rows were still "missing" then;
+--                        of a pause, the "reason" and the reason that it "was"
+--                        before; of a resume, or a cancel that ends a pause,
+--                        "paused_at", "paused_by" and "paused_reason" of that pause;
+--                        of a set, each limit that changed, with what it "was" and
+--                        what it "is"; of a trigger, the execution that it "started";
+--                        of a backfill, how many, and the first ("from") and the last
+--                        ("to") of their times; else null
 -- created_at             when it was done
 
 -- workflow_limits: how much runs at once, over all workers. Code declares it with

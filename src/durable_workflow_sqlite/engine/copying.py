@@ -189,7 +189,7 @@ def _copy(one: StepCheckpoint, execution_id: str, source: str) -> StepCheckpoint
         workflow_execution_id=execution_id,
         id=None,
         compensate_ref=None,
-        input_data=one.input_data or ran_in(source),
+        input_data=ran_in(source, one.input_data),
     )
 
 
