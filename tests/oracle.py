@@ -43,6 +43,12 @@ class Step(NamedTuple):
     completed_at: str | None
     due_at: str | None
     event: int | None
+    input_data: str | None = None
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether a fork began with it: another execution ran it, and alone undoes it."""
+        return self.kind == "STEP" and '"ran_in"' in (self.input_data or "")
 
     @property
     def place(self) -> tuple[str, int]:
@@ -75,6 +81,7 @@ class Snapshot:
 
     in_doubt: the names in the view of what may have taken effect; None for a store without it.
     children: the ids of its children, as JSON: what the steps that started them returned.
+    own: the names in the rows that its transactions wrote, and in the executions that they started.
     """
 
     status: str | None
@@ -87,6 +94,7 @@ class Snapshot:
     damage: tuple[str, ...]
     in_doubt: frozenset[str] | None = None
     children: frozenset[str] = frozenset()
+    own: tuple[str, ...] = ()
 
     def forward(self) -> list[Step]:
         return [step for step in self.steps if step.attempt > 0]
@@ -160,11 +168,15 @@ def look_through(
             "select step_name from step_checkpoints as step where workflow_execution_id = ? and not"
             " exists (select 1 from workflow_workers as worker"
             " where worker.worker_number = step.worker_number)"
-            # Nobody ran what somebody resolved.
+            # Nobody ran what somebody resolved, or what a fork began with.
             " and not (step.worker_number is null and step.status = 'COMPLETED' and exists ("
             " select 1 from workflow_audit_log as act"
             " where act.workflow_execution_id = step.workflow_execution_id"
-            " and act.act = 'resolve'))",
+            " and act.act in ('resolve', 'retry')))"
+            " and not (step.worker_number is null and exists ("
+            " select 1 from workflow_executions as fork"
+            " where fork.workflow_execution_id = step.workflow_execution_id"
+            " and fork.forked_from is not null))",
             of_it,
         )
     ]
@@ -173,6 +185,22 @@ def look_through(
         for key, count in connection.execute(
             "select signal_key, count(*) from workflow_signals where workflow_execution_id = ?"
             " and signal_key is not null group by signal_key having count(*) > 1",
+            of_it,
+        )
+    ]
+    own: list[str] = []
+    if connection.execute("select 1 from sqlite_schema where name = 'own_rows'").fetchone():
+        own += [
+            name
+            for (name,) in connection.execute(
+                "select name from own_rows where execution = ?", of_it
+            )
+        ]
+    own += [
+        one.partition("|")[2]
+        for (one,) in connection.execute(
+            "select workflow_execution_id from workflow_executions"
+            " where workflow_execution_id like ? || '|%'",
             of_it,
         )
     ]
@@ -188,6 +216,7 @@ def look_through(
         tuple(damage),
         frozenset(name for (name,) in in_doubt),
         frozenset(json.dumps(one) for (one,) in children),
+        tuple(sorted(own)),
     )
 
 
@@ -221,6 +250,11 @@ MENDING = "mending "
 
 READS = "read "
 """The names of steps begin so whose beginning is not recorded: they may run again."""
+
+OWN = "own "
+"""The names of transactions begin so; those with `OWN_STARTS` also start an execution."""
+
+OWN_STARTS = "own start "
 
 GIVING, GIVEN = "giving ", "given "
 """What is noted, with the name of a step and a value as JSON, before and after somebody gives that
@@ -328,6 +362,14 @@ def _of_what_was_acknowledged(process: ProcessRun) -> Iterator[str]:
 
 def _of_any_moment(at: Snapshot) -> Iterator[str]:
     yield from at.damage
+    done = [
+        step.step_name
+        for step in at.forward()
+        if step.status == "COMPLETED" and step.step_name.startswith(OWN)
+    ]
+    expected = sorted([*done, *(name for name in done if name.startswith(OWN_STARTS))])
+    if list(at.own) != expected:
+        yield f"transactions have written {list(at.own)}, and their records say {expected}"
     attempts: dict[tuple[str, int], list[Step]] = {}
     for step in at.forward():
         attempts.setdefault(step.place, []).append(step)
@@ -464,9 +506,14 @@ def _of_what_ran(processes: list[ProcessRun]) -> Iterator[str]:
             continue
         runs = journal.count(f"run {step.step_name}")
         attempts = sum(one.has_begun for one in end.forward() if one.place == step.place)
+        if step.is_copied:
+            if runs:
+                yield f"{step.step_name} ran again, and its result was copied"
+            continue
         if step.status == "COMPLETED" and runs == 0:
             yield f"{step.step_name} is COMPLETED and never ran"
-        may_run_again = step.step_name.startswith(READS) or step.step_name in mended(journal)
+        name = step.step_name
+        may_run_again = name.startswith((READS, OWN)) or name in mended(journal)
         if runs > attempts and not may_run_again:
             yield f"{step.step_name} ran {runs} times in {attempts} attempts"
     for line in journal:
@@ -517,8 +564,11 @@ def _of_compensation(processes: list[ProcessRun]) -> Iterator[str]:
     done = [step for step in end.last_attempts().values() if step.status == "COMPLETED"]
     to_undo = {step.place: step for step in done if step.compensate_ref is not None}
     undone = end.compensations()
+    journal = [line for process in processes for line in process.journal]
     if end.status == "COMPLETED":
         yield from (f"{step.step_name} of a COMPLETED execution" for step in undone.values())
+        was_undone = {line[5:] for line in journal if line.startswith("undo ")} - mended(journal)
+        yield from (f"{name} of a COMPLETED execution was undone" for name in was_undone)
         return
     for place, step in to_undo.items():
         if place not in undone:
@@ -530,7 +580,6 @@ def _of_compensation(processes: list[ProcessRun]) -> Iterator[str]:
             yield f"{step.step_name} undid what was not COMPLETED"
     in_reverse = sorted(to_undo.values(), key=lambda step: str(step.completed_at), reverse=True)
     wanted = [step.step_name for step in in_reverse]
-    journal = [line for process in processes for line in process.journal]
     first = list(dict.fromkeys(line[5:] for line in journal if line.startswith("undo ")))
     if first != wanted:
         yield f"undone in the order {first}, not {wanted}"

@@ -708,6 +708,8 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
     worker_id,
     created_at,
     updated_at,
@@ -718,6 +720,20 @@ select
 from workflow_overview
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: load_forks
+-- Some forks of an execution, in the order in which they were started.
+-- :forked_from text
+-- :row_limit integer
+select
+    workflow_execution_id,
+    forked_before,
+    status,
+    created_at
+from workflow_executions
+where forked_from = :forked_from
+order by created_at, workflow_execution_id
+limit :row_limit;
 
 -- name: load_children
 -- Some children of an execution: those that are not over, then FAILED, CANCELLED and
@@ -867,6 +883,9 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     paused_at,
@@ -996,6 +1015,33 @@ where
         worker_id is null
         or worker_id not in (select value from json_each(:living))
     );
+
+-- name: load_unresolved
+-- Steps and compensations in doubt that wait until a person says what became of them:
+-- the longest waiting first.
+-- @scan step_checkpoints: an index that holds only those
+-- @sort: as many as wait for a person
+-- :row_limit integer
+select
+    workflow_execution_id,
+    workflow_type,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    question,
+    asked_at,
+    started_at
+from workflow_unresolved
+order by asked_at, checkpoint_id
+limit :row_limit;
+
+-- name: count_unresolved$
+-- How many rows load_unresolved has to give.
+-- @scan step_checkpoints: an index that holds only those
+-- =total integer
+select count(*) as total
+from workflow_unresolved;
 
 -- name: load_steps_cut_off
 -- Steps that were cancelled while they ran, or timed out, that may have taken effect,
@@ -1311,6 +1357,9 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     paused_at,
@@ -1495,34 +1544,51 @@ where
 limit :row_limit;
 
 -- name: load_refused_signals
--- Executions that wait for a signal while the last one of that name was refused.
+-- Executions that wait for a signal, or for the answer to a question, while the last
+-- one of that name was refused.
 -- @scan step_checkpoints: an index that holds only the waits
 -- :row_limit integer
+-- =workflow_execution_id text
+-- =signal_name text
+-- =workflow_signal_id integer
+with awaited as (
+    select
+        wait.workflow_execution_id,
+        wait.step_name as signal_name
+    from step_checkpoints as wait
+    where
+        wait.kind = 'SIGNAL'
+        and wait.status = 'INTENT'
+    union all
+    select
+        question.workflow_execution_id,
+        '$resolved' as signal_name
+    from workflow_unresolved as question
+)
+
 select
-    wait.workflow_execution_id,
+    awaited.workflow_execution_id,
     signal.signal_name,
     signal.workflow_signal_id,
     signal.refused_reason
-from step_checkpoints as wait
+from awaited
 cross join workflow_signals as signal
 where
-    wait.kind = 'SIGNAL'
-    and wait.status = 'INTENT'
-    and signal.workflow_signal_id = (
+    signal.workflow_signal_id = (
         select max(refused.workflow_signal_id)
         from workflow_signals as refused
         where
-            refused.workflow_execution_id = wait.workflow_execution_id
+            refused.workflow_execution_id = awaited.workflow_execution_id
             and refused.status = 'REFUSED'
-            and refused.signal_name = wait.step_name
+            and refused.signal_name = awaited.signal_name
     )
     and not exists (
         select 1
         from workflow_signals as later
         where
-            later.workflow_execution_id = wait.workflow_execution_id
+            later.workflow_execution_id = awaited.workflow_execution_id
             and later.status in ('PENDING', 'DELIVERED')
-            and later.signal_name = wait.step_name
+            and later.signal_name = awaited.signal_name
             and later.workflow_signal_id > signal.workflow_signal_id
     )
 limit :row_limit;

@@ -190,9 +190,9 @@ class Records(Protocol):
         """Begin an execution again, under its claim, without checkpoints, timers and patches.
 
         Its `input_data`, `run_number` and `updated_at` become those of `execution`; `started_at`
-        becomes `updated_at`. It saves records first, in one transaction. Pending signals stay,
-        except those about children of the run before. Those of its children that are to end with
-        it are asked to cancel.
+        becomes `updated_at`, and `replay_origin` None. It saves records first, in one transaction.
+        Pending signals stay, except those about children of the run before. Those of its children
+        that are to end with it are asked to cancel.
         """
         ...
 
@@ -623,8 +623,8 @@ class Mending(Protocol):
 
         seen: what `take_execution` returned.
         becomes: the new record. Its input, other arguments of its start and `started_at` do not
-            change, but its time to live and its pause may. The execution is not blocked or in
-            trouble any more, has no output, and its `recovery_count` is 0.
+            change, but its time to live, its `replay_origin` and its pause may. The execution is
+            not blocked or in trouble any more, has no output, and its `recovery_count` is 0.
         forget: checkpoints that are deleted.
 
         If the execution becomes final, the result is the same as with `save`. If not, it may be
@@ -847,6 +847,18 @@ class CheckpointStore(
         found = [await self.load_execution(one) for one in workflow_execution_ids]
         stopped = [one for one in found if one and (one.blocked_reason or one.trouble)]
         return {one.workflow_execution_id for one in stopped}
+
+    def joined(self, connection: Any) -> CheckpointStore:
+        """The same records, in the transaction of a connection of the caller.
+
+        Whatever is written is committed when the caller commits, and until then seen by nobody
+        else. What fails leaves the transaction as it was. Only what starts and signals executions
+        is of use there: no claim is taken. On SQLite, nothing of it waits.
+
+        Raises TypeError for any other connection, TransactionMisuseError for one that is to another
+        database or in no transaction, and StoreError.
+        """
+        raise TypeError(f"{type(self).__name__} cannot write in the transaction of {connection!r}")
 
     async def close(self) -> None:
         """Finish all pending calls, and close the store. Closing twice has no effect."""

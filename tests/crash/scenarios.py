@@ -30,6 +30,7 @@ from durable_workflow_sqlite import (
     SignalResult,
     SignalTimeoutError,
     StepTimeoutError,
+    TransactionClient,
     WorkflowCodeError,
     WorkflowContext,
     WorkflowDefinition,
@@ -37,8 +38,19 @@ from durable_workflow_sqlite import (
     WorkflowSignal,
     workflow,
 )
-from tests.crash.harness import EXECUTION, Scenario, run
-from tests.oracle import GIVEN, GIVING, MENDING, PAUSED, READS, RESUMING, RETRYING
+from durable_workflow_sqlite.records import who_ran
+from tests.crash.harness import EXECUTION, FORK, Scenario, run
+from tests.oracle import (
+    GIVEN,
+    GIVING,
+    MENDING,
+    OWN,
+    OWN_STARTS,
+    PAUSED,
+    READS,
+    RESUMING,
+    RETRYING,
+)
 from tests.processes import Journal, until
 
 A_MOMENT = timedelta(milliseconds=4)
@@ -106,14 +118,15 @@ class Steps:
         self._undo = undo_in_thread if in_threads else undo
 
     def do(self, ctx: WorkflowContext, name: str, **options: Any) -> Coroutine[Any, Any, str]:
+        label = f"{name} in {FORK}" if ctx.execution_id == FORK else name
         fails = options.pop("fails", 0)
         kind = options.pop("kind", ConnectionError)
         if options.pop("undone", False):
             fails_to_undo = options.pop("undo_fails", False)
             options["compensate"] = functools.partial(self._undo, self.journal, fails_to_undo)
             options["compensate_retry"] = RetryPolicy.fixed(max_attempts=2, delay=self._undo_delay)
-        action = functools.partial(self._act, self.journal, name, fails=fails, kind=kind)
-        return self._noted(name, ctx.step(name, action, **options))
+        action = functools.partial(self._act, self.journal, label, fails=fails, kind=kind)
+        return self._noted(label, ctx.step(name, action, **options))
 
     async def _noted(self, name: str, step: Coroutine[Any, Any, str]) -> str:
         result = await step
@@ -144,6 +157,67 @@ def reads(journal: Journal) -> WorkflowDefinition[..., Any]:
             steps.do(ctx, f"{READS}right", idempotent=True),
         )
         return [first, flaky, *both, await steps.do(ctx, "last")]
+
+    return body
+
+
+def insert(
+    connection: Any, journal: Journal, execution_id: str, name: str, *, fails: int = 0
+) -> str:
+    """What a transaction does: a row, and maybe an execution, of the name of its step."""
+    runs = journal.note(f"run {name}")
+    connection.execute(
+        "create table if not exists own_rows (execution text not null, name text not null)"
+    )
+    connection.execute("insert into own_rows values (?, ?)", (execution_id, name))
+    if name.startswith(OWN_STARTS):
+        TransactionClient(connection).enqueue(started, execution_id=f"{execution_id}|{name}")
+    journal.note(f"over {name}")
+    if fails < 0 or runs <= fails:
+        raise ConnectionError(name)
+    return name
+
+
+@workflow(name="started by a transaction")
+async def started(ctx: WorkflowContext) -> None:
+    """No worker of these tests runs it."""
+
+
+def own_rows(journal: Journal, *, fails: bool = False) -> WorkflowDefinition[..., Any]:
+    """Steps in the transaction of their rows: alone, tried again, beside others, undone."""
+    steps = Steps(journal)
+
+    async def own(ctx: WorkflowContext, name: str, **options: Any) -> str:
+        attempts = options.pop("fails", 0)
+        if options.pop("undone", False):
+            options["compensate"] = partial(undo, journal, False)
+        action = partial(insert, fails=attempts)
+        result = await ctx.transaction(
+            name,
+            action,
+            journal,
+            ctx.execution_id,
+            name,
+            timeout=timedelta(minutes=5),  # a worker may be frozen in it
+            **options,
+        )
+        journal.note(f"done {name}")
+        return result
+
+    @workflow(name="own rows that are undone" if fails else "own rows")
+    async def body(ctx: WorkflowContext) -> str:
+        await own(ctx, f"{OWN}first", undone=fails)
+        await own(ctx, f"{OWN}flaky", fails=1, retry=QUICK)
+        await asyncio.gather(
+            own(ctx.branch("left"), f"{OWN}left", undone=fails),
+            own(ctx.branch("right"), f"{OWN_STARTS}right", fails=1, retry=QUICK),
+            steps.do(ctx.branch("beside"), "beside", undone=fails),
+        )
+        if fails:
+            with suppress(ConnectionError):
+                await own(ctx, f"{OWN}never", fails=-1)
+        await own(ctx, f"{OWN}last", fails=-1 if fails else 0)
+        return "done"
 
     return body
 
@@ -712,6 +786,69 @@ async def run_again_from_a_step(
     await run_mend_and_run(engine, definition, journal, notes, retry)
 
 
+async def run_again_with_another_result(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """What was undone stands again, as a person says, and is not run again."""
+    notes = [f"{MENDING}first", f"{MENDING}second", f"{MENDING}last"]
+    edit = {"first": "edited", "second": "by hand"}
+    retry = partial(engine.retry, EXECUTION, from_step="last", edit=edit)
+    await run_mend_and_run(engine, definition, journal, notes, retry)
+    steps = await engine._settings.store.load_checkpoints(EXECUTION)
+    results = {one.step_name: one.output_data for one in steps}
+    assert [results[name] for name in edit] == ['"edited"', '"by hand"']
+
+
+async def edit_and_fail_later(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """It goes on where it failed, with another result before that, and one for what failed."""
+    notes = [f"{MENDING}first", f"{MENDING}pay"]
+    edit = {"first": "edited", "pay": "pay"}
+    await run_mend_and_run(
+        engine, definition, journal, notes, partial(engine.retry, EXECUTION, edit=edit)
+    )
+
+
+def forked(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+
+    @workflow(name="forked")
+    async def body(ctx: WorkflowContext) -> str:
+        await steps.do(ctx, "first")
+        await steps.do(ctx, "second", undone=True)
+        await asyncio.sleep(0.001)
+        nap = asyncio.create_task(ctx.sleep("nap", A_MOMENT))
+        price = await steps.do(ctx, "price")
+        await nap
+        await steps.do(ctx, "third", undone=True)
+        return await steps.do(ctx, "last", fails=-1 if price == "edited" else 0)
+
+    return body
+
+
+async def run_and_fork(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """A fork with another result fails, and undoes what it ran itself, and nothing else."""
+    await run(engine, definition, journal)
+    fork = await engine.fork(EXECUTION, before="third", edit={"price": "edited"}, new_id=FORK)
+    with suppress(WorkflowFailedError):
+        await fork.result()
+    store = engine._settings.store
+    acts = [one.act for name in (EXECUTION, FORK) for one in await store.load_audit_log(name)]
+    assert acts == ["fork", "fork"], "once, in all processes"
+    record = await store.load_execution(FORK)
+    assert record is not None
+    assert (record.forked_from, record.status) == (EXECUTION, "FAILED")
+    copied = {
+        one.step_name
+        for one in await store.load_checkpoints(FORK)
+        if who_ran(one.input_data) == EXECUTION
+    }
+    assert copied == {"first", "second", "price"}
+
+
 def cannot_pay(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
@@ -1150,6 +1287,8 @@ async def run_for_a_moment(
 SCENARIOS = [
     Scenario("ten steps", ten_steps, run),
     Scenario("steps that only read", reads, run),
+    Scenario("rows of one's own", own_rows, run),
+    Scenario("rows of one's own, undone", partial(own_rows, fails=True), run, ("FAILED",)),
     Scenario("retries", retries, run),
     Scenario("errors that are no exceptions", panics, run, ("FAILED",)),
     Scenario("saga with a failing compensation", saga, run, ("FAILED",)),
@@ -1206,6 +1345,9 @@ SCENARIOS = [
     give_at_the_end("give up", "FAILED"),
     give_at_the_end("cancel", "CANCELLED"),
     Scenario("again from a step", fails_at_last, run_again_from_a_step),
+    Scenario("again with another result", fails_at_last, run_again_with_another_result),
+    Scenario("edited where it failed", cannot_pay, edit_and_fail_later, ("FAILED",)),
+    Scenario("forked", forked, run_and_fork, forks={FORK: "FAILED"}),
     Scenario("a step that is resolved", cannot_pay, resolve_and_fail_later, ("FAILED",)),
     Scenario("cancelled at once, and rerun", quiet, cancel_and_rerun, ("CANCELLED",)),
     Scenario("patched", patched, run),

@@ -40,6 +40,9 @@ insert into durable_workflow.workflow_executions (
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     status_since,
@@ -75,6 +78,9 @@ select
     :root_execution_id,
     :on_parent_end,
     :run_number,
+    :forked_from,
+    :forked_before,
+    :replay_origin,
     :created_at,
     :updated_at,
     :updated_at,
@@ -120,6 +126,9 @@ on conflict (workflow_execution_id) do update set
     root_execution_id = excluded.root_execution_id,
     on_parent_end = excluded.on_parent_end,
     run_number = excluded.run_number,
+    forked_from = excluded.forked_from,
+    forked_before = excluded.forked_before,
+    replay_origin = excluded.replay_origin,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
     status_since = case
@@ -167,6 +176,9 @@ insert into durable_workflow.workflow_executions (
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     status_since
@@ -196,6 +208,9 @@ values (
     :root_execution_id,
     :on_parent_end,
     :run_number,
+    :forked_from,
+    :forked_before,
+    :replay_origin,
     :created_at,
     :updated_at,
     :updated_at
@@ -230,6 +245,9 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     paused_at,
@@ -269,6 +287,9 @@ select
     execution.root_execution_id,
     execution.on_parent_end,
     execution.run_number,
+    execution.forked_from,
+    execution.forked_before,
+    execution.replay_origin,
     execution.created_at,
     execution.updated_at,
     execution.paused_at,
@@ -348,6 +369,9 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     paused_at,
@@ -440,6 +464,7 @@ set
     last_event = null,
     started_at = :updated_at,
     run_number = :run_number,
+    replay_origin = null,
     updated_at = :updated_at,
     status_since = case
         when status = 'RUNNING' then status_since
@@ -498,7 +523,7 @@ where
 -- may be claimed, unless it is paused. One that only waits has nothing to do before its
 -- earliest timer, the end of its time to live, or a signal: one that it waits for, or
 -- one of the library's own. For a signal that comes later, trg_wf_signal_wakes does
--- this. If neither a timer nor a wait is there, somebody has deleted the timer, and a
+-- this. Without a timer, a wait or a question, somebody has deleted the timer, and a
 -- worker is to record it again. The caller holds the rows of the executions: see
 -- hold_the_execution.
 -- @unfenced: no worker has them
@@ -590,6 +615,16 @@ set
                             = workflow_executions.workflow_execution_id
                             and waiting.kind = 'SLEEP'
                             and waiting.status = 'INTENT'
+                    )
+                    and not exists (
+                        select 1
+                        from durable_workflow.step_checkpoints as asked
+                        where
+                            asked.workflow_execution_id
+                            = workflow_executions.workflow_execution_id
+                            and asked.error_type
+                            = 'durable_workflow_sqlite.errors:StepAmbiguousError'
+                            and asked.status = 'INTENT'
                     )
                 union all
                 select workflow_executions.ttl_expires_at as due_at
@@ -1163,6 +1198,7 @@ set
     error_message = :error_message,
     ttl_expires_at = :ttl_expires_at,
     last_event = :last_event,
+    replay_origin = :replay_origin,
     dedup_id = case
         when status in ('COMPLETED', 'FAILED', 'CANCELLED') then null
         else dedup_id

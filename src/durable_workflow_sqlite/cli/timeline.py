@@ -32,12 +32,14 @@ from durable_workflow_sqlite.records import (
     DELETED_ROWS,
     TERMINAL_STATUSES,
     OnParentEnd,
+    who_ran,
 )
 
 WIDE, NOT_NARROW = 106, 94
 """Columns of a terminal that has room for bars of 24, or of 12."""
 
 DATA_LENGTH = 200
+FORKS_NAMED = 5
 
 UNREADABLE_RESULT = "SerializationError: the result of step "
 """How `trouble` begins if the code cannot read a result."""
@@ -71,9 +73,12 @@ def _standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False
         came = ""
         if number := summary.signals_pending:
             came = f" ({number} signal{'' if number == 1 else 's'} came and not taken yet)"
-        if summary.waiting_for.startswith("retry of ") and summary.step_error_message is not None:
+        says_why = summary.waiting_for.startswith(("retry of ", "probe of ", "answer about "))
+        if says_why and summary.step_error_message is not None:
             came = f": {summary.step_error_message}"
         what = summary.waiting_for
+        if summary.asks_about is not None and summary.waiting_since is not None:
+            what += f" (asked {output.ago(summary.waiting_since, now)})"
         if what == "worker" and summary.queue is not None:
             what += f" with a slot of queue {summary.queue}"
         return f"{what}{until}{came}"
@@ -225,6 +230,14 @@ def hint(details: ExecutionDetails, file: str, queue: NamedQueue | None = None) 
         if name is None or any(one.kind != "STEP" for one in _named(details, name)):
             return f"to let it go on: {go_on}"
         return f"to let it go on: {go_on}; {_if_it_took_effect(details, file, name)}"
+    if summary.trouble is None and (asked := summary.asks_about) is not None:
+        resolve = command("resolve", file, summary.id, asked)
+        undone = asked.endswith(COMPENSATION_SUFFIX)
+        returned = "" if undone else ", with what it returned"
+        return (
+            f"if {asked} took effect: {resolve} {'null' if undone else 'JSON'}{returned}; if not:"
+            f" {resolve} --not-done; if nobody knows: {resolve} --failed WHY"
+        )
     if summary.trouble is None and summary.is_in_back_off(datetime.now(UTC)):
         again = f"to start the next attempt at once: {command('retry', file, summary.id)}"
         name = summary.current_step
@@ -363,6 +376,10 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
         yield ["execution", name, getattr(summary, name)]
     for name in ("parent_execution_id", "root_execution_id", "on_parent_end", "run_number"):
         yield ["execution", name, getattr(summary, name)]
+    for name in ("forked_from", "forked_before"):
+        yield ["execution", name, getattr(summary, name)]
+    for fork in details.forks:
+        yield ["fork", fork.id, fork.status, fork.before, fork.created_at]
     yield from trees.lines(details.children, summary.id)
     if details.claim is not None:
         alive = "alive" if details.claim.is_alive else "dead"
@@ -424,6 +441,13 @@ def _head(
         facts.append(("run", f"{summary.run_number:,}: it continued as new"))
     if summary.parent_execution_id is not None:
         facts.append(("child of", trees.parent_of(summary)))
+    if summary.forked_from is not None:
+        before = "" if summary.forked_before is None else f", before {summary.forked_before}"
+        facts.append(("fork of", f"{summary.forked_from}{before}"))
+    if details.forks:
+        some = ", ".join(one.id for one in details.forks[:FORKS_NAMED])
+        more = len(details.forks) - FORKS_NAMED
+        facts.append(("forked as", f"{some}, and {more} more" if more > 0 else some))
     if summary.queue is not None:
         full = ""
         if queue is not None and queue.is_full:
@@ -504,6 +528,8 @@ def _step(
     result = one.error_message if one.error_message is not None else one.output_data
     if is_undone_by_hand(one):
         result = f"dealt with by hand; its error was: {result or one.error_type}"
+    if (ran_in := who_ran(one.input_data)) is not None:
+        result = f"ran in {ran_in}: {result}"
     if _is_in_doubt(one, details):
         result = "in doubt: interrupted, and may have taken effect; it runs again"
     return [
@@ -529,7 +555,7 @@ def _worker(one: StepAttempt, width: int) -> str | None:
 def _is_in_doubt(one: StepAttempt, details: ExecutionDetails) -> bool:
     if one.status != "INTENT" or one.kind != "STEP":
         return False
-    if details.summary.status in TERMINAL_STATUSES:
+    if details.summary.status in TERMINAL_STATUSES or one.asks:
         return False
     return details.claim is None or not details.claim.is_alive
 

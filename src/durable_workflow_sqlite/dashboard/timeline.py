@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from durable_workflow_sqlite.dashboard.scale import Scale, Span, idle_times
 from durable_workflow_sqlite.dashboard.text import duration
 from durable_workflow_sqlite.reading.executions import StepAttempt, step_words
-from durable_workflow_sqlite.records import CHILD_SIGNAL, StepKind, StepStatus
+from durable_workflow_sqlite.records import CHILD_SIGNAL, StepKind, StepStatus, who_ran
 
 ROWS_PER_PAGE: Final = 100
 _NARROWEST: Final = 0.4
@@ -31,6 +31,7 @@ class StepState(StrEnum):
     SLEEPING = "sleeps"
     WAITING = "waits"
     IN_DOUBT = "in doubt"
+    ASKING = "waits for an answer"
     CUT_OFF = "cut off"
     UNDOING = "being undone"
     UNDONE = "undone"
@@ -95,9 +96,19 @@ class Row:
         return duration(last.completed_at - min(self.began_at, last.completed_at))
 
     @property
+    def asks_to_undo(self) -> bool:
+        """Whether it is its compensation that waits for an answer."""
+        return self.compensation is not None and self.compensation.asks
+
+    @property
     def can_resolve(self) -> bool:
         """Whether somebody may say what it returned."""
         return self.kind == StepKind.STEP and self.state in _TROUBLE - {StepState.NOT_UNDONE}
+
+    @property
+    def ran_in(self) -> str | None:
+        """The execution that ran it, where this one is a fork that began with its records."""
+        return None if self.last is None else who_ran(self.last.input_data)
 
     @property
     def is_trouble(self) -> bool:
@@ -119,6 +130,7 @@ class Row:
 _TROUBLE: Final = {
     StepState.FAILED,
     StepState.IN_DOUBT,
+    StepState.ASKING,
     StepState.NOT_UNDONE,
     StepState.RETRYING,
 }
@@ -133,6 +145,7 @@ _LOOKS: Final = {
     StepState.SLEEPING: "SUSPENDED",
     StepState.WAITING: "SUSPENDED",
     StepState.IN_DOUBT: "DOUBT",
+    StepState.ASKING: "DOUBT",
     StepState.CUT_OFF: "CANCELLED",
     StepState.UNDOING: "COMPENSATING",
     StepState.UNDONE: "COMPENSATING",
@@ -199,7 +212,7 @@ def _state(row: Row, is_final: bool, is_worked_on: bool) -> StepState:
             return StepState.UNDONE
         if undo.status == StepStatus.FAILED:
             return StepState.NOT_UNDONE
-        return StepState.UNDOING
+        return StepState.ASKING if undo.asks else StepState.UNDOING
     last = row.last
     if last is None or last.status == StepStatus.COMPENSATED:
         return StepState.CUT_OFF
@@ -212,6 +225,8 @@ def _state(row: Row, is_final: bool, is_worked_on: bool) -> StepState:
         return StepState.RETRYING if is_retried else StepState.FAILED
     if is_final:
         return StepState.CUT_OFF
+    if last.asks:
+        return StepState.ASKING
     if last.kind == StepKind.SLEEP:
         return StepState.SLEEPING
     if last.kind == StepKind.SIGNAL:

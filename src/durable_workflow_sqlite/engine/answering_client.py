@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from durable_workflow_sqlite.engine import answering
+from durable_workflow_sqlite.engine import question_answers
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.questions import Question
 
@@ -43,4 +43,4 @@ class AnsweringClient:
         ExecutionNotFoundError; ExecutionFinishedError; SerializationError for an answer of another
         type, and PayloadTooLargeError. Nothing is written then.
         """
-        return await answering.answer(self._working(), execution_id, name, value, by)
+        return await question_answers.answer(self._working(), execution_id, name, value, by)

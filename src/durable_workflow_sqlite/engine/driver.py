@@ -24,6 +24,7 @@ from durable_workflow_sqlite.engine.operations import (
     TransactionCall,
     WaitCall,
 )
+from durable_workflow_sqlite.engine.origins import origin_of
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.engine.step_waits import is_open
 from durable_workflow_sqlite.engine.steps import perform_step
@@ -80,7 +81,7 @@ class Driver(TransactingRun):
         self._body = Body(
             definition.name,
             self.id,
-            record.started_at or record.created_at,
+            origin_of(record),
             history,
             environment.watchdog,
         )
@@ -272,6 +273,19 @@ class Driver(TransactingRun):
                         assert isinstance(call, WaitCall)
                         self._waits.add(call)
         return mine
+
+    def _look_for_answers(self) -> None:
+        """A signal has come: it may be what a person answers to a step that is in doubt."""
+        answers = self.pauses.answers
+        if answers is None:
+            return
+        for call in answers.signal_came():
+            if call in self.under_way:
+                continue  # it looks just now, or waits in memory
+            answers.is_over(call)
+            if self._is_going and call.future is not None and not call.future.done():
+                self.under_way[call] = None
+                call.task = self._spawn(self._work(call), call.variables)
 
     async def _save_marks(self) -> None:
         self._working += 1

@@ -9,10 +9,19 @@ import msgspec
 
 from durable_workflow_sqlite.questions import Question, is_question, name_in
 from durable_workflow_sqlite.reading.pauses import TREE
-from durable_workflow_sqlite.records import CHILD_SIGNAL, TERMINAL_STATUSES, PauseScope
+from durable_workflow_sqlite.records import (
+    AMBIGUOUS,
+    CHILD_SIGNAL,
+    TERMINAL_STATUSES,
+    PauseScope,
+    StepStatus,
+)
 
 ERROR_LENGTH: Final = 200
 """How much of an error message a table shows: see `beginning`."""
+
+ANSWER_ABOUT: Final = "answer about "
+"""How `waiting_for` begins where a person must say what became of a step."""
 
 
 class ExecutionCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +43,9 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     current_step: the step that runs, or the wait that ends first; of a FAILED execution, the step
         that failed; else None. `current_branch` ('' for the main line) and `attempts` are its own.
     steps_begun, steps_completed: the progress of the execution.
-    waiting_for: "signal NAME", "child ID", "answer of WHOM to QUESTION" (or "answer to QUESTION"),
-        "time", "retry of STEP" or "worker"; None while something runs.
+    waiting_for: "signal NAME", "child ID", "time", "retry of STEP", "probe of STEP" or "worker";
+        "answer about STEP", where a person must say what became of it; "answer to QUESTION" or
+        "answer of WHOM to QUESTION", of a question to people; None while something runs.
     waiting_until: when that wait ends by itself; None if it does not. waiting_since: its begin.
     step_error_type, step_error_message: of the last attempt of the current step.
     steps_not_undone: how many compensations have failed for good, and nobody has acknowledged.
@@ -54,6 +64,8 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     parent_execution_id: of the execution that started it as a child; None if no other did.
         root_execution_id: of the top of its tree, None where it has no parent. on_parent_end:
         "cancel" or "detach". run_number: 1, and one more each time that it continued as new.
+    forked_from: the execution whose first records it began with; None if it is not a fork.
+        forked_before: the step before which these end, in words; None for all that had completed.
     """
 
     id: str
@@ -92,6 +104,8 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None = None
+    forked_before: str | None = None
 
     @property
     def paused_name(self) -> str | None:
@@ -106,9 +120,15 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
         kind, _, child = (self.waiting_for or "").partition(" ")
         return child if kind == "child" else None
 
+    @property
+    def asks_about(self) -> str | None:
+        """The step of which a person must say what became of it; None if none is asked."""
+        waits = self.waiting_for or ""
+        return waits.removeprefix(ANSWER_ABOUT) if waits.startswith(ANSWER_ABOUT) else None
+
     def is_in_back_off(self, now: datetime) -> bool:
         """Whether it waits until the time of its next attempt, which `retry` can make now."""
-        is_retry = (self.waiting_for or "").startswith("retry of ")
+        is_retry = (self.waiting_for or "").startswith(("retry of ", "probe of "))
         return is_retry and self.waiting_until is not None and self.waiting_until > now
 
 
@@ -151,6 +171,13 @@ class StepAttempt(msgspec.Struct, frozen=True, kw_only=True):
     compensate_ref: str | None
     worker_number: int | None
     worker: str | None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person is asked what became of it, since `completed_at`."""
+        return self.status == StepStatus.INTENT and (
+            self.error_type == AMBIGUOUS and self.due_at is None
+        )
 
 
 def is_undone_by_hand(one: StepAttempt) -> bool:
@@ -262,6 +289,18 @@ class PassedPatch(msgspec.Struct, frozen=True, kw_only=True):
     passed_at: datetime | None
 
 
+class Fork(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution that began with the first records of another one.
+
+    before: the step before which these records end, in words; None for all that had completed.
+    """
+
+    id: str
+    before: str | None
+    status: str
+    created_at: datetime | None
+
+
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     """All that is stored about one execution.
 
@@ -274,6 +313,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     children: the tree below it, of at most 100 executions.
     patches: the changes of the code of which it takes the new way.
     questions: what it asks people now.
+    forks: what began with records of it: the first 100, in the order in which they were started.
     """
 
     summary: ExecutionSummary
@@ -298,6 +338,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     children: Children
     patches: tuple[PassedPatch, ...] = ()
     questions: tuple[Question, ...] = ()
+    forks: tuple[Fork, ...] = ()
 
     @property
     def is_not_undone(self) -> bool:

@@ -94,6 +94,12 @@ def _of_executions(file: Readable, connection: object, now: datetime) -> Iterato
         ),
         (
             Kind.WARNING,
+            "unresolved",
+            queries.count_unresolved(connection),
+            lambda: queries.load_unresolved(connection, row_limit=EXAMPLES),
+        ),
+        (
+            Kind.WARNING,
             "in-doubt",
             queries.count_steps_in_doubt(connection, living=living),
             lambda: queries.load_steps_in_doubt(connection, living=living, row_limit=EXAMPLES),

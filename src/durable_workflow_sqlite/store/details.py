@@ -9,6 +9,7 @@ from durable_workflow_sqlite.reading.executions import (
     Act,
     Claim,
     ExecutionDetails,
+    Fork,
     PassedPatch,
     Signal,
     StepAttempt,
@@ -37,6 +38,7 @@ from durable_workflow_sqlite.store.unreadable import json_problem
 
 QUESTIONS_AT_ONCE: Final = 100
 """How many questions of one execution are shown."""
+FORKS_SHOWN: Final = 100
 
 
 def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
@@ -59,6 +61,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         acts = queries.load_audit_log(connection, workflow_execution_id=execution_id)
         patches = queries.load_patches(connection, workflow_execution_id=execution_id)
         cut_off = queries.count_cut_off_of(connection, workflow_execution_id=execution_id)
+        forks = queries.load_forks(connection, forked_from=execution_id, row_limit=FORKS_SHOWN)
         children = tree_below(queries, connection, execution_id)
         asked = load_questions(connection, queries, None, execution_id, QUESTIONS_AT_ONCE)
     steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
@@ -88,6 +91,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         children=children,
         patches=tuple(map(_patch, patches)),
         questions=tuple(map(question_from, asked)),
+        forks=tuple(map(_fork, forks)),
     )
 
 
@@ -111,6 +115,15 @@ def _patch(row: q.WorkflowPatchRow) -> PassedPatch:
         branch=row.branch,
         event=row.event,
         passed_at=readable_time(row.passed_at),
+    )
+
+
+def _fork(row: q.LoadForksRow) -> Fork:
+    return Fork(
+        id=row.workflow_execution_id,
+        before=row.forked_before,
+        status=row.status,
+        created_at=readable_time(row.created_at),
     )
 
 

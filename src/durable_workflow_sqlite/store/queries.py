@@ -67,6 +67,8 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None
+    forked_before: str | None
     worker_id: str | None
     created_at: str
     updated_at: str
@@ -74,6 +76,15 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     status_since: str
     queued_seconds: float | None
     running_seconds: float | None
+
+
+class LoadForksRow(Struct, frozen=True, gc=False):
+    """What load_forks gives."""
+
+    workflow_execution_id: str
+    forked_before: str | None
+    status: str
+    created_at: str
 
 
 class LoadChildrenRow(Struct, frozen=True, gc=False):
@@ -141,6 +152,9 @@ class LoadExecutionsAmongRow(Struct, frozen=True, gc=False):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None
+    forked_before: str | None
+    replay_origin: str | None
     created_at: str
     updated_at: str
     paused_at: str | None
@@ -216,6 +230,20 @@ class LoadStepsInDoubtRow(Struct, frozen=True, gc=False):
     idempotency_key: str | None
     started_at: str | None
     worker_id: str | None
+
+
+class LoadUnresolvedRow(Struct, frozen=True, gc=False):
+    """What load_unresolved gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    branch: str
+    step_index: int
+    attempt: int
+    step_name: str
+    question: str | None
+    asked_at: str | None
+    started_at: str | None
 
 
 class LoadStepsCutOffRow(Struct, frozen=True, gc=False):
@@ -761,6 +789,9 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None
+    forked_before: str | None
+    replay_origin: str | None
     created_at: str
     updated_at: str
     paused_at: str | None
@@ -797,6 +828,9 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None
+    forked_before: str | None
+    replay_origin: str | None
     created_at: str
     updated_at: str
     paused_at: str | None
@@ -1267,6 +1301,12 @@ class Queries(Protocol):
         """Where each of some executions is (a JSON array of ids), and what it waits for."""
         ...
 
+    def load_forks(
+        self, connection: object, *, forked_from: str, row_limit: int
+    ) -> list[LoadForksRow]:
+        """Some forks of an execution, in the order in which they were started."""
+        ...
+
     def load_children(
         self, connection: object, *, parent_execution_id: str, row_limit: int
     ) -> list[LoadChildrenRow]:
@@ -1336,6 +1376,16 @@ class Queries(Protocol):
 
     def count_steps_in_doubt(self, connection: object, *, living: str) -> int | None:
         """How many rows load_steps_in_doubt has to give."""
+        ...
+
+    def load_unresolved(self, connection: object, *, row_limit: int) -> list[LoadUnresolvedRow]:
+        """Steps and compensations in doubt that wait until a person says what became of them:
+        the longest waiting first.
+        """
+        ...
+
+    def count_unresolved(self, connection: object) -> int | None:
+        """How many rows load_unresolved has to give."""
         ...
 
     def load_steps_cut_off(self, connection: object, *, row_limit: int) -> list[LoadStepsCutOffRow]:
@@ -1470,7 +1520,9 @@ class Queries(Protocol):
     def load_refused_signals(
         self, connection: object, *, row_limit: int
     ) -> list[LoadRefusedSignalsRow]:
-        """Executions that wait for a signal while the last one of that name was refused."""
+        """Executions that wait for a signal, or for the answer to a question, while the last
+        one of that name was refused.
+        """
         ...
 
     def load_stray_signals(
@@ -1827,9 +1879,10 @@ class Queries(Protocol):
         self, connection: object, *, now: str, workflow_execution_id: str, checkpoint_id: int | None
     ) -> int:
         """A step or a compensation that waits for its next attempt is due now: all of an
-        execution or, where an id is given, that one alone. A worker that has the execution
-        must be told. Once the next attempt has begun, it is another row, or has no due_at:
-        so this changes nothing that a worker writes.
+        execution or, where an id is given, that one alone. One that waits for a person is
+        only counted, by its id. A worker that has the execution must be told. Once the next
+        attempt has begun, it is another row, or has no due_at, and one that is answered has
+        no error_type: so this changes nothing that a worker writes.
         """
         ...
 
@@ -2010,6 +2063,9 @@ class Queries(Protocol):
         root_execution_id: str | None,
         on_parent_end: str | None,
         run_number: int,
+        forked_from: str | None,
+        forked_before: str | None,
+        replay_origin: str | None,
         created_at: str,
         updated_at: str,
         paused_at: str | None,
@@ -2051,6 +2107,9 @@ class Queries(Protocol):
         root_execution_id: str | None,
         on_parent_end: str | None,
         run_number: int,
+        forked_from: str | None,
+        forked_before: str | None,
+        replay_origin: str | None,
         created_at: str,
         updated_at: str,
     ) -> int:
@@ -2161,7 +2220,7 @@ class Queries(Protocol):
         may be claimed, unless it is paused. One that only waits has nothing to do before its
         earliest timer, the end of its time to live, or a signal: one that it waits for, or
         one of the library's own. For a signal that comes later, trg_wf_signal_wakes does
-        this. If neither a timer nor a wait is there, somebody has deleted the timer, and a
+        this. Without a timer, a wait or a question, somebody has deleted the timer, and a
         worker is to record it again. The + keeps SQLite from two detours: to look for the
         earliest timer in the index of all timers, and for the executions among all that are
         unfinished.
@@ -2342,6 +2401,7 @@ class Queries(Protocol):
         error_message: str | None,
         ttl_expires_at: str | None,
         last_event: int | None,
+        replay_origin: str | None,
         updated_at: str,
         paused_at: str | None,
         paused_by: str | None,
@@ -3097,6 +3157,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "match_rows": MatchRowsRow,
     "pick_oldest_unfinished": PickNewestRow,
     "load_summaries": LoadSummariesRow,
+    "load_forks": LoadForksRow,
     "load_children": LoadChildrenRow,
     "count_children": CountChildrenRow,
     "load_execution_data": LoadExecutionDataRow,
@@ -3106,6 +3167,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_signals": LoadSignalsRow,
     "load_next_timers": LoadNextTimersRow,
     "load_steps_in_doubt": LoadStepsInDoubtRow,
+    "load_unresolved": LoadUnresolvedRow,
     "load_steps_cut_off": LoadStepsCutOffRow,
     "load_blocked": LoadBlockedRow,
     "load_paused": LoadPausedRow,
