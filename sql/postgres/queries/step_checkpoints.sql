@@ -340,7 +340,8 @@ order by wait.started_at, wait.id
 limit :row_limit;
 
 -- name: load_questions_of
--- The questions that one execution asks now, the longest first.
+-- The questions that one execution asks now, the longest first. They are sorted as
+-- rows, so that they are not looked for in the order of an index of all questions.
 -- :row_limit integer
 -- =workflow_type text null
 -- =is_answered integer
@@ -372,7 +373,7 @@ where
     and wait.status = 'INTENT'
     and wait.step_name like '$answer:%'
     and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
-order by wait.started_at, wait.id
+order by (wait.started_at, wait.id)
 limit :row_limit;
 
 -- name: delete_checkpoints!
