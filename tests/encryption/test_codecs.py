@@ -471,14 +471,14 @@ def test_each_statement_that_writes_values_is_known() -> None:
                 for one in re.findall(r"(?<!:):(\w+)", text)
                 if one in VALUES - {"step_error_message", "last_message"}
             }
-            if writes and has:
+            if writes and has and not name.startswith("update_values_of_"):
                 assert name in encoding.WRITES, (name, has)
 
 
 def test_each_row_that_holds_values_is_known() -> None:
     for name, row in ROW_CLASSES.items():
         has = VALUES.intersection(row.__struct_fields__)
-        if has:
+        if has and not name.startswith("load_values_of_"):
             assert row in encoding.READS, (name, has)
 
 

@@ -24,7 +24,7 @@ from durable_workflow_sqlite.postgres.session import Session, without_password
 from durable_workflow_sqlite.postgres.sql import load_encoding_queries, load_queries
 from durable_workflow_sqlite.postgres.transactions import PostgresTransactions
 from durable_workflow_sqlite.records import ArrivedSignal
-from durable_workflow_sqlite.store.encoding import Encoding, encoding_statements
+from durable_workflow_sqlite.store.encoding import Encoding
 from durable_workflow_sqlite.store.moves import check_not_moved
 from durable_workflow_sqlite.store.statement_store import StatementStore
 
@@ -62,11 +62,10 @@ class PostgresStore(StatementStore):
         url = address.url
         check_codec(codec)
         check_max_payload_bytes(max_payload_bytes)
-        loaded, statements = load_queries(schema), as_statement
-        if codec is not None:
-            encoding = Encoding(codec)
-            loaded = load_encoding_queries(schema, encoding)
-            statements = encoding_statements(as_statement, encoding)
+        encoding = None if codec is None else Encoding(codec)
+        loaded = (
+            load_queries(schema) if encoding is None else load_encoding_queries(schema, encoding)
+        )
         self._session = Session(url, is_pooled=address.is_pooled)
         try:
             bring_up_to_date(self._session, schema)
@@ -86,8 +85,9 @@ class PostgresStore(StatementStore):
             loaded.shared,
             self._commit,
             self._presence,
-            statements,
+            as_statement,
             max_payload_bytes,
+            encoding,
         )
         self._told: set[int] | None = None
         """The ids of signals that this store has told of, as far as it looks back."""

@@ -27,7 +27,7 @@ from durable_workflow_sqlite.store.connection import (
     open_connection,
     wait_for_locks,
 )
-from durable_workflow_sqlite.store.encoding import Encoding, encoding_statements
+from durable_workflow_sqlite.store.encoding import Encoding
 from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.in_memory import open_in_memory
 from durable_workflow_sqlite.store.lock_guard import LockGuard
@@ -106,12 +106,11 @@ class SqliteCheckpointStore(StatementStore):
             is_intact=self._is_intact,
         )
         self._commit = commit
-        queries, statements = load_queries(), as_statement
-        if codec is not None:
-            encoding = Encoding(codec)
-            queries = load_encoding_queries(encoding)
-            statements = encoding_statements(as_statement, encoding)
-        super().__init__(connection, queries, commit, self._lock, statements, max_payload_bytes)
+        encoding = None if codec is None else Encoding(codec)
+        queries = load_queries() if encoding is None else load_encoding_queries(encoding)
+        super().__init__(
+            connection, queries, commit, self._lock, as_statement, max_payload_bytes, encoding
+        )
         self._guard = LockGuard(path)
 
     @classmethod
