@@ -6,6 +6,7 @@ from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.composing import ChildHandle
 from durable_workflow_sqlite.engine.context import WorkflowContext
+from durable_workflow_sqlite.engine.doubt import Done, InDoubt, NotDone
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.new_signals import NewSignal
@@ -13,6 +14,7 @@ from durable_workflow_sqlite.engine.observer import DurableEngineObserver
 from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
+from durable_workflow_sqlite.engine.step_info import StepInfo, step_info
 from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
 from durable_workflow_sqlite.errors import (
     ChildCancelledError,
@@ -98,6 +100,7 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, migrate, validate_schema
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 from durable_workflow_sqlite.stores import open_reader, open_store
+from durable_workflow_sqlite.transaction_client import TransactionClient
 
 __all__ = [
     "CODE_ERRORS",
@@ -121,6 +124,7 @@ __all__ = [
     "Client",
     "Clock",
     "CompensationError",
+    "Done",
     "DueSchedules",
     "DuplicateExecutionError",
     "DurableEngine",
@@ -134,6 +138,7 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionNotFoundError",
     "ExecutionStatus",
+    "InDoubt",
     "KeyFileError",
     "Limit",
     "LimitFullError",
@@ -145,6 +150,7 @@ __all__ = [
     "NewSignal",
     "NonDeterminismError",
     "NonDeterministicCallError",
+    "NotDone",
     "OnParentEnd",
     "Pause",
     "PauseScope",
@@ -170,6 +176,7 @@ __all__ = [
     "StepAmbiguousError",
     "StepCheckpoint",
     "StepFailedError",
+    "StepInfo",
     "StepKind",
     "StepNotAwaitedError",
     "StepSlot",
@@ -185,6 +192,7 @@ __all__ = [
     "SystemClock",
     "TakenExecution",
     "TimerStatus",
+    "TransactionClient",
     "TransactionMisuseError",
     "TransactionTimeoutError",
     "UnqueuedExecution",
@@ -205,6 +213,7 @@ __all__ = [
     "migrate",
     "open_reader",
     "open_store",
+    "step_info",
     "validate_schema",
     "workflow",
 ]

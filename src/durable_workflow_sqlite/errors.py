@@ -159,7 +159,11 @@ class TransactionMisuseError(DurableWorkflowError):
 
 
 class StepAmbiguousError(DurableWorkflowError):
-    """A step was started and its outcome is unknown."""
+    """A step was cut off or timed out, and may have taken effect; it is not run again.
+
+    `ctx.step` raises it with `in_doubt="fail"`. It also does if a person has answered so, or if the
+    probe has failed: then `__cause__` is the error of the probe, until the first replay.
+    """
 
 
 class SignalTimeoutError(DurableWorkflowError, TimeoutError):

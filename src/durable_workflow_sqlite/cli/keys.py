@@ -1,4 +1,4 @@
-"""The commands of the keys: a new one, which values each has encoded, and to encrypt them with another."""
+"""The commands of the keys: a new one, what each has encoded, encrypting all with the newest."""
 
 from __future__ import annotations
 

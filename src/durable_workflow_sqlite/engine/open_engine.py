@@ -217,6 +217,7 @@ class OpenEngine(Access):
             self.dispatcher.signalled(execution_id)
         else:
             execution.pauses.hasten(await self.store.load_checkpoints(execution_id))
+            execution.signals_came()  # somebody may have answered a question
 
     def signalled(self, execution_id: str, *, is_to_cancel: bool) -> None:
         execution = self.executions.get(execution_id)

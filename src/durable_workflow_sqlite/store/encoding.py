@@ -459,6 +459,10 @@ def _decode_step_error(row: _Row) -> None:
     row.decode("error_message", step_error_place(row["workflow_execution_id"]), TEXT)
 
 
+def _decode_question(row: _Row) -> None:
+    row.decode("question", step_error_place(row["workflow_execution_id"]), TEXT)
+
+
 def _decode_problem(row: _Row) -> None:
     problem: q.LoadProblemsRow = row.row
     execution_id = problem.last_execution_id
@@ -508,6 +512,7 @@ READS: Final[Mapping[type, Callable[[_Row], None]]] = {
     q.LoadCheckpointsAmongRow: _decode_step,
     q.LoadUndoingRow: _decode_step_error,
     q.LoadNotUndoneRow: _decode_step_error,
+    q.LoadQuestionsRow: _decode_question,
     q.LoadProblemsRow: _decode_problem,
     q.WorkflowSignalRow: _decode_signal,
     q.LoadSignalsRow: _decode_signal,
