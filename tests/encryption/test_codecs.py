@@ -475,10 +475,10 @@ def test_each_row_that_holds_values_is_known() -> None:
     for name, row in ROW_CLASSES.items():
         has = VALUES.intersection(row.__struct_fields__)
         if has and not name.startswith("load_values_of_"):
-            assert row in encoding.READS, (name, has)
+            assert row.__name__ in encoding.READS, (name, has)
 
 
 def test_nothing_known_is_gone() -> None:
     known: Mapping[str, Callable[..., object]] = encoding.WRITES
     assert set(known) <= set(load_statements(QUERIES_DIR))
-    assert set(encoding.READS) <= set(ROW_CLASSES.values())
+    assert set(encoding.READS) <= {row.__name__ for row in ROW_CLASSES.values()}

@@ -25,7 +25,6 @@ from durable_workflow_sqlite.errors import (
 )
 from durable_workflow_sqlite.payload_codec import ENCODED, PayloadCodec, RotatingCodec
 from durable_workflow_sqlite.records import CHILD_SIGNAL
-from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.transactions import AsStatement
 
 HIDDEN: Final = "encrypted"
@@ -464,7 +463,7 @@ def _decode_question(row: _Row) -> None:
 
 
 def _decode_problem(row: _Row) -> None:
-    problem: q.LoadProblemsRow = row.row
+    problem = row.row
     execution_id = problem.last_execution_id
     if problem.problem == "IN TROUBLE":
         row.decode_trouble(execution_place(execution_id, "trouble"), "last_message")
@@ -499,34 +498,34 @@ def _decode_act(row: _Row) -> None:
     row.show("details", audit_place(scope, name, act.act, act.created_at), DETAILS)
 
 
-READS: Final[Mapping[type, Callable[[_Row], None]]] = {
-    q.LoadExecutionRow: _decode_execution,
-    q.LoadExecutionsAmongRow: _decode_execution,
-    q.TakeExecutionRow: _decode_execution,
-    q.LoadExecutionDataRow: _decode_execution,
-    q.LoadChildrenRow: _decode_execution,
-    q.LoadInTroubleRow: _decode_execution,
-    q.LoadTroublesRow: _decode_execution,
-    q.LoadSummariesRow: _decode_summary,
-    q.StepCheckpointRow: _decode_step,
-    q.LoadCheckpointsAmongRow: _decode_step,
-    q.LoadUndoingRow: _decode_step_error,
-    q.LoadNotUndoneRow: _decode_step_error,
-    q.LoadQuestionsRow: _decode_question,
-    q.LoadProblemsRow: _decode_problem,
-    q.WorkflowSignalRow: _decode_signal,
-    q.LoadSignalsRow: _decode_signal,
-    q.LoadKeyedSignalRow: _decode_signal,
-    q.LoadRefusedSignalsRow: _decode_refused,
-    q.WorkflowScheduleRow: _decode_schedule,
-    q.LoadScheduleStatesRow: _decode_schedule,
-    q.LoadAuditLogRow: _decode_act,
-    q.LoadLatestActsRow: _decode_act,
-    q.LoadActsOnRow: _decode_act,
+READS: Final[Mapping[str, Callable[[_Row], None]]] = {
+    "LoadExecutionRow": _decode_execution,
+    "LoadExecutionsAmongRow": _decode_execution,
+    "TakeExecutionRow": _decode_execution,
+    "LoadExecutionDataRow": _decode_execution,
+    "LoadChildrenRow": _decode_execution,
+    "LoadInTroubleRow": _decode_execution,
+    "LoadTroublesRow": _decode_execution,
+    "LoadSummariesRow": _decode_summary,
+    "StepCheckpointRow": _decode_step,
+    "LoadCheckpointsAmongRow": _decode_step,
+    "LoadUndoingRow": _decode_step_error,
+    "LoadNotUndoneRow": _decode_step_error,
+    "LoadUnresolvedRow": _decode_question,
+    "LoadProblemsRow": _decode_problem,
+    "WorkflowSignalRow": _decode_signal,
+    "LoadSignalsRow": _decode_signal,
+    "LoadKeyedSignalRow": _decode_signal,
+    "LoadRefusedSignalsRow": _decode_refused,
+    "WorkflowScheduleRow": _decode_schedule,
+    "LoadScheduleStatesRow": _decode_schedule,
+    "LoadAuditLogRow": _decode_act,
+    "LoadLatestActsRow": _decode_act,
+    "LoadActsOnRow": _decode_act,
 }
-"""The classes of rows that hold values."""
+"""The classes of rows that hold values, by name: they are generated from the queries."""
 
-_STRICT: Final = frozenset({q.LoadExecutionsAmongRow, q.LoadCheckpointsAmongRow})
+_STRICT: Final = frozenset({"LoadExecutionsAmongRow", "LoadCheckpointsAmongRow"})
 """Rows that a replay needs as they were: nothing of them is hidden, and they cannot be read."""
 
 
@@ -577,7 +576,7 @@ class EncodingAdapter:
         return given
 
     def _decode(self, row: Any, parameters: Any) -> None:
-        kind = type(row)
+        kind = type(row).__name__
         decode = READS.get(kind)
         if decode is not None:
             decode(_Row(self._encoding, row, parameters, strictly=kind in _STRICT))
