@@ -50,6 +50,7 @@ from durable_workflow_sqlite.store.encoding import (
 R = TypeVar("R")
 V = TypeVar("V")
 
+_ENCODED_VALUE: Final = VALUE.before
 _WITHOUT_CODEC: Final = Encoding(None)
 
 _TIME_LENGTH: Final = len("2030-01-01T00:00:00.000000Z")
@@ -187,9 +188,8 @@ def unqueued_from(row: q.LoadUnqueuedRow) -> UnqueuedExecution:
 def checkpoint_from(row: q.StepCheckpointRow | q.LoadCheckpointsAmongRow) -> StepCheckpoint:
     try:
         # Not by a function for most: an execution may have thousands of these.
-        if row.error_message is not None or (
-            row.output_data is not None and row.output_data.startswith(VALUE.before)
-        ):
+        output, message = row.output_data, row.error_message
+        if message is not None or (output is not None and output.startswith(_ENCODED_VALUE)):
             _check_decoded(row)
         return StepCheckpoint(
             id=row.id,
@@ -202,9 +202,9 @@ def checkpoint_from(row: q.StepCheckpointRow | q.LoadCheckpointsAmongRow) -> Ste
             kind=_KINDS.get(row.kind) or StepKind(row.kind),
             status=_STEP_STATUSES.get(row.status) or StepStatus(row.status),
             input_data=row.input_data,
-            output_data=row.output_data,
+            output_data=output,
             error_type=row.error_type,
-            error_message=row.error_message,
+            error_message=message,
             idempotency_key=row.idempotency_key,
             compensate_ref=row.compensate_ref,
             # Not by `optional_text_to_time`: an execution may have thousands of these.
