@@ -45,7 +45,23 @@ def check_can_be_undone(
 def refuse_lost_references(
     execution_id: str, calls: Mapping[Place, StepCall], history: RecordedHistory
 ) -> None:
-    """Raise StoreCorruptError for a step whose compensation is in the code, not in its record."""
+    """Raise StoreCorruptError for a step that would not be undone, since its records lack something.
+
+    Its compensation is in the code and not in its record; or this process has recorded what it
+    did, and somebody has deleted the row since.
+    """
+    recorded = {place for place, step in history.steps() if step.last is not None}
+    for place, call in calls.items():
+        if call.checkpoint is not None and call.may_need_undoing and place not in recorded:
+            raise StoreCorruptError(
+                f"execution {execution_id!r} is to be undone, and {call.describe()} is not"
+                " recorded any more: a row of step_checkpoints was deleted by hand. Nothing is"
+                " undone until you restore the row, or a backup",
+                workflow_execution_id=execution_id,
+                step_name=call.name,
+                step_index=place[1],
+                branch=place[0],
+            )
     for place, step in history.steps():
         call, last = calls.get(place), step.last
         if (
