@@ -237,6 +237,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_next_timers": [{"row_limit": 99}],
     "load_steps_in_doubt": [{"living": "[]", "row_limit": 99}],
     "load_steps_cut_off": [{"row_limit": 99}],
+    "load_questions": [{"row_limit": 99}],
     "load_blocked": [{"row_limit": 99}],
     "load_taken_over": [{"least": 2, "row_limit": 99}],
     "load_in_trouble": [{"row_limit": 99}],
@@ -484,6 +485,16 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
             " error_type, idempotency_key, started_at)"
             " values (?, 9, 'ship', 'FAILED', 'asyncio.exceptions:CancelledError', ?, ?)",
             (execution, key, NOON_TEXT),
+        )
+    for execution, question, at in (
+        ("by hand", None, None),
+        ("RUNNING, full", "was it paid?", NOON_TEXT),
+    ):
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, step_name, status,"
+            " error_type, error_message, started_at, completed_at) values (?, 8, 'charge',"
+            " 'INTENT', 'durable_workflow_sqlite.errors:StepAmbiguousError', ?, ?, ?)",
+            (execution, question, at, at),
         )
     connection.execute(
         "insert into workflow_timers (workflow_timer_id, workflow_execution_id, step_name,"

@@ -997,6 +997,33 @@ where
         or worker_id not in (select value from json_each(:living))
     );
 
+-- name: load_questions
+-- Steps and compensations in doubt that wait until a person says what became of them:
+-- the longest waiting first.
+-- @scan step_checkpoints: an index that holds only those
+-- @sort: as many as wait for a person
+-- :row_limit integer
+select
+    workflow_execution_id,
+    workflow_type,
+    branch,
+    step_index,
+    attempt,
+    step_name,
+    question,
+    asked_at,
+    started_at
+from workflow_questions
+order by asked_at, checkpoint_id
+limit :row_limit;
+
+-- name: count_questions$
+-- How many rows load_questions has to give.
+-- @scan step_checkpoints: an index that holds only those
+-- =total integer
+select count(*) as total
+from workflow_questions;
+
 -- name: load_steps_cut_off
 -- Steps that were cancelled while they ran, or timed out, that may have taken effect,
 -- and that nothing has undone; except those that a COMPLETED execution has cancelled,
@@ -1495,34 +1522,51 @@ where
 limit :row_limit;
 
 -- name: load_refused_signals
--- Executions that wait for a signal while the last one of that name was refused.
+-- Executions that wait for a signal, or for the answer to a question, while the last
+-- one of that name was refused.
 -- @scan step_checkpoints: an index that holds only the waits
 -- :row_limit integer
+-- =workflow_execution_id text
+-- =signal_name text
+-- =workflow_signal_id integer
+with awaited as (
+    select
+        wait.workflow_execution_id,
+        wait.step_name as signal_name
+    from step_checkpoints as wait
+    where
+        wait.kind = 'SIGNAL'
+        and wait.status = 'INTENT'
+    union all
+    select
+        question.workflow_execution_id,
+        '$resolved' as signal_name
+    from workflow_questions as question
+)
+
 select
-    wait.workflow_execution_id,
+    awaited.workflow_execution_id,
     signal.signal_name,
     signal.workflow_signal_id,
     signal.refused_reason
-from step_checkpoints as wait
+from awaited
 cross join workflow_signals as signal
 where
-    wait.kind = 'SIGNAL'
-    and wait.status = 'INTENT'
-    and signal.workflow_signal_id = (
+    signal.workflow_signal_id = (
         select max(refused.workflow_signal_id)
         from workflow_signals as refused
         where
-            refused.workflow_execution_id = wait.workflow_execution_id
+            refused.workflow_execution_id = awaited.workflow_execution_id
             and refused.status = 'REFUSED'
-            and refused.signal_name = wait.step_name
+            and refused.signal_name = awaited.signal_name
     )
     and not exists (
         select 1
         from workflow_signals as later
         where
-            later.workflow_execution_id = wait.workflow_execution_id
+            later.workflow_execution_id = awaited.workflow_execution_id
             and later.status in ('PENDING', 'DELIVERED')
-            and later.signal_name = wait.step_name
+            and later.signal_name = awaited.signal_name
             and later.workflow_signal_id > signal.workflow_signal_id
     )
 limit :row_limit;

@@ -279,19 +279,27 @@ where
 
 -- name: hasten_attempts!
 -- A step or a compensation that waits for its next attempt is due now: all of an
--- execution or, where an id is given, that one alone. A worker that has the execution
--- must be told. Once the next attempt has begun, it is another row, or has no due_at:
--- so this changes nothing that a worker writes.
+-- execution or, where an id is given, that one alone. One that waits for a person is
+-- only counted, by its id. A worker that has the execution must be told. Once the next
+-- attempt has begun, it is another row, or has no due_at, and one that is answered has
+-- no error_type: so this changes nothing that a worker writes.
 -- @unfenced: it changes only what waits, and a worker's own write follows it
 -- :checkpoint_id integer null
 -- :now text
 update step_checkpoints
-set due_at = min(due_at, :now)
+set due_at = iif(due_at > :now, :now, due_at)
 where
     workflow_execution_id = :workflow_execution_id
     and kind = 'STEP'
-    and iif(:checkpoint_id is null, due_at > :now, id = :checkpoint_id and due_at != '')
-    and status = iif(attempt > 0, 'FAILED', 'INTENT')
+    and iif(:checkpoint_id is null, due_at > :now, id = :checkpoint_id)
+    and (
+        (status = 'INTENT' and due_at is not null)
+        or (status = 'FAILED' and attempt > 0 and due_at is not null)
+        or (
+            status = 'INTENT'
+            and error_type = 'durable_workflow_sqlite.errors:StepAmbiguousError'
+        )
+    )
     and not exists (
         select 1
         from step_checkpoints as later
@@ -308,7 +316,9 @@ where
         where
             workflow_executions.workflow_execution_id
             = step_checkpoints.workflow_execution_id
-            and workflow_executions.status in ('PENDING', 'RUNNING', 'COMPENSATING')
+            and workflow_executions.status in (
+                'PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING'
+            )
     );
 
 -- name: acknowledge_not_undone!

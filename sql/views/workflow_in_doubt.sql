@@ -2,7 +2,8 @@
 -- cut off or timed out. The workflow cancelled these while they ran, or they took longer
 -- than their timeout; they are not undone, and no person has dealt with them. A step
 -- with the step_status INTENT still runs if its worker lives. For all others it is
--- unknown whether they took effect.
+-- unknown whether they took effect. The steps that wait for the answer of a person are in
+-- workflow_questions instead.
 --
 -- workflow_execution_id  text       whose step it is
 -- workflow_type          text null  the name of its workflow
@@ -15,7 +16,8 @@
 --                                   cut off or timed out, and runs again only to be
 --                                   undone
 -- error_type             text null  CancelledError: it was cut off; StepTimeoutError: it
---                                   timed out; with the module before the name
+--                                   timed out; StepAmbiguousError: one of both, and it
+--                                   failed with that; with the module before the name
 -- idempotency_key        text null  the key that the step passes to an outside service
 -- started_at             text null  when it began
 -- worker_id              text null  who has claimed the execution; null if nobody has
@@ -48,8 +50,10 @@ with in_doubt as (
         step.status = 'FAILED'
         and step.error_type in (
             'asyncio.exceptions:CancelledError',
-            'durable_workflow_sqlite.errors:StepTimeoutError'
+            'durable_workflow_sqlite.errors:StepTimeoutError',
+            'durable_workflow_sqlite.errors:StepAmbiguousError'
         )
+        and step.input_data is null
         and step.due_at is null
         and step.acknowledged_at is null
         and step.kind = 'STEP'

@@ -12,8 +12,9 @@
 -- status                 text       INTENT, or FAILED with a retry to come
 -- idempotency_key        text null  the key that the step passes to an outside service
 -- started_at             text null  when it began
--- waiting_for            text null  signal NAME, child ID, time, or retry of STEP; null
---                                   for a step that runs
+-- waiting_for            text null  signal NAME, child ID, time, retry of STEP, probe of
+--                                   STEP, or answer about STEP, by a person; null for a
+--                                   step that runs
 -- waiting_until          text null  when that ends by itself
 
 drop view if exists workflow_open_steps;
@@ -35,6 +36,14 @@ select
             then 'child ' || substr(step.step_name, 8)
         when step.kind = 'SIGNAL' then 'signal ' || step.step_name
         when step.kind = 'SLEEP' then 'time'
+        when
+            step.status = 'INTENT'
+            and step.error_type = 'durable_workflow_sqlite.errors:StepAmbiguousError'
+            and step.due_at is null then 'answer about ' || step.step_name
+        when
+            step.status = 'INTENT'
+            and step.attempt > 0
+            and step.due_at is not null then 'probe of ' || step.step_name
         when step.due_at is not null then 'retry of ' || step.step_name
     end as waiting_for,
     step.due_at as waiting_until

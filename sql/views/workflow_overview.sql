@@ -12,7 +12,8 @@
 --                                      of a FAILED one, the step that failed last
 -- current_branch         text null     the branch of that step
 -- attempts               integer null  at which attempt that step is
--- waiting_for            text null     signal NAME, child ID, time, retry of STEP, or
+-- waiting_for            text null     signal NAME, child ID, time, retry of STEP,
+--                                      probe of STEP, answer about STEP (by a person), or
 --                                      worker; null when a step has begun and not
 --                                      ended, whether its worker lives or not
 -- waiting_until          text null     when that wait ends by itself, or a timer of

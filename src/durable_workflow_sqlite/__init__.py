@@ -1,10 +1,12 @@
 """Durable workflows in one SQLite file, with every SQL statement in a plain `.sql` file."""
 
+from durable_workflow_sqlite.encryption import AesGcmCodec
 from durable_workflow_sqlite.engine.awaiting import Awaited, AwaitedSignal, AwaitedTimer
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.composing import ChildHandle
 from durable_workflow_sqlite.engine.context import WorkflowContext
+from durable_workflow_sqlite.engine.doubt import Done, InDoubt, NotDone
 from durable_workflow_sqlite.engine.engine import DurableEngine
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.new_signals import NewSignal
@@ -12,6 +14,7 @@ from durable_workflow_sqlite.engine.observer import DurableEngineObserver
 from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
+from durable_workflow_sqlite.engine.step_info import StepInfo, step_info
 from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
 from durable_workflow_sqlite.errors import (
     ChildCancelledError,
@@ -26,11 +29,15 @@ from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
     ExecutionFinishedError,
     ExecutionNotFoundError,
+    KeyFileError,
     LimitFullError,
     LimitNotFoundError,
     MigrationError,
     NonDeterminismError,
     NonDeterministicCallError,
+    PayloadDecodeError,
+    PayloadKeyError,
+    PayloadTooLargeError,
     QueueNotFoundError,
     ScheduleNotFoundError,
     SchemaTooNewError,
@@ -56,6 +63,7 @@ from durable_workflow_sqlite.errors import (
     WorkflowStuckError,
 )
 from durable_workflow_sqlite.limits import Limit, Queue, Rate
+from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES, PayloadCodec
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
@@ -92,11 +100,14 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, migrate, validate_schema
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 from durable_workflow_sqlite.stores import open_reader, open_store
+from durable_workflow_sqlite.transaction_client import TransactionClient
 
 __all__ = [
     "CODE_ERRORS",
+    "MAX_PAYLOAD_BYTES",
     "SCHEMA_VERSION",
     "AbandonedExecution",
+    "AesGcmCodec",
     "ArrivedSignal",
     "AuditEntry",
     "Awaited",
@@ -113,6 +124,7 @@ __all__ = [
     "Client",
     "Clock",
     "CompensationError",
+    "Done",
     "DueSchedules",
     "DuplicateExecutionError",
     "DurableEngine",
@@ -126,6 +138,8 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionNotFoundError",
     "ExecutionStatus",
+    "InDoubt",
+    "KeyFileError",
     "Limit",
     "LimitFullError",
     "LimitNotFoundError",
@@ -136,9 +150,14 @@ __all__ = [
     "NewSignal",
     "NonDeterminismError",
     "NonDeterministicCallError",
+    "NotDone",
     "OnParentEnd",
     "Pause",
     "PauseScope",
+    "PayloadCodec",
+    "PayloadDecodeError",
+    "PayloadKeyError",
+    "PayloadTooLargeError",
     "Queue",
     "QueueNotFoundError",
     "Rate",
@@ -157,6 +176,7 @@ __all__ = [
     "StepAmbiguousError",
     "StepCheckpoint",
     "StepFailedError",
+    "StepInfo",
     "StepKind",
     "StepNotAwaitedError",
     "StepSlot",
@@ -172,6 +192,7 @@ __all__ = [
     "SystemClock",
     "TakenExecution",
     "TimerStatus",
+    "TransactionClient",
     "TransactionMisuseError",
     "TransactionTimeoutError",
     "UnqueuedExecution",
@@ -192,6 +213,7 @@ __all__ = [
     "migrate",
     "open_reader",
     "open_store",
+    "step_info",
     "validate_schema",
     "workflow",
 ]

@@ -14,6 +14,7 @@ DurableWorkflowError
 ├── ChildFailedError           a child of a workflow ended FAILED, or was deleted
 ├── ChildCancelledError        a child of a workflow ended CANCELLED
 ├── SerializationError         a value that JSON cannot hold, or JSON of another type
+│   └── PayloadTooLargeError   a value that is larger than the limit of the store
 ├── NonDeterminismError        a replay that does not match its history
 ├── StepNotAwaitedError        a workflow called a step, and never awaited it
 ├── NonDeterministicCallError  a workflow function made a call that a replay cannot repeat
@@ -37,6 +38,9 @@ DurableWorkflowError
     ├── StoreReadOnlyError     this process may not write the file or its folder
     ├── StoreGoneError         the file was deleted, moved or replaced while it was open
     ├── StoreCorruptError      not a database, a damaged one, or a row that cannot be read
+    │   └── PayloadDecodeError     an encoded value that the codec cannot decode
+    │       └── PayloadKeyError    ... because its key is not there, or no codec is
+    ├── KeyFileError           a file of keys that cannot be read or used
     ├── SchemaTooNewError      written by a newer version of this library
     └── MigrationError         a migration that could not be applied
 
@@ -155,7 +159,11 @@ class TransactionMisuseError(DurableWorkflowError):
 
 
 class StepAmbiguousError(DurableWorkflowError):
-    """A step was started and its outcome is unknown."""
+    """A step was cut off or timed out, and may have taken effect; it is not run again.
+
+    `ctx.step` raises it with `in_doubt="fail"`. It also does if a person has answered so, or if the
+    probe has failed: then `__cause__` is the error of the probe, until the first replay.
+    """
 
 
 class SignalTimeoutError(DurableWorkflowError, TimeoutError):
@@ -238,6 +246,37 @@ class CompensationError(DurableWorkflowError):
 
 class SerializationError(DurableWorkflowError):
     """A value cannot be written as JSON, or stored JSON does not have the expected type."""
+
+
+class PayloadTooLargeError(SerializationError):
+    """A value is larger than `max_payload_bytes` of the store: an input, a result, a payload.
+
+    `size` is its size as JSON in UTF-8, in bytes, before a codec encodes it; `limit` is the limit.
+    An input or a payload is refused at the call, and nothing is written. A step fails with this
+    error at once, without another attempt. If a workflow function returns such a value, its
+    execution is left as it is, until the code or the limit has changed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        step_name: str | None = None,
+        step_index: int | None = None,
+        branch: str | None = None,
+        size: int | None = None,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            workflow_execution_id=workflow_execution_id,
+            step_name=step_name,
+            step_index=step_index,
+            branch=branch,
+        )
+        self.size = size
+        self.limit = limit
 
 
 class NonDeterminismError(DurableWorkflowError):
@@ -458,6 +497,24 @@ class StoreMovedError(StoreGoneError):
 
 class StoreCorruptError(StoreError):
     """The file is not a database, is damaged, or has a row that cannot be read."""
+
+    may_pass = False
+
+
+class PayloadDecodeError(StoreCorruptError):
+    """A recorded value is encoded, and the codec of the store could not decode it.
+
+    It was changed, copied from another place, or encoded with another key of the same name. The
+    execution is left as it is. It continues when the value, or the right codec, is back.
+    """
+
+
+class PayloadKeyError(PayloadDecodeError):
+    """The key that has encoded a recorded value is not there, or the store has no codec at all."""
+
+
+class KeyFileError(StoreError):
+    """The file of keys cannot be read or used: the message says why. Nothing was opened."""
 
     may_pass = False
 

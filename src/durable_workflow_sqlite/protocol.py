@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from durable_workflow_sqlite import limits
+from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
@@ -806,7 +807,12 @@ class CheckpointStore(
     A store only keeps records; the engine gives them their meaning. Problems of the database raise
     `StoreError`. A value that a store can never hold raises `SerializationError`: it is too long,
     or not valid JSON.
+
+    max_payload_bytes: how large one value may be, as JSON in UTF-8. The engine and the client check
+        it before they give a value to the store.
     """
+
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
 
     async def load_statuses(
         self, workflow_execution_ids: Iterable[str]
@@ -818,6 +824,18 @@ class CheckpointStore(
         found = [await self.load_execution(one) for one in workflow_execution_ids]
         stopped = [one for one in found if one and (one.blocked_reason or one.trouble)]
         return {one.workflow_execution_id for one in stopped}
+
+    def joined(self, connection: Any) -> CheckpointStore:
+        """The same records, in the transaction of a connection of the caller.
+
+        Whatever is written is committed when the caller commits, and until then seen by nobody
+        else. What fails leaves the transaction as it was. Only what starts and signals executions
+        is of use there: no claim is taken. On SQLite, nothing of it waits.
+
+        Raises TypeError for any other connection, TransactionMisuseError for one that is to another
+        database or in no transaction, and StoreError.
+        """
+        raise TypeError(f"{type(self).__name__} cannot write in the transaction of {connection!r}")
 
     async def close(self) -> None:
         """Finish all pending calls, and close the store. Closing twice has no effect."""

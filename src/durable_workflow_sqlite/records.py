@@ -27,6 +27,9 @@ CUT_OFF: Final = "asyncio.exceptions:CancelledError"
 """The error of an attempt that was cut off: the workflow cancelled it, or ended without it."""
 TIMED_OUT: Final = "durable_workflow_sqlite.errors:StepTimeoutError"
 """The error of an attempt that took longer than its timeout, and may have taken effect."""
+AMBIGUOUS: Final = "durable_workflow_sqlite.errors:StepAmbiguousError"
+"""The error of an attempt that may have taken effect, and is not simply to run again. With the
+status INTENT, a person is asked what became of it, since `completed_at`."""
 
 CANCEL_SIGNAL: Final = "$cancel"
 """Name of the signal that asks an execution to cancel; names with a `$` are the library's own."""
@@ -52,7 +55,8 @@ PAUSED_SIGNAL: Final = "$paused"
 it."""
 
 RESOLVED_SIGNAL: Final = "$resolved"
-"""Name of a signal that holds a step, and the value that replaces the next attempt of the step."""
+"""Name of a signal that holds a step, and the value that replaces the next attempt of the step; or
+what became of a step that is in doubt."""
 
 DELETED_ROWS: Final = "rows of step_checkpoints were deleted by hand: "
 """How `blocked_reason` begins where a trigger of the tables says so; it goes on with the rows."""

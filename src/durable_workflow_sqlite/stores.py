@@ -10,16 +10,23 @@ import os
 import re
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
+from durable_workflow_sqlite.encryption import KEY_FILE_VARIABLE, AesGcmCodec
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.moving.database import MovableDatabase
-from durable_workflow_sqlite.postgres.address import Address
+from durable_workflow_sqlite.payload_codec import (
+    MAX_PAYLOAD_BYTES,
+    PayloadCodec,
+    check_codec,
+)
+from durable_workflow_sqlite.postgres.address import DEFAULT_SCHEMA, Address, checked_schema
 from durable_workflow_sqlite.reading.reader import Reader
-from durable_workflow_sqlite.store import backup, file_migration
+from durable_workflow_sqlite.store import backup, file_migration, joined
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, Synchronous
 from durable_workflow_sqlite.store.file_migration import Say
+from durable_workflow_sqlite.store.guard import guard_of
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
@@ -32,9 +39,11 @@ __all__ = [
     "Synchronous",
     "absolute",
     "address_of",
+    "codec_of_environment",
     "get_ready",
     "identity_of",
     "is_there",
+    "joined_store",
     "migrate",
     "name_of",
     "open_movable",
@@ -53,7 +62,11 @@ _URL: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # C: is a dr
 
 
 def open_store(
-    url: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
+    url: str | os.PathLike[str],
+    *,
+    synchronous: Synchronous = "normal",
+    codec: PayloadCodec | None = None,
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES,
 ) -> StatementStore:
     """Open the store that a path or a URL names, or create it; use it in `async with`.
 
@@ -64,16 +77,33 @@ def open_store(
         `durable_workflow` of a database of PostgreSQL, and `...?schema=NAME` is another schema of
         it; this needs the extra `postgres`.
     synchronous: as for `SqliteCheckpointStore.file`; a server has a setting of its own.
+    codec: encodes and decodes the values in the database, such as an `AesGcmCodec`. By default the
+        one of the file of keys that the variable DURABLE_WORKFLOW_KEY_FILE names; None without it.
+    max_payload_bytes: how large one value may be: an input, a result, a payload, as JSON in UTF-8,
+        before the codec encodes it.
 
-    Raises ValueError for any other URL, and the errors of `SqliteCheckpointStore`.
+    Raises ValueError for any other URL, and the errors of `SqliteCheckpointStore`. Raises
+    KeyFileError for a file of keys that cannot be used.
     """
     address = address_of(url)
+    codec = codec_of_environment() if codec is None else codec
     if address is not None:
-        return _open_postgres(address)
+        return _open_postgres(address, codec, max_payload_bytes)
     path = path_of(url)
     if path is None:
-        return SqliteCheckpointStore.in_memory()
-    return SqliteCheckpointStore.file(path, synchronous=synchronous)
+        return SqliteCheckpointStore.in_memory(codec=codec, max_payload_bytes=max_payload_bytes)
+    return SqliteCheckpointStore.file(
+        path, synchronous=synchronous, codec=codec, max_payload_bytes=max_payload_bytes
+    )
+
+
+def codec_of_environment() -> PayloadCodec | None:
+    """The codec of the keys that DURABLE_WORKFLOW_KEY_FILE names; None if it is not set.
+
+    Raises KeyFileError.
+    """
+    path = os.environ.get(KEY_FILE_VARIABLE)
+    return AesGcmCodec.from_file(path) if path else None
 
 
 def address_of(url: str | os.PathLike[str]) -> Address | None:
@@ -111,12 +141,14 @@ def identity_of(url: str) -> int:
     return 0 if address_of(url) is not None else Path(url).stat().st_ino
 
 
-def _open_postgres(address: Address) -> StatementStore:
+def _open_postgres(
+    address: Address, codec: PayloadCodec | None, max_payload_bytes: int
+) -> StatementStore:
     try:
         from durable_workflow_sqlite.postgres.store import PostgresStore
     except ModuleNotFoundError as error:
         raise _without_psycopg(address) from error
-    return PostgresStore(address)
+    return PostgresStore(address, codec=codec, max_payload_bytes=max_payload_bytes)
 
 
 def _without_psycopg(address: Address) -> StoreError:
@@ -126,29 +158,65 @@ def _without_psycopg(address: Address) -> StoreError:
     )
 
 
-def open_reader(url: str | os.PathLike[str]) -> Reader:
+def joined_store(
+    connection: Any,
+    schema: str | None = None,
+    codec: PayloadCodec | None = None,
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+) -> StatementStore:
+    """The store in the database of a connection, in its transaction; see `CheckpointStore.joined`.
+
+    schema: of PostgreSQL. codec, max_payload_bytes: as for `open_store`. None of them is needed for
+        the connection of a function that a store calls.
+    """
+    if (guard := guard_of(connection)) is not None:
+        return cast("StatementStore", guard.join(connection))
+    is_sqlite = isinstance(connection, sqlite3.Connection)
+    if not is_sqlite and hasattr(connection, "store_schema"):
+        return cast("StatementStore", connection.joined())
+    codec = codec_of_environment() if codec is None else codec
+    if is_sqlite:
+        if schema is not None:
+            raise ValueError("a file of SQLite has no schema: leave it out")
+        return joined.join(connection, joined.wanted(codec, max_payload_bytes))
+    if importlib.util.find_spec("psycopg") is not None:
+        from durable_workflow_sqlite.postgres import joined as on_postgres
+
+        schema = checked_schema(DEFAULT_SCHEMA if schema is None else schema)
+        how = on_postgres.wanted(schema, codec, max_payload_bytes)
+        return on_postgres.join(connection, schema, how)
+    raise TypeError(
+        "connection must be a sqlite3.Connection or, with the extra `postgres`, a connection of"
+        f" psycopg; it is {connection!r}"
+    )
+
+
+def open_reader(url: str | os.PathLike[str], *, codec: PayloadCodec | None = None) -> Reader:
     """Open a store only for reading; use it in `with`. It is neither created nor migrated.
 
     url: as for `open_store`, except a store in memory, which only its own process can read.
+    codec: as for `open_store`. It shows what it cannot decode as "encrypted".
 
     Raises ValueError for any other URL, and StoreError for a database that does not exist or has an
     older schema. Raises SchemaTooNewError for a newer schema, MigrationError for a file of another
-    application, and StoreCorruptError.
+    application, and StoreCorruptError. Raises KeyFileError for a file of keys that cannot be used.
     """
+    check_codec(codec)
     address = address_of(url)
+    codec = codec_of_environment() if codec is None else codec
     if address is not None:
         try:
             from durable_workflow_sqlite.postgres.reader import PostgresReader
         except ModuleNotFoundError as error:
             raise _without_psycopg(address) from error
-        return PostgresReader.open(address)
+        return PostgresReader.open(address, codec)
     path = path_of(url)
     if path is None:
         raise ValueError("only its own process can read a store in memory; give the path of a file")
     # Programs that run workflows read nothing, and need not wait for this import.
     from durable_workflow_sqlite.store.sqlite_reader import SqliteReader
 
-    return SqliteReader.open(path)
+    return SqliteReader.open(path, codec)
 
 
 def open_movable(url: str | os.PathLike[str], *, create: bool) -> MovableDatabase:

@@ -11,7 +11,10 @@ from tests.engine.over_another_store import those_in_memory
 
 @pytest.fixture(autouse=True)
 def _dicts_in_place_of_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SqliteCheckpointStore, "in_memory", staticmethod(DictStore))
+    def open_store(**options: object) -> DictStore:
+        return DictStore()
+
+    monkeypatch.setattr(SqliteCheckpointStore, "in_memory", staticmethod(open_store))
 
 
 globals().update(those_in_memory())

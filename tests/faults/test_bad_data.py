@@ -287,7 +287,7 @@ def test_a_huge_payload_comes_back_whole_and_holds_up_nobody_for_long(
     async def main() -> None:
         text = "x" * size
         async with (
-            SqliteCheckpointStore.file(file) as store,
+            SqliteCheckpointStore.file(file, max_payload_bytes=2**30) as store,
             DurableEngine(store, workflows=[huge, small]) as engine,
         ):
             handle = await engine.start(huge, text, execution_id="huge")
@@ -296,7 +296,7 @@ def test_a_huge_payload_comes_back_whole_and_holds_up_nobody_for_long(
             await handle.signal("huge", text)
             assert await asyncio.wait_for(handle.result(), LIMIT_S) == 2 * size
         async with (
-            SqliteCheckpointStore.file(file) as store,
+            SqliteCheckpointStore.file(file, max_payload_bytes=2**30) as store,
             DurableEngine(store, workflows=[huge, small]) as engine,
         ):
             assert await engine.run(huge, text, execution_id="huge") == 2 * size

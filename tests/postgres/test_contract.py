@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from durable_workflow_sqlite import CheckpointStore
+from durable_workflow_sqlite import AesGcmCodec, CheckpointStore
 from durable_workflow_sqlite.testing import CheckpointStoreContract, MaintenanceContract
 from tests import postgres_server
 
@@ -26,3 +26,12 @@ class TestPostgres(CheckpointStoreContract, MaintenanceContract):
         from durable_workflow_sqlite.postgres.store import PostgresStore
 
         return PostgresStore(postgres_server.url(), schema=postgres_server.schema_of(path))
+
+
+class TestPostgresWithACodec(CheckpointStoreContract, MaintenanceContract):
+    async def open_store(self, path: Path) -> CheckpointStore:
+        from durable_workflow_sqlite.postgres.store import PostgresStore
+
+        codec = AesGcmCodec([("of-tests", b"k" * 32)])
+        schema = postgres_server.schema_of(path)
+        return PostgresStore(postgres_server.url(), schema=schema, codec=codec)

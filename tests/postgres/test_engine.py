@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,9 @@ def postgres_in_place_of_sqlite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
     numbers = itertools.count()
 
-    def open_store() -> PostgresStore:
+    def open_store(**options: Any) -> PostgresStore:
         schema = postgres_server.schema_of(tmp_path / str(next(numbers)))
-        return PostgresStore(url, schema=schema)
+        return PostgresStore(url, schema=schema, **options)
 
     monkeypatch.setattr(SqliteCheckpointStore, "in_memory", staticmethod(open_store))
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from durable_workflow_sqlite import CheckpointStore, SqliteCheckpointStore
+from durable_workflow_sqlite import AesGcmCodec, CheckpointStore, SqliteCheckpointStore
 from durable_workflow_sqlite.testing import CheckpointStoreContract, MaintenanceContract
 from tests.databases import new_database
 from tests.dict_store import Dicts, DictStore
+
+CODEC = AesGcmCodec([("of-tests", b"k" * 32)])
 
 
 def made(path: Path) -> Path:
@@ -50,6 +52,13 @@ class TestMemory(CheckpointStoreContract, MaintenanceContract):
 
     async def open_store(self, path: Path) -> SqliteCheckpointStore:
         return SqliteCheckpointStore.in_memory()
+
+
+class TestAFileWithACodec(CheckpointStoreContract, MaintenanceContract):
+    """Every value is encrypted on the way into the file, and decrypted on the way out."""
+
+    async def open_store(self, path: Path) -> SqliteCheckpointStore:
+        return SqliteCheckpointStore.file(made(path), codec=CODEC)
 
 
 class TestDicts(CheckpointStoreContract):

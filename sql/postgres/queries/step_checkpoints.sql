@@ -287,24 +287,29 @@ where
 
 -- name: hasten_attempts!
 -- A step or a compensation that waits for its next attempt is due now: all of an
--- execution or, where an id is given, that one alone. A worker that has the execution
--- must be told. Once the next attempt has begun, it is another row, or has no due_at:
--- so this changes nothing that a worker writes.
+-- execution or, where an id is given, that one alone. One that waits for a person is
+-- only counted, by its id. A worker that has the execution must be told. Once the next
+-- attempt has begun, it is another row, or has no due_at, and one that is answered has
+-- no error_type: so this changes nothing that a worker writes.
 -- @unfenced: it changes only what waits, and a worker's own write follows it
 -- :checkpoint_id integer null
 update durable_workflow.step_checkpoints
-set due_at = least(due_at, :now)
+set due_at = case when due_at > :now then :now else due_at end
 where
     workflow_execution_id = :workflow_execution_id
     and kind = 'STEP'
     and case
         when cast(:checkpoint_id as bigint) is null then due_at > :now
-        else id = :checkpoint_id and due_at is not null
+        else id = :checkpoint_id
     end
-    and status = case
-        when attempt > 0 then 'FAILED'
-        else 'INTENT'
-    end
+    and (
+        (status = 'INTENT' and due_at is not null)
+        or (status = 'FAILED' and attempt > 0 and due_at is not null)
+        or (
+            status = 'INTENT'
+            and error_type = 'durable_workflow_sqlite.errors:StepAmbiguousError'
+        )
+    )
     and not exists (
         select 1
         from durable_workflow.step_checkpoints as later
@@ -321,7 +326,9 @@ where
         where
             workflow_executions.workflow_execution_id
             = step_checkpoints.workflow_execution_id
-            and workflow_executions.status in ('PENDING', 'RUNNING', 'COMPENSATING')
+            and workflow_executions.status in (
+                'PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING'
+            )
     );
 
 -- name: acknowledge_not_undone!

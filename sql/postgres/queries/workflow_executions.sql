@@ -498,7 +498,7 @@ where
 -- may be claimed, unless it is paused. One that only waits has nothing to do before its
 -- earliest timer, the end of its time to live, or a signal: one that it waits for, or
 -- one of the library's own. For a signal that comes later, trg_wf_signal_wakes does
--- this. If neither a timer nor a wait is there, somebody has deleted the timer, and a
+-- this. Without a timer, a wait or a question, somebody has deleted the timer, and a
 -- worker is to record it again. The caller holds the rows of the executions: see
 -- hold_the_execution.
 -- @unfenced: no worker has them
@@ -589,6 +589,16 @@ set
                             = workflow_executions.workflow_execution_id
                             and waiting.kind = 'SLEEP'
                             and waiting.status = 'INTENT'
+                    )
+                    and not exists (
+                        select 1
+                        from durable_workflow.step_checkpoints as asked
+                        where
+                            asked.workflow_execution_id
+                            = workflow_executions.workflow_execution_id
+                            and asked.error_type
+                            = 'durable_workflow_sqlite.errors:StepAmbiguousError'
+                            and asked.status = 'INTENT'
                     )
                 union all
                 select workflow_executions.ttl_expires_at as due_at

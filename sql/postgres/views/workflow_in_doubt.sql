@@ -26,8 +26,10 @@ with in_doubt as (
         step.status = 'FAILED'
         and step.error_type in (
             'asyncio.exceptions:CancelledError',
-            'durable_workflow_sqlite.errors:StepTimeoutError'
+            'durable_workflow_sqlite.errors:StepTimeoutError',
+            'durable_workflow_sqlite.errors:StepAmbiguousError'
         )
+        and step.input_data is null
         and step.due_at is null
         and step.acknowledged_at is null
         and step.kind = 'STEP'

@@ -19,6 +19,14 @@ select
             then 'child ' || substr(step.step_name, 8)
         when step.kind = 'SIGNAL' then 'signal ' || step.step_name
         when step.kind = 'SLEEP' then 'time'
+        when
+            step.status = 'INTENT'
+            and step.error_type = 'durable_workflow_sqlite.errors:StepAmbiguousError'
+            and step.due_at is null then 'answer about ' || step.step_name
+        when
+            step.status = 'INTENT'
+            and step.attempt > 0
+            and step.due_at is not null then 'probe of ' || step.step_name
         when step.due_at is not null then 'retry of ' || step.step_name
     end as waiting_for,
     step.due_at as waiting_until

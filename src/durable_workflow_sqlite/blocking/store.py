@@ -9,6 +9,7 @@ from typing import Self
 
 from durable_workflow_sqlite import protocol, stores
 from durable_workflow_sqlite.blocking.loop_thread import LoopThread, blocking
+from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES, PayloadCodec
 from durable_workflow_sqlite.protocol import CheckpointStore as Behind
 from durable_workflow_sqlite.store.connection import Synchronous, is_bound_to_thread
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore as Sqlite
@@ -46,6 +47,10 @@ class CheckpointStore:
     @property
     def worker_id(self) -> str:
         return self.behind.worker_id
+
+    @property
+    def max_payload_bytes(self) -> int:
+        return self.behind.max_payload_bytes
 
     save = blocking(Behind.save)
     begin_step = blocking(Behind.begin_step)
@@ -139,24 +144,52 @@ class SqliteCheckpointStore(StatementStore):
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, *, synchronous: Synchronous = "normal"
+        self,
+        connection: sqlite3.Connection,
+        *,
+        synchronous: Synchronous = "normal",
+        codec: PayloadCodec | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> None:
         if is_bound_to_thread(connection):
             raise ValueError(
                 "the connection works in one thread only, but the store uses another; open it"
                 " with sqlite3.connect(..., check_same_thread=False)"
             )
-        super().__init__(Sqlite(connection, synchronous=synchronous))
+        super().__init__(
+            Sqlite(
+                connection,
+                synchronous=synchronous,
+                codec=codec,
+                max_payload_bytes=max_payload_bytes,
+            )
+        )
 
     @classmethod
-    def file(cls, path: str | os.PathLike[str], *, synchronous: Synchronous = "normal") -> Self:
+    def file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "normal",
+        codec: PayloadCodec | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+    ) -> Self:
         """Open a file, or create it; its folder must exist."""
-        return cls.over(Sqlite.file(path, synchronous=synchronous))
+        return cls.over(
+            Sqlite.file(
+                path, synchronous=synchronous, codec=codec, max_payload_bytes=max_payload_bytes
+            )
+        )
 
     @classmethod
-    def in_memory(cls) -> Self:
+    def in_memory(
+        cls,
+        *,
+        codec: PayloadCodec | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+    ) -> Self:
         """A store that ends with the process, for tests."""
-        return cls.over(Sqlite.in_memory())
+        return cls.over(Sqlite.in_memory(codec=codec, max_payload_bytes=max_payload_bytes))
 
     @classmethod
     def over(cls, behind: Sqlite) -> Self:
@@ -167,10 +200,16 @@ class SqliteCheckpointStore(StatementStore):
 
 
 def open_store(
-    url: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
+    url: str | os.PathLike[str],
+    *,
+    synchronous: Synchronous = "normal",
+    codec: PayloadCodec | None = None,
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES,
 ) -> StatementStore:
     """`durable_workflow_sqlite.open_store`, for `with`."""
-    behind = stores.open_store(url, synchronous=synchronous)
+    behind = stores.open_store(
+        url, synchronous=synchronous, codec=codec, max_payload_bytes=max_payload_bytes
+    )
     if isinstance(behind, Sqlite):
         return SqliteCheckpointStore.over(behind)
     return StatementStore(behind)

@@ -189,11 +189,25 @@ def resolve(
     text: Annotated[str | None, typer.Argument(metavar="[JSON]", help="what it returned")] = None,
     branch: Branch = None,
     index: Index = None,
+    not_done: Annotated[
+        bool, typer.Option("--not-done", help="it has not taken effect: run it again")
+    ] = False,
+    failed: Annotated[
+        str | None,
+        typer.Option("--failed", metavar="WHY", help="it fails with StepAmbiguousError"),
+    ] = None,
 ) -> None:
     """Continue an execution as if a step had returned a value. The step has failed the execution,
     is in doubt or in a back-off, or its result cannot be read. A sleep takes no JSON, and ends now.
-    Except in a back-off, no worker may have the execution."""
+    Except in a back-off, no worker may have the execution.
+
+    It also answers what became of a step with in_doubt="ask", also while a worker has it."""
     step = _step(step_name, branch, index)
+    if not_done or failed is not None:
+        if text is not None or (not_done and failed is not None):
+            raise WrongUsageError("give one of JSON, --not-done and --failed WHY")
+        _answer(file, execution_id, step, not_done=not_done, failed=failed)
+        return
     value = None
     if text is not None:
         value = json_of(text, "the value")
@@ -215,6 +229,19 @@ def resolve(
     else:
         show = command("show", file, execution_id)
         say(f"{said}returned that; it checks the type of the value then, and `{show}` tells")
+
+
+def _answer(
+    file: str, execution_id: str, step: StepName, *, not_done: bool, failed: str | None
+) -> None:
+    async def ask() -> None:
+        async with open_store(file) as store:
+            await Client(store).resolve(execution_id, step, not_done=not_done, failed=failed)
+
+    asyncio.run(ask())
+    name = step if isinstance(step, str) else step[1]
+    what = "runs again" if not_done else "fails with StepAmbiguousError"
+    say(f"{name} of {execution_id} {what}, once a worker has noticed it")
 
 
 def _is_sleep(file: str, execution_id: str, name: str) -> bool:

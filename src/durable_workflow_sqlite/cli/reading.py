@@ -387,6 +387,7 @@ def _what_waits(found: _Status, file: str, now: datetime) -> Iterator[Renderable
     overview = found.overview
     yield from _to_be_undone(overview, now)
     yield from _left_as_they_are(found, file, now)
+    yield from _asked(overview, now)
     yield from _may_have_taken_effect(overview, now)
     if rows := overview.oldest_unfinished:
         doubtful = {one.execution_id for one in overview.in_doubt}
@@ -504,6 +505,25 @@ def _may_have_taken_effect(overview: Overview, now: datetime) -> Iterator[Render
             )
 
 
+def _asked(overview: Overview, now: datetime) -> Iterator[RenderableType]:
+    if overview.questions:
+        yield tables.make_table(
+            f"waiting for an answer: {overview.questions_total} (in doubt; say what became of them"
+            " with `resolve`)",
+            ["id", "workflow", "step", "asked", "question"],
+            (
+                [
+                    tables.execution_id(one.execution_id),
+                    one.workflow_type,
+                    one.step_name,
+                    output.ago(one.asked_at, now),
+                    one.question,
+                ]
+                for one in overview.questions
+            ),
+        )
+
+
 def _as_lines(found: _Status, file: str, now: datetime) -> Iterator[list[tables.Cell]]:
     """Each line begins with what it is: workers, count, oldest, timer, in-doubt and so on."""
     yield ["workers", found.living_workers]
@@ -530,6 +550,15 @@ def _as_lines(found: _Status, file: str, now: datetime) -> Iterator[list[tables.
                 step.attempt,
                 step.started_at,
             ]
+    for asked in found.overview.questions:
+        yield [
+            "question",
+            asked.execution_id,
+            asked.workflow_type,
+            asked.step_name,
+            asked.question,
+            asked.asked_at,
+        ]
     for one in found.overview.blocked:
         yield ["blocked", one.id, one.workflow_type, one.status, one.blocked_reason]
     yield from paused_things.as_lines(found.paused)

@@ -69,9 +69,12 @@ def _standing(summary: ExecutionSummary, now: datetime, *, briefly: bool = False
         came = ""
         if number := summary.signals_pending:
             came = f" ({number} signal{'' if number == 1 else 's'} came and not taken yet)"
-        if summary.waiting_for.startswith("retry of ") and summary.step_error_message is not None:
+        says_why = summary.waiting_for.startswith(("retry of ", "probe of ", "answer about "))
+        if says_why and summary.step_error_message is not None:
             came = f": {summary.step_error_message}"
         what = summary.waiting_for
+        if summary.asks_about is not None and summary.waiting_since is not None:
+            what += f" (asked {output.ago(summary.waiting_since, now)})"
         if what == "worker" and summary.queue is not None:
             what += f" with a slot of queue {summary.queue}"
         return f"{what}{until}{came}"
@@ -223,6 +226,14 @@ def hint(details: ExecutionDetails, file: str, queue: NamedQueue | None = None) 
         if name is None or any(one.kind != "STEP" for one in _named(details, name)):
             return f"to let it go on: {go_on}"
         return f"to let it go on: {go_on}; {_if_it_took_effect(details, file, name)}"
+    if summary.trouble is None and (asked := summary.asks_about) is not None:
+        resolve = command("resolve", file, summary.id, asked)
+        undone = asked.endswith(COMPENSATION_SUFFIX)
+        returned = "" if undone else ", with what it returned"
+        return (
+            f"if {asked} took effect: {resolve} {'null' if undone else 'JSON'}{returned}; if not:"
+            f" {resolve} --not-done; if nobody knows: {resolve} --failed WHY"
+        )
     if summary.trouble is None and summary.is_in_back_off(datetime.now(UTC)):
         again = f"to start the next attempt at once: {command('retry', file, summary.id)}"
         name = summary.current_step
@@ -504,7 +515,7 @@ def _worker(one: StepAttempt, width: int) -> str | None:
 def _is_in_doubt(one: StepAttempt, details: ExecutionDetails) -> bool:
     if one.status != "INTENT" or one.kind != "STEP":
         return False
-    if details.summary.status in TERMINAL_STATUSES:
+    if details.summary.status in TERMINAL_STATUSES or one.asks:
         return False
     return details.claim is None or not details.claim.is_alive
 

@@ -55,6 +55,7 @@ SAYS: Final = {
     "not_acknowledged": "There was nothing to deal with: somebody has already done it.",
     "cancelled": "It is cancelled: there was nothing to undo.",
     "started": "This is the new execution; a worker claims it.",
+    "answered": "The answer is stored: a worker takes it, at once or when it claims the execution.",
     "resolved": "When a worker claims it, it continues as if the step had returned that. It checks"
     " the type of the value then: this page tells if it is wrong.",
     "paused": "It is paused, with what is below it: a step that runs ends, and no other begins"
@@ -162,6 +163,9 @@ async def _confirmation(
         branch=given.get("branch", ""),
         index=given.get("index", ""),
         payload=given.get("payload", ""),
+        asked=bool(given.get("asked")),
+        became=given.get("became", ""),
+        failed=given.get("failed", ""),
         key=given.get("key", ""),
         notes=notes,
         wrong=wrong,
@@ -200,8 +204,18 @@ async def _resolve(client: Client, form: dict[str, str], by: str) -> Done:
     if not (index.isascii() and index.isdigit()):
         raise ValueError("The number of the step is missing.")
     step = (form.get("branch", ""), form.get("name", ""), int(index))
-    await client.resolve(form["id"], step, json_in(form, "value"), by=by)
-    return Done("resolved", form["id"])
+    match form.get("became", "done"):
+        case "done":
+            await client.resolve(form["id"], step, json_in(form, "value"), by=by)
+        case "not-done":
+            await client.resolve(form["id"], step, not_done=True, by=by)
+        case "failed":
+            if not (why := form.get("failed", "").strip()):
+                raise ValueError("Say why it fails.")
+            await client.resolve(form["id"], step, failed=why, by=by)
+        case other:
+            raise ValueError(f"{other!r} is not one of the answers.")
+    return Done("answered" if form.get("asked") else "resolved", form["id"])
 
 
 async def _pause(client: Client, form: dict[str, str], by: str) -> Done:

@@ -17,6 +17,10 @@ _WORDS: Final = {
     "blocked": ("blocked", "No worker claims them until somebody unblocks them"),
     "undoing": ("not undone yet", "The compensation failed, and is retried"),
     "cut-off": ("cut off", "Cancelled in a step that may have taken effect, or timed out in one"),
+    "questions": (
+        "waiting for an answer",
+        "A step is in doubt, and a person must say what became of it",
+    ),
     "in-doubt": ("in doubt", "Interrupted in a step, with no living worker"),
     "timers": ("overdue", "Their deadlines passed over a minute ago, and no worker noticed"),
     "workers": ("waiting, and no worker lives", "Start a worker"),

@@ -103,7 +103,7 @@ def _line(one: ExecutionSummary, is_in_doubt: bool, now: datetime) -> ExecutionL
     why = one.blocked_reason if is_blocked else one.trouble
     if why is None and one.status == ExecutionStatus.FAILED:
         why = one.error_message or one.error_type
-    if why is None and (one.waiting_for or "").startswith("retry"):
+    if why is None and (one.waiting_for or "").startswith(("retry", "probe", "answer")):
         why = one.step_error_message or one.step_error_type
     where, until = _where(one, is_final)
     if one.paused_scope is not None:
@@ -153,6 +153,8 @@ def _where(one: ExecutionSummary, is_final: bool) -> tuple[str, datetime | None]
         "signal": f"waits for the signal “{name}”",
         "time": f"sleeps in “{one.current_step}”",
         "retry": f"waits to {'undo' if one.attempts == 0 else 'try'} “{_of(one)}” again",
+        "probe": f"waits to ask again what became of “{_of(one)}”",
+        "answer": f"waits for an answer about “{_of(one)}”",
         "worker": "waits for a worker",
     }.get(what)
     if words is not None:

@@ -118,6 +118,7 @@ _OPEN = {
     StepState.SLEEPING,
     StepState.WAITING,
     StepState.IN_DOUBT,
+    StepState.ASKING,
 }
 
 
@@ -150,6 +151,8 @@ def _open(row: Row) -> Situation:
             error=error_text(last.error_type, last.error_message),
             is_trouble=True,
         )
+    if row.state is StepState.ASKING:
+        return _asking(row)
     if row.state is StepState.IN_DOUBT:
         return Situation(
             "DOUBT",
@@ -163,6 +166,24 @@ def _open(row: Row) -> Situation:
         )
     attempt = f", attempt {last.attempt}" if last.attempt > 1 else ""
     return Situation("RUNNING", f"Runs {step}{attempt},", until=last.started_at, until_word="since")
+
+
+def _asking(row: Row) -> Situation:
+    asked = row.compensation if row.asks_to_undo else row.last
+    assert asked is not None
+    what = "undoing step" if row.asks_to_undo else "step"
+    return Situation(
+        "DOUBT",
+        f"Waits for an answer about {what} “{row.title}”",
+        until=asked.completed_at,
+        until_word="since",
+        lines=[
+            "It was cut off, or took longer than its timeout: it may have taken effect, or not."
+            " Find out, and say so in the row of the step."
+        ],
+        error=asked.error_message,
+        is_trouble=True,
+    )
 
 
 def _until_when(blocked_reason: str) -> str:
@@ -193,6 +214,11 @@ def _ended(
 def _undoing(
     rows: Sequence[Row], is_worked_on: bool, error: str | None, since: datetime | None
 ) -> Situation:
+    asking = [row for row in rows if row.state is StepState.ASKING]
+    if asking:
+        said = _asking(asking[-1])
+        said.lines += _what_was_undone(rows)
+        return said
     at = [row for row in rows if row.state is StepState.UNDOING]
     words = f"Undoing step “{at[-1].name}”" if at else "Undoing what was done"
     lines = _what_was_undone(rows)

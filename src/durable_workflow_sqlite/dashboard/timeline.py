@@ -31,6 +31,7 @@ class StepState(StrEnum):
     SLEEPING = "sleeps"
     WAITING = "waits"
     IN_DOUBT = "in doubt"
+    ASKING = "waits for an answer"
     CUT_OFF = "cut off"
     UNDOING = "being undone"
     UNDONE = "undone"
@@ -95,6 +96,11 @@ class Row:
         return duration(last.completed_at - min(self.began_at, last.completed_at))
 
     @property
+    def asks_to_undo(self) -> bool:
+        """Whether it is its compensation that waits for an answer."""
+        return self.compensation is not None and self.compensation.asks
+
+    @property
     def can_resolve(self) -> bool:
         """Whether somebody may say what it returned."""
         return self.kind == StepKind.STEP and self.state in _TROUBLE - {StepState.NOT_UNDONE}
@@ -119,6 +125,7 @@ class Row:
 _TROUBLE: Final = {
     StepState.FAILED,
     StepState.IN_DOUBT,
+    StepState.ASKING,
     StepState.NOT_UNDONE,
     StepState.RETRYING,
 }
@@ -133,6 +140,7 @@ _LOOKS: Final = {
     StepState.SLEEPING: "SUSPENDED",
     StepState.WAITING: "SUSPENDED",
     StepState.IN_DOUBT: "DOUBT",
+    StepState.ASKING: "DOUBT",
     StepState.CUT_OFF: "CANCELLED",
     StepState.UNDOING: "COMPENSATING",
     StepState.UNDONE: "COMPENSATING",
@@ -199,7 +207,7 @@ def _state(row: Row, is_final: bool, is_worked_on: bool) -> StepState:
             return StepState.UNDONE
         if undo.status == StepStatus.FAILED:
             return StepState.NOT_UNDONE
-        return StepState.UNDOING
+        return StepState.ASKING if undo.asks else StepState.UNDOING
     last = row.last
     if last is None or last.status == StepStatus.COMPENSATED:
         return StepState.CUT_OFF
@@ -212,6 +220,8 @@ def _state(row: Row, is_final: bool, is_worked_on: bool) -> StepState:
         return StepState.RETRYING if is_retried else StepState.FAILED
     if is_final:
         return StepState.CUT_OFF
+    if last.asks:
+        return StepState.ASKING
     if last.kind == StepKind.SLEEP:
         return StepState.SLEEPING
     if last.kind == StepKind.SIGNAL:

@@ -10,7 +10,7 @@ import msgspec
 from durable_workflow_sqlite.engine import audit, deleted_rows
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.given import as_undone_by_hand
-from durable_workflow_sqlite.engine.history import RecordedHistory, StepHistory
+from durable_workflow_sqlite.engine.history import RecordedHistory, StepHistory, asks
 from durable_workflow_sqlite.engine.mending import (
     Change,
     as_open,
@@ -136,7 +136,7 @@ async def _told_its_worker(
     except (StoreCorruptError, ValueError):
         return False  # which has been said
     undoing = found.compensation
-    if found.last is None or undoing is None or not found.pauses:
+    if found.last is None or undoing is None or not (found.pauses or asks(undoing)):
         return False
     now = access.clock.now()
     told = await access.store.hasten_attempts(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable_workflow_sqlite.engine import failures
 from durable_workflow_sqlite.engine.callables import remembered
+from durable_workflow_sqlite.engine.step_info import AT_WORK, leave
 from durable_workflow_sqlite.errors import EngineStoppedError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.run import Run
     from durable_workflow_sqlite.engine.threads import Thread
     from durable_workflow_sqlite.engine.under_way import UnderWay
+    from durable_workflow_sqlite.records import StepCheckpoint
 
 
 async def thread_for(run: Run, step: UnderWay) -> Thread:
@@ -37,16 +39,31 @@ async def thread_for(run: Run, step: UnderWay) -> Thread:
 
 
 async def call_function(
-    function: Callable[..., Any], args: tuple[Any, ...], step: UnderWay, thread: Thread | None
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    step: UnderWay,
+    thread: Thread | None,
+    at_work: tuple[Run, StepCheckpoint],
 ) -> Any:
     """What a function gives; `step` is told how it can be interrupted meanwhile.
 
     thread: for a sync function. If the caller is cancelled, so is an async function. A thread
         cannot be interrupted: what runs in it is left behind.
+    at_work: for `step_info`.
     """
-    if thread is None:
-        step.has_begun = True
-        return await _on_the_loop(step, function(*args))
+    token = AT_WORK.set(at_work)
+    try:
+        if thread is None:
+            step.has_begun = True
+            return await _on_the_loop(step, function(*args))
+        return await _through_thread(function, args, step, thread)
+    finally:
+        leave(token)
+
+
+async def _through_thread(
+    function: Callable[..., Any], args: tuple[Any, ...], step: UnderWay, thread: Thread
+) -> Any:
     context = contextvars.copy_context()
     running = thread.run(functools.partial(context.run, _in_thread, step, function, *args))
     try:

@@ -24,6 +24,7 @@ from durable_workflow_sqlite.engine.body_loop import BodyLoop, as_time
 from durable_workflow_sqlite.engine.calls import Calls
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.watchdog import Watchdog
+from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES
 from durable_workflow_sqlite.records import StepCheckpoint
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Body:
         "is_open",
         "is_over",
         "loop",
+        "max_payload_bytes",
         "module",
         "new",
         "open",
@@ -121,6 +123,7 @@ class Body:
         self.following: ContinueAsNew | None = None
         self.encode_input: Callable[[tuple[Any, ...]], str] | None = None
         self.run_number = 1
+        self.max_payload_bytes = MAX_PAYLOAD_BYTES
         self.queue: str | None = None
         self.queue_key: str | None = None
         self.heard = 0

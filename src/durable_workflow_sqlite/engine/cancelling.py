@@ -36,6 +36,7 @@ from durable_workflow_sqlite.records import (
     Record,
     SignalStatus,
     StepKind,
+    StepStatus,
     TakenExecution,
     WorkflowExecution,
     WorkflowSignal,
@@ -148,7 +149,7 @@ def _at_once(
             continue
         if last.kind is not StepKind.STEP:
             records += given_up(last, now)
-        elif step.is_in_doubt and last.completed_at is None:
+        elif last.status is StepStatus.INTENT:
             records.append(cut_off(last, now, has_begun=True))
         elif step.pauses:
             records.append(no_next_attempt(last, now))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
-import msgspec
-
+from durable_workflow_sqlite.engine.step_info import tries_of
 from durable_workflow_sqlite.errors import StepFailedError
 from durable_workflow_sqlite.records import StepCheckpoint
 
@@ -17,16 +15,6 @@ def completed_at(checkpoint: StepCheckpoint) -> datetime:
     return at
 
 
-def attempts_of(compensation: StepCheckpoint) -> int:
-    try:
-        data: dict[str, Any] = msgspec.json.decode(
-            compensation.input_data or "{}", type=dict[str, Any]
-        )
-        return int(data.get("attempt", 0))
-    except (msgspec.MsgspecError, ValueError, TypeError):
-        return 0
-
-
 def as_error(failed: StepCheckpoint) -> StepFailedError:
     return StepFailedError(
         f"{failed.step_name!r} (index {failed.step_index}): {failed.error_message}",
@@ -34,7 +22,7 @@ def as_error(failed: StepCheckpoint) -> StepFailedError:
         step_name=failed.step_name,
         step_index=failed.step_index,
         branch=failed.branch,
-        attempt=attempts_of(failed),
+        attempt=tries_of(failed),
         error_type=failed.error_type,
         error_message=failed.error_message,
     )

@@ -22,6 +22,7 @@ from durable_workflow_sqlite.engine.child_calls import (
     child_id,
 )
 from durable_workflow_sqlite.engine.numbering import Numbering
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
 from durable_workflow_sqlite.engine.startable import (
     Startable,
@@ -178,7 +179,9 @@ class Composing(Numbering):
         """
         self._body.check_open()
         assert self._body.encode_input is not None
-        following: Any = ContinueAsNew(self._body.encode_input(args))
+        input_data = self._body.encode_input(args)
+        check_size(input_data, self._body.max_payload_bytes, "the input of the next run")
+        following: Any = ContinueAsNew(input_data)
         self._body.following = following
         return following  # type: ignore[no-any-return]
 
@@ -232,6 +235,7 @@ class Composing(Numbering):
             self._body.calls.refuse_unawaited(name, args)
         try:
             input_data = definition.encode_input(args)
+            check_size(input_data, self._body.max_payload_bytes, f"the input of child {name!r}")
             serialization.check_type(definition.result_type, "the result of child", name)
         except SerializationError as refusal:
             self._refuse(refusal)
@@ -314,6 +318,11 @@ class Composing(Numbering):
     def _send(
         self, child: str, name: str, signal_name: str, payload: str | None
     ) -> Coroutine[Any, Any, None]:
+        try:
+            limit = self._body.max_payload_bytes
+            check_size(payload, limit, f"the payload of signal {signal_name!r}")
+        except SerializationError as refusal:
+            self._refuse(refusal)
         place, history = self._next(name, StepKind.STEP)
         call = SignalCall(
             place=place,

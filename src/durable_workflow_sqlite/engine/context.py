@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import copy_context
 from datetime import timedelta
 from typing import (
-    TYPE_CHECKING,
     Any,
     Final,
     Literal,
@@ -23,6 +22,8 @@ from msgspec import UNSET, UnsetType
 
 from durable_workflow_sqlite.engine import hints, serialization
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
+from durable_workflow_sqlite.engine.doubt import Doubt, InDoubt, check_in_doubt
+from durable_workflow_sqlite.engine.fingerprints import changed, fingerprint
 from durable_workflow_sqlite.engine.mapping import AT_ONCE, MapCall, result_of
 from durable_workflow_sqlite.engine.operations import OnCancel, StepCall
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
@@ -31,9 +32,6 @@ from durable_workflow_sqlite.engine.transacting import Transacting
 from durable_workflow_sqlite.engine.waiting import check_duration
 from durable_workflow_sqlite.errors import SerializationError
 from durable_workflow_sqlite.records import StepKind, check_identifier, check_integer, check_limit
-
-if TYPE_CHECKING:
-    pass
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -81,6 +79,9 @@ class WorkflowContext(Transacting):
         limit: str | None = None,
         limit_key: str | None = None,
         idempotent: bool = False,
+        of: object = UNSET,
+        in_doubt: InDoubt[R] = "rerun",
+        compensate_in_doubt: InDoubt[Any] = "rerun",
     ) -> Coroutine[Any, Any, R]: ...
 
     @overload
@@ -99,6 +100,9 @@ class WorkflowContext(Transacting):
         limit: str | None = None,
         limit_key: str | None = None,
         idempotent: bool = False,
+        of: object = UNSET,
+        in_doubt: InDoubt[R] = "rerun",
+        compensate_in_doubt: InDoubt[Any] = "rerun",
     ) -> Coroutine[Any, Any, R]: ...
 
     def step(  # type: ignore[misc]  # mypy cannot match the variadic overloads with it
@@ -116,6 +120,9 @@ class WorkflowContext(Transacting):
         limit: str | None = None,
         limit_key: str | None = None,
         idempotent: bool = False,
+        of: object = UNSET,
+        in_doubt: InDoubt[Any] = "rerun",
+        compensate_in_doubt: InDoubt[Any] = "rerun",
     ) -> Coroutine[Any, Any, Any]:
         """Run an action once, and record its result. Always await the returned coroutine.
 
@@ -142,6 +149,16 @@ class WorkflowContext(Transacting):
         idempotent: whether the action only reads, or may be done twice without harm. Then only its
             outcome is recorded, which saves one of two writes. After a crash it runs again, and it
             is never in doubt. It must have no `compensate`.
+        of: what the result answers, for example the prompt of a model: any value that can be
+            written as JSON. Only a hash of it is stored. If a replay comes here with another value,
+            the execution is left as it is, with NonDeterminismError: it never gets a stale answer.
+        in_doubt: what to do when an attempt was cut off or timed out, so that nobody knows whether
+            it took effect. "rerun" runs it again. "fail" raises StepAmbiguousError. "ask" waits
+            until a person says what became of it (`Client.resolve`). A function is a probe: it gets
+            the idempotency key of the step, and returns `Done(value)` or `NotDone()`. It is retried
+            as the step is, within the same timeout; after that it is StepAmbiguousError.
+        compensate_in_doubt: the same for the compensation. Its probe gets the key of the step with
+            ":compensate" at the end.
 
         When the await returns, the result is committed and the action never runs again. If the
         process dies before that, the action runs again: see `idempotency_key`.
@@ -189,6 +206,15 @@ class WorkflowContext(Transacting):
                     f"step {name!r} has an effect, since `compensate` undoes it; leave out"
                     " idempotent=True"
                 )
+        is_doubt_given = in_doubt != "rerun" or compensate_in_doubt != "rerun"
+        if is_doubt_given:
+            check_in_doubt(
+                name,
+                in_doubt,
+                compensate_in_doubt,
+                has_compensation=compensate is not None,
+                is_idempotent=idempotent,
+            )
         result_type = Any
         if deserialize is None:
             try:
@@ -197,7 +223,11 @@ class WorkflowContext(Transacting):
                     serialization.check_type(result_type, "the result of step", name)
             except SerializationError as refusal:
                 self._refuse(refusal)
+        asked = None if of is UNSET else fingerprint(of, name)
         place, history = self._next(name, _STEP)
+        if asked is not None and (error := changed(self._body.execution_id, history, asked)):
+            self._body.fail(error)
+            raise error
         call = StepCall(
             place,
             name,
@@ -217,6 +247,10 @@ class WorkflowContext(Transacting):
             limit,
             limit_key,
             idempotent,
+            Doubt(in_doubt, compensate_in_doubt, self._key(place, name))
+            if is_doubt_given
+            else None,
+            asked,
         )
         if compensate is not None and self._body.is_open:
             self._body.undoable[place] = call
@@ -252,6 +286,8 @@ class WorkflowContext(Transacting):
         compensate: Callable[[R], object] | None = None,
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
+        in_doubt: InDoubt[R] = "rerun",
+        compensate_in_doubt: InDoubt[Any] = "rerun",
     ) -> Coroutine[Any, Any, list[R]]: ...
 
     @overload
@@ -267,6 +303,8 @@ class WorkflowContext(Transacting):
         compensate: Callable[[R], object] | None = None,
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
+        in_doubt: InDoubt[R] = "rerun",
+        compensate_in_doubt: InDoubt[Any] = "rerun",
     ) -> Coroutine[Any, Any, list[R]]: ...
 
     @overload
@@ -284,6 +322,8 @@ class WorkflowContext(Transacting):
         timeout: timedelta | None = None,
         queue: str | UnsetType | None = UNSET,
         queue_key: Callable[[T], str | None] | None = None,
+        in_doubt: InDoubt[R] = "rerun",
+        compensate_in_doubt: InDoubt[Any] = "rerun",
     ) -> Coroutine[Any, Any, list[R | Exception]]: ...
 
     def map(
@@ -300,6 +340,8 @@ class WorkflowContext(Transacting):
         timeout: timedelta | None = None,
         queue: str | UnsetType | None = UNSET,
         queue_key: Callable[[Any], str | None] | None = None,
+        in_doubt: InDoubt[Any] = "rerun",
+        compensate_in_doubt: InDoubt[Any] = "rerun",
     ) -> Coroutine[Any, Any, list[Any]]:
         """Run an action as a step, or a workflow as a child, for each item; return the results.
 
@@ -310,8 +352,9 @@ class WorkflowContext(Transacting):
         on_error: "cancel" ends the others at the first error, and raises it. "collect" puts the
             errors between the results. If a timeout ends the map, its children go on until this
             execution ends.
-        compensate, timeout: as for `step`, or for `child`. retry: as for `step`; a workflow has
-            none. queue: as for `child`; queue_key: gives the key of an item in its queue.
+        compensate, timeout: as for `step`, or for `child`. retry, in_doubt, compensate_in_doubt: as
+            for `step`; a workflow has none. queue: as for `child`; queue_key: gives the key of an
+            item in its queue.
 
         Raises ValueError for a key that comes twice, and at the call for other bad arguments.
         """
@@ -324,8 +367,11 @@ class WorkflowContext(Transacting):
         is_workflow = isinstance(over, StartableDefinition)
         if not callable(over):
             raise TypeError(f"map {name!r} must be given a function or a workflow, not {over!r}")
-        if is_workflow and retry is not None:
-            raise ValueError(f"map {name!r} runs a workflow, which has no retry: leave it out")
+        if is_workflow and (retry, in_doubt, compensate_in_doubt) != (None, "rerun", "rerun"):
+            raise ValueError(
+                f"map {name!r} runs a workflow, which has no retry and is never in doubt: leave out"
+                " retry, in_doubt and compensate_in_doubt"
+            )
         if not is_workflow and not (queue is UNSET and queue_key is None):
             raise ValueError(f"map {name!r} runs an action: only a workflow is in a queue")
         if queue_key is not None and not callable(queue_key):
@@ -345,6 +391,7 @@ class WorkflowContext(Transacting):
             options["queue"] = queue
         else:
             options["retry"] = retry or RetryPolicy()
+            options |= {"in_doubt": in_doubt, "compensate_in_doubt": compensate_in_doubt}
         call = MapCall(
             self.branch(name, repeat=True),
             items,

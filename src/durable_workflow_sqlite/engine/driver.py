@@ -87,6 +87,7 @@ class Driver(TransactingRun):
         self._body.run_number = record.run_number
         self._body.queue, self._body.queue_key = record.queue, record.queue_key
         self._body.encode_input = definition.encode_input
+        self._body.max_payload_bytes = environment.max_payload_bytes
         self._context = WorkflowContext(self._body)
         self._made_waits: Waits | None = None
         self._tasks: dict[asyncio.Task[None], None] = {}
@@ -271,6 +272,19 @@ class Driver(TransactingRun):
                         assert isinstance(call, WaitCall)
                         self._waits.add(call)
         return mine
+
+    def _look_for_answers(self) -> None:
+        """A signal has come: it may be what a person answers to a step that is in doubt."""
+        questions = self.pauses.questions
+        if questions is None:
+            return
+        for call in questions.signal_came():
+            if call in self.under_way:
+                continue  # it looks just now, or waits in memory
+            questions.is_over(call)
+            if self._is_going and call.future is not None and not call.future.done():
+                self.under_way[call] = None
+                call.task = self._spawn(self._work(call), call.variables)
 
     async def _save_marks(self) -> None:
         self._working += 1

@@ -19,6 +19,7 @@ from durable_workflow_sqlite.engine.mistakes import (
 )
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.outcome import Outcome
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.saga import Saga
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.engine.step_waits import is_open
@@ -143,6 +144,8 @@ class Ending:
         output, _ = serialization.round_trip(
             result, definition.result_type, f"the result of workflow {definition.name!r}"
         )
+        limit = self._run.environment.max_payload_bytes
+        check_size(output, limit, f"the result of workflow {definition.name!r}")
         await self._give_up(self._left_by_an_earlier_run)
         return await self._finish(ExecutionStatus.COMPLETED, *self._marks, output_data=output)
 

@@ -43,5 +43,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """For how long async actions may go on when their execution ends without them."""
     watchdog: Watchdog
     parking: Parking
+    max_payload_bytes: int
+    """How large a value may be, as JSON."""
     step_limits: StepLimits
     """Which step begins next under a limit."""

@@ -31,6 +31,7 @@ from durable_workflow_sqlite.engine.plain_errors import (
     with_text,
 )
 from durable_workflow_sqlite.errors import ErrorClassNotFoundError
+from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES
 
 MAX_PARTS_LENGTH: Final = 65_536
 
@@ -82,7 +83,9 @@ class ErrorCodec:
             kept = "whole" if writer.is_exact else "like"
             whole = _to_json(record | {"kept": kept, "error": plain})
             self._again(msgspec.json.decode(whole), ())
-            if len(whole) <= MAX_PARTS_LENGTH or "by" in plain:
+            if len(whole) <= MAX_PARTS_LENGTH or (
+                "by" in plain and len(whole) * 4 <= MAX_PAYLOAD_BYTES
+            ):
                 return whole
         except KeyboardInterrupt:
             raise

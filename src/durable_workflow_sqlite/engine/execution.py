@@ -140,6 +140,7 @@ class Execution(Driver):
 
     def signals_came(self) -> None:
         """There may be a signal that was not there before."""
+        self._look_for_answers()
         self._waits.signals_came()
         self._ring()
 

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Final, cast
 
 from durable_workflow_sqlite.errors import DurableWorkflowError
+from durable_workflow_sqlite.payload_codec import ENCODED
 
 MAX_ERROR_LENGTH: Final = 1000
 
@@ -60,7 +61,9 @@ def checked(format_error: ErrorFormatter) -> ErrorFormatter:
             text = format_error(error)
             if isinstance(text, str):
                 # Half a surrogate pair, as in a file's name, cannot be stored.
-                return text.encode(errors="backslashreplace").decode()
+                text = text.encode(errors="backslashreplace").decode()
+                # So that no text of a user looks like one that a codec has encoded.
+                return f" {text}" if text.startswith(ENCODED) else text
             _log.error("the error formatter returned %r, which is not a string", text)
         except KeyboardInterrupt:
             raise

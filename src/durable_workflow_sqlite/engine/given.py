@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from durable_workflow_sqlite.engine.history import Place
+from durable_workflow_sqlite.engine.history import Place, asks
 from durable_workflow_sqlite.records import (
     RESOLVED_SIGNAL,
     Record,
@@ -57,8 +57,8 @@ def in_place_of_the_next(failed: StepCheckpoint, value: str, now: datetime) -> W
 
 
 def may_be_given(last: StepCheckpoint) -> bool:
-    """Whether somebody may have given a step a value: it has waited for its next attempt."""
-    return last.attempt > 1 or last.due_at is not None
+    """Whether somebody may have given a step a value: it has waited for that, or for a time."""
+    return last.attempt > 1 or last.due_at is not None or asks(last)
 
 
 async def given(store: CheckpointStore, execution_id: str) -> dict[Place, Given]:

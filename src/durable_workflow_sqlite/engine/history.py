@@ -14,6 +14,7 @@ import msgspec
 from durable_workflow_sqlite.engine.patches import Patches
 from durable_workflow_sqlite.errors import NonDeterminismError, StoreCorruptError
 from durable_workflow_sqlite.records import (
+    AMBIGUOUS,
     COMPENSATION_SUFFIX,
     CUT_OFF,
     TIMED_OUT,
@@ -87,9 +88,9 @@ class StepHistory(msgspec.Struct, gc=False):
             return undone.status is _INTENT and undone.due_at is not None
         return (
             last is not None
-            and last.status is _FAILED
             and last.kind is _STEP
             and last.due_at is not None
+            and (last.status is _FAILED or last.status is _INTENT)
         )
 
 
@@ -247,6 +248,16 @@ def has_timed_out(checkpoint: StepCheckpoint) -> bool:
         checkpoint.status is _FAILED
         and checkpoint.error_type == TIMED_OUT
         and checkpoint.kind is _STEP
+    )
+
+
+def asks(checkpoint: StepCheckpoint) -> bool:
+    """Whether a person is asked what became of it: a step, or a compensation."""
+    return (
+        checkpoint.status is _INTENT
+        and checkpoint.error_type == AMBIGUOUS
+        and checkpoint.kind is _STEP
+        and checkpoint.due_at is None
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 
 from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.records import WorkflowSignal, check_identifier
 
 
@@ -23,7 +24,9 @@ class NewSignal:
     key: str | None = None
 
 
-def record_of(execution_id: str, new: NewSignal, now: datetime) -> WorkflowSignal:
+def record_of(
+    execution_id: str, new: NewSignal, now: datetime, max_payload_bytes: int
+) -> WorkflowSignal:
     """Raises TypeError, ValueError or SerializationError for what cannot be sent."""
     if not isinstance(new, NewSignal):
         raise TypeError(f'a signal to send is a NewSignal, as NewSignal("approved"), not {new!r}')
@@ -35,20 +38,23 @@ def record_of(execution_id: str, new: NewSignal, now: datetime) -> WorkflowSigna
         )
     if new.key is not None:
         check_identifier("the key of a signal", new.key)
+    what = f"the payload of signal {new.name!r}"
+    payload = serialization.to_json(new.payload, what)
+    check_size(payload, max_payload_bytes, what)
     return WorkflowSignal(
         workflow_execution_id=execution_id,
         signal_name=new.name,
-        payload=serialization.to_json(new.payload, f"the payload of signal {new.name!r}"),
+        payload=payload,
         signal_key=new.key,
         created_at=now,
     )
 
 
 def records_of(
-    execution_id: str, signals: Iterable[NewSignal], now: datetime
+    execution_id: str, signals: Iterable[NewSignal], now: datetime, max_payload_bytes: int
 ) -> list[WorkflowSignal]:
     """Those of an execution that is to be started. Raises ValueError for a key that comes twice."""
-    records = [record_of(execution_id, one, now) for one in signals]
+    records = [record_of(execution_id, one, now, max_payload_bytes) for one in signals]
     keys = [one.signal_key for one in records if one.signal_key is not None]
     if twice := {key for key in keys if keys.count(key) > 1}:
         raise ValueError(f"an execution has one signal of a key; several have {min(twice)!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Coroutine
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.history import (
@@ -17,10 +17,9 @@ from durable_workflow_sqlite.engine.history import (
 )
 from durable_workflow_sqlite.engine.operations import Operation
 from durable_workflow_sqlite.engine.patches import old_way_is_gone
+from durable_workflow_sqlite.engine.step_keys import key_of
 from durable_workflow_sqlite.errors import SerializationError
 from durable_workflow_sqlite.records import StepKind, check_identifier, check_text
-
-_KEY_NAMESPACE: Final = uuid.UUID("b5b1a4a4-6f0e-4f7c-9a51-3f6a0d0c7a11")
 
 
 class Numbering:
@@ -157,10 +156,7 @@ class Numbering:
         return self._key((self._branch, index), step)
 
     def _key(self, place: Place, name: str) -> str:
-        parts: tuple[object, ...] = (self._body.execution_id, place[0], place[1], name)
-        if self._body.run_number > 1:
-            parts += (self._body.run_number,)
-        return str(uuid.uuid5(_KEY_NAMESPACE, repr(parts)))
+        return key_of(self._body.execution_id, place, name, self._body.run_number)
 
     def _ask(self, call: Operation) -> Coroutine[Any, Any, Any]:
         body = self._body

@@ -97,6 +97,7 @@ class OpenEngine(Access):
             store=settings.store,
             clock=settings.clock,
             scheduler=scheduler,
+            max_payload_bytes=settings.store.max_payload_bytes,
             step_limits=StepLimits(settings.store, settings.clock, scheduler),
             observers=settings.observers,
             is_observed=bool(settings.observers),
@@ -216,6 +217,7 @@ class OpenEngine(Access):
             self.dispatcher.signalled(execution_id)
         else:
             execution.pauses.hasten(await self.store.load_checkpoints(execution_id))
+            execution.signals_came()  # somebody may have answered a question
 
     def signalled(self, execution_id: str, *, is_to_cancel: bool) -> None:
         execution = self.executions.get(execution_id)

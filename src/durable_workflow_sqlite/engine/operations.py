@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from durable_workflow_sqlite.engine import serialization
+from durable_workflow_sqlite.engine.doubt import Doubt
 from durable_workflow_sqlite.engine.history import (
     Place,
     StepHistory,
@@ -89,6 +90,10 @@ class StepCall(Operation, eq=False):
     limit_key: str | None = None
     is_idempotent: bool = False
     """Whether only its outcome is recorded, and not its beginning."""
+    doubt: Doubt | None = None
+    """What is to become of it when it is in doubt, if it is not simply to run again."""
+    fingerprint: str | None = None
+    """What it was asked, as its records hold it."""
 
     task: asyncio.Task[Any] | None = None
     """Which performs it now."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from durable_workflow_sqlite.engine import audit, deleted_rows, serialization
 from durable_workflow_sqlite.engine.access import Access
+from durable_workflow_sqlite.engine.answering import answer, check_answer, refuse_unasked
 from durable_workflow_sqlite.engine.given import given, in_place_of_the_next, left
 from durable_workflow_sqlite.engine.history import (
     Place,
@@ -24,6 +25,7 @@ from durable_workflow_sqlite.engine.mending import (
     refused,
     to_whoever_left_it,
 )
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.reopening import what_failed, without_events
 from durable_workflow_sqlite.engine.step_names import StepName, check_step, find_step, in_words
 from durable_workflow_sqlite.engine.wait_records import timer_of
@@ -53,13 +55,29 @@ NOTED_CHARACTERS: Final = 1000
 _BACK_OFF: Final = "in a back-off"
 
 
+class How(NamedTuple):
+    """What a person says of a step: what it returned, that it is not done, or why it fails."""
+
+    value: object
+    not_done: bool = False
+    failed: str | None = None
+
+
 async def resolve(
-    access: Access, execution_id: str, step: StepName, value: object, by: str | None
+    access: Access, execution_id: str, step: StepName, how: How, by: str | None
 ) -> None:
     """See `DurableEngine.resolve`."""
     check_step(step)
+    check_answer(how.value, not_done=how.not_done, failed=how.failed)
+    text = serialization.to_json(how.value, "the value")
+    check_size(text, access.store.max_payload_bytes, "the value")
+    is_value = not how.not_done and how.failed is None
+    given_text = text if is_value else None
+    if await answer(access, execution_id, step, given_text, _noted(text), how.failed, by):
+        return
+    if not is_value:
+        await refuse_unasked(access, execution_id, step)
     _refuse_compensation(execution_id, step)
-    text = serialization.to_json(value, "the value")
     if execution_id in access.executions:
         await _check_needs_no_signal(access, execution_id, step)
 

@@ -23,17 +23,18 @@ from durable_workflow_sqlite.engine.children import end_of, not_over, until_over
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.compensation_records import (
     as_error,
-    attempts_of,
     completed_at,
 )
 from durable_workflow_sqlite.engine.given import undone_by_hand
 from durable_workflow_sqlite.engine.held_slot import SOMETIME
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.operations import StepCall, TransactionCall
+from durable_workflow_sqlite.engine.step_info import tries_of
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.engine.step_records import read_value
 from durable_workflow_sqlite.engine.steps import perform_step
 from durable_workflow_sqlite.engine.transaction_steps import perform_transaction
+from durable_workflow_sqlite.engine.undo_settling import settle_undo, settles_undo
 from durable_workflow_sqlite.engine.undoing import (
     UNSTORABLE,
     how_to_undo,
@@ -50,6 +51,7 @@ from durable_workflow_sqlite.records import (
 )
 
 if TYPE_CHECKING:
+    from durable_workflow_sqlite.engine.threads import Thread
     from durable_workflow_sqlite.engine.transacting_run import TransactingRun
 
 T = TypeVar("T")
@@ -113,7 +115,7 @@ class Saga:
 
     async def _undo_all(self) -> None:
         if await not_over(self._run, self._children):  # what they did came later: undone first
-            await self._wait_long(until_over(self._run, self._children), SOMETIME)
+            await self.wait_long(until_over(self._run, self._children), SOMETIME)
         if not self._has_to_undo:
             return  # not even what is recorded is read: after a map, that would be long
         history = await self._load()
@@ -178,6 +180,8 @@ class Saga:
             call.timeout = max(call.timeout, run.environment.cancel_grace)
         call.history = history.take(call.place)
         call.is_given_up = False
+        if call.doubt is not None:
+            call.doubt.is_to_undo = True
         call.task = self.task
         run.under_way[call] = None
         is_finishing, run.is_finishing = run.is_finishing, False
@@ -213,16 +217,21 @@ class Saga:
         assert call.compensate is not None
         self._undoes = call
         attempt = 1
-        if begun is not None:
-            attempt = attempts_of(begun) + 1
+        if begun is not None and settles_undo(call, begun):
+            settled = await settle_undo(run, self, call, begun)
+            if settled is not None:
+                if settled.status is StepStatus.FAILED:
+                    self._failed.append(settled)
+                self._tell_complete(settled)
+                return
+            attempt = tries_of(begun) + 1
+        elif begun is not None:
+            attempt = tries_of(begun) + 1
             if begun.due_at is not None:
-                await self._pause_after(begun)
+                await self.pause_after(begun)
         while True:
             self._check_may_begin()
-            thread = None
-            if not is_async(call.compensate):
-                thread = run.turns.take(run.id, self)
-                thread = thread or await self._wait(thread_for(run, self), for_thread=True)
+            thread = None if is_async(call.compensate) else await self.take_thread()
             intent = StepCheckpoint(
                 workflow_execution_id=run.id,
                 branch=call.place[0],
@@ -250,7 +259,7 @@ class Saga:
                 return
             environment.observers.tell("on_compensation_start", intent)
             try:
-                await call_function(call.compensate, (value,), self, thread)
+                await call_function(call.compensate, (value,), self, thread, (run, intent))
             except BaseException as raised:  # noqa: BLE001 - whatever it raises
                 error = failure_of(run, raised, self)
                 delay = (
@@ -270,7 +279,7 @@ class Saga:
                 self._log(outcome, attempt, delay)
                 if outcome.due_at is not None and delay is not None:
                     environment.observers.tell("on_compensation_retry", outcome, error, delay)
-                    await self._pause_after(outcome)
+                    await self.pause_after(outcome)
                     attempt += 1
                     begun = outcome
                     continue
@@ -283,18 +292,29 @@ class Saga:
                 )
                 await run.finish_compensation(outcome)
                 self.has_begun = False
-            elapsed = timedelta(0)
-            if outcome.completed_at is not None and outcome.started_at is not None:
-                elapsed = outcome.completed_at - outcome.started_at
-            environment.observers.tell("on_compensation_complete", outcome, elapsed)
+            self._tell_complete(outcome)
             return
 
-    async def _pause_after(self, failed: StepCheckpoint) -> None:
+    def _tell_complete(self, outcome: StepCheckpoint) -> None:
+        elapsed = timedelta(0)
+        if outcome.completed_at is not None and outcome.started_at is not None:
+            elapsed = outcome.completed_at - outcome.started_at
+        self._run.environment.observers.tell("on_compensation_complete", outcome, elapsed)
+
+    async def pause_after(self, failed: StepCheckpoint) -> None:
+        """Wait for the time of the next attempt."""
         self._check_may_begin()
         run = self._run
-        await self._wait_long(run.pauses.after(failed, run.environment.scheduler), failed.due_at)
+        await self.wait_long(run.pauses.after(failed, run.environment.scheduler), failed.due_at)
 
-    async def _wait_long(self, what: Awaitable[None], until: datetime | None) -> None:
+    async def take_thread(self) -> Thread:
+        """A thread for a sync function."""
+        run = self._run
+        if (thread := run.turns.take(run.id, self)) is not None:
+            return thread
+        return await self._wait(thread_for(run, self), for_thread=True)
+
+    async def wait_long(self, what: Awaitable[None], until: datetime | None) -> None:
         """Wait, and then take a slot of its queue again."""
         await self._wait(what, until=until)
         await self._run.take_queue_slot()

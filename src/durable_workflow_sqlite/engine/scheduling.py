@@ -18,6 +18,7 @@ from durable_workflow_sqlite.engine.firing import (
     next_time,
 )
 from durable_workflow_sqlite.engine.pausing import details_of
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.schedule_times import ScheduleTimes
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import ScheduleNotFoundError
@@ -141,6 +142,8 @@ async def declare(access: Access, name: str, declared: Declaration) -> Schedule:
     """See `Client.schedule`; the schedule as it is then."""
     check_identifier("name", name)
     access.check_open()
+    limit = access.store.max_payload_bytes
+    check_size(declared.input_data, limit, f"the input of schedule {name!r}")
     text = msgspec.json.encode(declared).decode()
     fields = msgspec.structs.asdict(declared)
     is_paused = fields.pop("is_paused")

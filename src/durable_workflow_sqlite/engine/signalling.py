@@ -9,6 +9,7 @@ from durable_workflow_sqlite.engine import payloads, serialization, starting
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.new_signals import NewSignal, record_of
 from durable_workflow_sqlite.engine.outcome import SignalResult
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
     ExecutionNotFoundError,
@@ -19,7 +20,8 @@ from durable_workflow_sqlite.records import Workflow, WorkflowExecution, Workflo
 
 async def send_signal(access: Access, execution_id: str, new: NewSignal) -> SignalResult:
     """See `DurableEngine.send_signal`."""
-    return await _send(access, record_of(execution_id, new, access.clock.now()))
+    limit = access.store.max_payload_bytes
+    return await _send(access, record_of(execution_id, new, access.clock.now(), limit))
 
 
 async def signal_or_start(
@@ -31,7 +33,9 @@ async def signal_or_start(
 ) -> SignalResult:
     """See `DurableEngine.signal_or_start`. What it finds may end, or be deleted, at any time."""
     execution_id = execution.workflow_execution_id
-    signal = record_of(execution_id, new, execution.created_at)
+    limit = access.store.max_payload_bytes
+    check_size(execution.input_data, limit, f"the input of execution {execution_id!r}")
+    signal = record_of(execution_id, new, execution.created_at, limit)
     while True:
         found = await access.store.load_execution(execution_id)
         if found is not None:

@@ -16,14 +16,17 @@ from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.new_signals import NewSignal, records_of
 from durable_workflow_sqlite.engine.open_engine import OpenEngine
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow, check_workflow
 from durable_workflow_sqlite.errors import DuplicateExecutionError, ExecutionConflictError
+from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     MAX_INTEGER,
     ExecutionStatus,
     Workflow,
     WorkflowExecution,
     WorkflowGuarantee,
+    WorkflowSignal,
     check_identifier,
     check_integer,
     check_queue_key,
@@ -38,7 +41,7 @@ async def start(
     signals: Iterable[NewSignal],
 ) -> None:
     """Store a new execution and run it here; or attach to the one that is there already."""
-    sent = records_of(record.workflow_execution_id, signals, record.created_at)
+    sent = _checked(open_engine.store, record, signals)
     try:
         claim = await open_engine.store.create_execution(workflow.record, record, tags, *sent)
     except asyncio.CancelledError:
@@ -67,7 +70,7 @@ async def enqueue(
 
     Returns the id of the one that there is then.
     """
-    sent = records_of(record.workflow_execution_id, signals, record.created_at)
+    sent = _checked(access.store, record, signals)
     try:
         if record.debounced:
             return await access.store.debounce_execution(workflow, record, tags, *sent)
@@ -83,6 +86,15 @@ async def enqueue(
     if not is_new:
         await _attach(access, workflow.workflow_type, record)
     return record.workflow_execution_id
+
+
+def _checked(
+    store: CheckpointStore, record: WorkflowExecution, signals: Iterable[NewSignal]
+) -> list[WorkflowSignal]:
+    """The signals to send with a new execution. Raises for what is too large, or cannot be sent."""
+    execution_id, limit = record.workflow_execution_id, store.max_payload_bytes
+    check_size(record.input_data, limit, f"the input of execution {execution_id!r}")
+    return records_of(execution_id, signals, record.created_at, limit)
 
 
 async def _attach(

@@ -34,13 +34,16 @@ def tell_complete(
     run.environment.observers.tell("on_step_complete", checkpoint, elapsed, replayed=replayed)
 
 
-def tell_in_doubt(run: Run, checkpoint: StepCheckpoint) -> None:
+def tell_in_doubt(
+    run: Run, checkpoint: StepCheckpoint, what_follows: str = "it runs again"
+) -> None:
     _log.warning(
-        "step %r of execution %r %s at attempt %d and may have taken effect; it runs again",
+        "step %r of execution %r %s at attempt %d and may have taken effect; %s",
         checkpoint.step_name,
         run.id,
         "timed out" if has_timed_out(checkpoint) else "was interrupted",
         checkpoint.attempt,
+        what_follows,
         extra=log_attributes(checkpoint),
     )
     run.environment.observers.tell("on_step_in_doubt", checkpoint)

@@ -13,7 +13,7 @@ from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.step_notifications import tell_complete, tell_failure
 from durable_workflow_sqlite.engine.step_records import cut_off, error_of, warn_of_cut_off
-from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
+from durable_workflow_sqlite.records import Record, StepCheckpoint, StepStatus
 
 if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.run import Run
@@ -43,6 +43,7 @@ async def record_failure(
     intent: StepCheckpoint,
     failure: BaseException,
     first_started_at: datetime | None,
+    *along: Record,
 ) -> None:
     """Record that a step has failed for good: that is its outcome."""
     failed = msgspec.structs.replace(
@@ -51,7 +52,7 @@ async def record_failure(
         event=run.next_event(call),
     )
     take_error(run, call, failed, failure)
-    failed = await run.finish_step(call, failed, *run.running(progressed=True))
+    failed = await run.finish_step(call, failed, *along, *run.running(progressed=True))
     tell_complete(run, failed, first_started_at, replayed=False)
     tell_failure(run, failed, failure)
 

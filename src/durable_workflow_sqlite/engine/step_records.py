@@ -98,6 +98,8 @@ def cut_off(intent: StepCheckpoint, at: datetime, *, has_begun: bool) -> StepChe
         error_message=message,
         started_at=intent.started_at if has_begun else None,
         completed_at=at,
+        due_at=None,
+        input_data=None,
     )
 
 

@@ -18,6 +18,9 @@ from durable_workflow_sqlite.engine.actions import (
 from durable_workflow_sqlite.engine.given import may_be_given
 from durable_workflow_sqlite.engine.history import has_timed_out
 from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.payload_sizes import check_size
+from durable_workflow_sqlite.engine.settling import is_doubtful, settle, settles
+from durable_workflow_sqlite.engine.step_info import AT_WORK, leave
 from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
     tell_in_doubt,
@@ -54,6 +57,8 @@ _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 # Looked up once: with Python 3.11, a member's class takes as long to give it as a short call.
 _INTENT: Final = StepStatus.INTENT
+_enter: Final = AT_WORK.set
+_reset: Final = AT_WORK.reset
 
 
 async def perform_step(run: Run, call: StepCall) -> None:
@@ -75,7 +80,12 @@ async def perform_step(run: Run, call: StepCall) -> None:
         attempt = last.attempt + 1
         first_started_at = None if call.history.first is None else call.history.first.started_at
         is_in_doubt = call.history.is_in_doubt and not call.is_idempotent
-        if last.status is _INTENT and may_be_given(last) and await take_given(run, call, last):
+        if is_in_doubt and settles(call):
+            last = await settle(run, call, last, first_started_at)
+            if last is None:
+                return
+            is_in_doubt, attempt = False, last.attempt + 1
+        elif last.status is _INTENT and may_be_given(last) and await take_given(run, call, last):
             return
         if call.late:  # it is run again, to be undone
             grace = environment.cancel_grace
@@ -128,15 +138,21 @@ async def perform_step(run: Run, call: StepCall) -> None:
         if environment.is_observed:
             environment.observers.tell("on_step_start", intent, replayed=False)
         retried_in: timedelta | None = None
+        in_doubt: StepCheckpoint | None = None
         try:
             if late is not None:
                 result = late.result()
             elif call.timeout is None and thread is None:
                 call.interruptible = call.has_begun = True
+                token = _enter((run, intent))
                 try:
                     result = await call.action(*call.args)
+                except BaseException:
+                    leave(token)
+                    raise
                 finally:
                     call.interruptible = False
+                _reset(token)
             else:
                 result = await _act(run, call, intent, thread)
         except BaseException as error:  # noqa: BLE001 - whatever it raises
@@ -147,7 +163,11 @@ async def perform_step(run: Run, call: StepCall) -> None:
             if call.is_idempotent and last is not None and await take_given(run, call, intent):
                 return  # as below
             is_over = late is not None or not goes_on(run, call)
-            if not is_over and call.retry.allows_another(attempt, failure):
+            if is_over:
+                pass
+            elif call.doubt is not None and is_doubtful(call, failure):
+                in_doubt = failed_attempt(run, intent, failure, None)
+            elif call.retry.allows_another(attempt, failure):
                 retried_in = call.retry.delay_after(attempt)
         else:
             # Its beginning is not recorded, so somebody may have given a value meanwhile.
@@ -155,6 +175,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 return
             try:
                 output, call.value = call.encode(result)
+                if len(output) * 4 > environment.max_payload_bytes:
+                    check_size(output, environment.max_payload_bytes, call)
                 completed = intent.completed(output, run.completion_time(), run.next_event(call))
                 completed = await run.finish_step(
                     call,
@@ -170,6 +192,12 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 if environment.is_observed:
                     tell_complete(run, completed, first_started_at, replayed=False)
                 return
+        if in_doubt is not None:
+            last = await settle(run, call, in_doubt, first_started_at)
+            if last is None:
+                return
+            is_in_doubt, attempt = False, last.attempt + 1
+            continue
         if retried_in is None:
             await record_failure(run, call, intent, failure, first_started_at)
             return
@@ -190,6 +218,7 @@ def _intent(run: Run, call: StepCall, attempt: int) -> StepCheckpoint:
         attempt=attempt,
         step_name=call.name,
         status=_INTENT,
+        input_data=call.fingerprint,
         idempotency_key=call.idempotency_key,
         compensate_ref=None if call.compensate is None else reference(call.compensate),
         started_at=run.environment.clock.now(),
@@ -198,12 +227,13 @@ def _intent(run: Run, call: StepCall, attempt: int) -> StepCheckpoint:
 
 async def _act(run: Run, call: StepCall, intent: StepCheckpoint, thread: Thread | None) -> Any:
     """One attempt: the action's result, within the timeout."""
+    at_work = (run, intent)
     if call.timeout is None:
-        return await call_function(call.action, call.args, call, thread)
+        return await call_function(call.action, call.args, call, thread, at_work)
     timeout = asyncio.timeout(call.timeout.total_seconds())
     try:
         async with timeout:
-            return await call_function(call.action, call.args, call, thread)
+            return await call_function(call.action, call.args, call, thread, at_work)
     except TimeoutError as error:
         if not timeout.expired():
             raise

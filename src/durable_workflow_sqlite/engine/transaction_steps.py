@@ -19,6 +19,7 @@ from durable_workflow_sqlite.engine.actions import reference
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.given import may_be_given
 from durable_workflow_sqlite.engine.observer import log_attributes
+from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
     tell_failure,
@@ -149,6 +150,7 @@ class _Attempt:
         except BaseException as error:
             raise self._as_failure(error) from error
         output, call.value = call.encode(result)
+        check_size(output, self._run.environment.max_payload_bytes, call)
         now = max(self._run.environment.clock.now(), reserved.completed_at)
         return self.intent.completed(output, now, reserved.event)
 

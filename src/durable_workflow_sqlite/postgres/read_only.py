@@ -10,14 +10,16 @@ from typing import Final, Self
 import psycopg
 
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.payload_codec import PayloadCodec
 from durable_workflow_sqlite.postgres.address import Address
 from durable_workflow_sqlite.postgres.failures import translated
 from durable_workflow_sqlite.postgres.migrations import pending
 from durable_workflow_sqlite.postgres.presence import lock_key, lock_space
 from durable_workflow_sqlite.postgres.queries import Queries as QueriesOfPostgres
 from durable_workflow_sqlite.postgres.session import Session, without_password
-from durable_workflow_sqlite.postgres.sql import MIGRATIONS_DIR, load_queries
+from durable_workflow_sqlite.postgres.sql import MIGRATIONS_DIR, load_encoding_queries
 from durable_workflow_sqlite.reading.findings import Finding, Level
+from durable_workflow_sqlite.store.encoding import Encoding
 from durable_workflow_sqlite.store.migration_files import read_migrations
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.readable import Dialect, Readable
@@ -34,8 +36,11 @@ class ReadOnlySchema(Readable):
     Raises StoreError, and what `open` raises.
     """
 
-    def __init__(self, session: Session, address: Address) -> None:
-        loaded = load_queries(address.schema)
+    def __init__(
+        self, session: Session, address: Address, codec: PayloadCodec | None = None
+    ) -> None:
+        loaded = load_encoding_queries(address.schema, Encoding(codec, hides=True))
+        self._codec = codec
         self._session = session
         self._address = address
         self._where = without_password(address.url)
@@ -43,14 +48,16 @@ class ReadOnlySchema(Readable):
         self._of_postgres = loaded.of_postgres
 
     @classmethod
-    def open(cls, address: Address) -> Self:
+    def open(cls, address: Address, codec: PayloadCodec | None = None) -> Self:
         """Open a schema of the newest version; it is neither created nor migrated.
+
+        codec: decodes its values; what it cannot decode is shown as "encrypted".
 
         Raises StoreError for a schema that is not there or is older, and SchemaTooNewError.
         """
         # People ask now and then, and the values decide which plan is quick: so none is kept.
         session = Session(address.url, is_pooled=address.is_pooled, prepares=False)
-        opened = cls(session, address)
+        opened = cls(session, address, codec)
         try:
             with opened._translated():
                 opened._check()
@@ -85,6 +92,10 @@ class ReadOnlySchema(Readable):
     @property
     def queries(self) -> Queries:
         return self._queries
+
+    @property
+    def codec(self) -> PayloadCodec | None:
+        return self._codec
 
     @property
     def of_postgres(self) -> QueriesOfPostgres:

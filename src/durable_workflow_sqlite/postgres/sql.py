@@ -11,6 +11,7 @@ from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.postgres import queries as of_postgres
 from durable_workflow_sqlite.postgres.adapter import PostgresAdapter
 from durable_workflow_sqlite.store import queries as shared
+from durable_workflow_sqlite.store.encoding import Encoding, EncodingAdapter
 from durable_workflow_sqlite.store.sql import SQL_DIR, load
 
 MIGRATIONS_DIR: Final = SQL_DIR / "postgres" / "migrations"
@@ -49,6 +50,18 @@ class Loaded(NamedTuple):
 @cache
 def load_queries(schema: str) -> Loaded:
     """The queries of `sql/postgres/queries`, in a schema."""
-    classes = {**shared.ROW_CLASSES, **of_postgres.ROW_CLASSES}
-    loaded = load(QUERIES_DIR, PostgresAdapter(classes, schema), of_postgres.Queries)
+    return _loaded(_adapter(schema))
+
+
+def load_encoding_queries(schema: str, encoding: Encoding) -> Loaded:
+    """The same, with a codec between them and the database."""
+    return _loaded(EncodingAdapter(_adapter(schema), encoding))
+
+
+def _adapter(schema: str) -> PostgresAdapter:
+    return PostgresAdapter({**shared.ROW_CLASSES, **of_postgres.ROW_CLASSES}, schema)
+
+
+def _loaded(adapter: object) -> Loaded:
+    loaded = load(QUERIES_DIR, adapter, of_postgres.Queries)
     return Loaded(cast("shared.Queries", loaded), cast("of_postgres.Queries", loaded))

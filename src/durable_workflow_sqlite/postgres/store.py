@@ -5,17 +5,20 @@ What it does with its records is that of `StatementStore`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 
-from durable_workflow_sqlite.postgres.adapter import as_statement
+from durable_workflow_sqlite.payload_codec import (
+    MAX_PAYLOAD_BYTES,
+    PayloadCodec,
+)
 from durable_workflow_sqlite.postgres.address import Address, checked_schema
 from durable_workflow_sqlite.postgres.failures import translated
+from durable_workflow_sqlite.postgres.joined import join, wanted
 from durable_workflow_sqlite.postgres.migrations import bring_up_to_date
 from durable_workflow_sqlite.postgres.presence import Presence
 from durable_workflow_sqlite.postgres.session import Session, without_password
-from durable_workflow_sqlite.postgres.sql import load_queries
 from durable_workflow_sqlite.postgres.transactions import PostgresTransactions
 from durable_workflow_sqlite.records import ArrivedSignal
 from durable_workflow_sqlite.store.moves import check_not_moved
@@ -32,12 +35,20 @@ class PostgresStore(StatementStore):
     has two connections: one for its transactions, and one by which the server knows that it lives.
     """
 
-    def __init__(self, url: str | Address, *, schema: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str | Address,
+        *,
+        schema: str | None = None,
+        codec: PayloadCodec | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+    ) -> None:
         """Open a schema, or create it, and bring it up to date.
 
         url: as libpq takes it, such as `postgresql://user@host/database`; its parameters `schema`,
             `pooled` and `direct` are this library's own: see `address.py`.
         schema: instead of that of the URL.
+        codec, max_payload_bytes: as for `SqliteCheckpointStore`.
 
         Raises ValueError for a URL that is not valid. Raises StoreError: SchemaTooNewError,
         MigrationError.
@@ -45,10 +56,13 @@ class PostgresStore(StatementStore):
         address = url if isinstance(url, Address) else Address.of(url)
         schema = address.schema if schema is None else checked_schema(schema)
         url = address.url
-        loaded = load_queries(schema)
+        self._wanted = wanted(schema, codec, max_payload_bytes)
+        loaded, statements, most = self._wanted
         self._session = Session(url, is_pooled=address.is_pooled)
+        self._schema = schema
         try:
             bring_up_to_date(self._session, schema)
+            self._identity = loaded.of_postgres.load_identity(self._session)
             check_not_moved(self._session, loaded.shared, without_password(url))
         except psycopg.Error as error:
             self._session.close()
@@ -60,9 +74,20 @@ class PostgresStore(StatementStore):
         self._commit = PostgresTransactions(
             self._session, loaded.of_postgres, schema, self._presence, self._forget_what_is_known
         )
-        super().__init__(self._session, loaded.shared, self._commit, self._presence, as_statement)
+        super().__init__(
+            self._session,
+            loaded.shared,
+            self._commit,
+            self._presence,
+            statements,
+            most,
+        )
+        self._commit.join = self.joined
         self._told: set[int] | None = None
         """The ids of signals that this store has told of, as far as it looks back."""
+
+    def joined(self, connection: Any) -> StatementStore:
+        return join(connection, self._schema, self._wanted, self._identity)
 
     async def close(self) -> None:
         """Finish all pending calls, and end the sessions. Closing twice has no effect."""

@@ -8,10 +8,19 @@ from typing import Final
 import msgspec
 
 from durable_workflow_sqlite.reading.pauses import TREE
-from durable_workflow_sqlite.records import CHILD_SIGNAL, TERMINAL_STATUSES, PauseScope
+from durable_workflow_sqlite.records import (
+    AMBIGUOUS,
+    CHILD_SIGNAL,
+    TERMINAL_STATUSES,
+    PauseScope,
+    StepStatus,
+)
 
 ERROR_LENGTH: Final = 200
 """How much of an error message a table shows: see `beginning`."""
+
+ANSWER_ABOUT: Final = "answer about "
+"""How `waiting_for` begins where a person must say what became of a step."""
 
 
 class ExecutionCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +42,8 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     current_step: the step that runs, or the wait that ends first; of a FAILED execution, the step
         that failed; else None. `current_branch` ('' for the main line) and `attempts` are its own.
     steps_begun, steps_completed: the progress of the execution.
-    waiting_for: "signal NAME", "child ID", "time", "retry of STEP" or "worker"; None while
+    waiting_for: "signal NAME", "child ID", "time", "retry of STEP", "probe of STEP", "answer about
+        STEP" (a person must say what became of it) or "worker"; None while
         something runs.
     waiting_until: when that wait ends by itself; None if it does not. waiting_since: its begin.
     step_error_type, step_error_message: of the last attempt of the current step.
@@ -105,9 +115,15 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
         kind, _, child = (self.waiting_for or "").partition(" ")
         return child if kind == "child" else None
 
+    @property
+    def asks_about(self) -> str | None:
+        """The step of which a person must say what became of it; None if none is asked."""
+        waits = self.waiting_for or ""
+        return waits.removeprefix(ANSWER_ABOUT) if waits.startswith(ANSWER_ABOUT) else None
+
     def is_in_back_off(self, now: datetime) -> bool:
         """Whether it waits until the time of its next attempt, which `retry` can make now."""
-        is_retry = (self.waiting_for or "").startswith("retry of ")
+        is_retry = (self.waiting_for or "").startswith(("retry of ", "probe of "))
         return is_retry and self.waiting_until is not None and self.waiting_until > now
 
 
@@ -150,6 +166,13 @@ class StepAttempt(msgspec.Struct, frozen=True, kw_only=True):
     compensate_ref: str | None
     worker_number: int | None
     worker: str | None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person is asked what became of it, since `completed_at`."""
+        return self.status == StepStatus.INTENT and (
+            self.error_type == AMBIGUOUS and self.due_at is None
+        )
 
 
 def is_undone_by_hand(one: StepAttempt) -> bool:

@@ -72,7 +72,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     name: the same as the check of `doctor`: not-undone, trouble, disk, blocked, undoing, cut-off,
     in-doubt, timers, stopped, workers (none lives, and these wait), unknown (no living worker has
     their workflow registered), schedule. Also queues (what `queue_findings` finds), queue (waits
-    for a worker for longer than `LATE`, and not for a slot), and failed (in the last hour).
+    for a worker for longer than `LATE`, and not for a slot), and failed (in the last hour). And
+    questions: steps in doubt that wait for the answer of a person.
     examples: the ids of some of these executions.
     """
 

@@ -37,6 +37,23 @@ class StepInDoubt(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str | None
 
 
+class StepQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """A step, or a compensation, that is in doubt and waits for the answer of a person.
+
+    step_name: of a compensation, STEP:compensate. question: what is asked. asked_at: since when.
+    """
+
+    execution_id: str
+    workflow_type: str | None
+    branch: str
+    step_index: int
+    attempt: int
+    step_name: str
+    question: str | None
+    asked_at: datetime | None
+    started_at: datetime | None
+
+
 class BlockedExecution(msgspec.Struct, frozen=True, kw_only=True):
     """An execution that no worker claims until an operator retries it."""
 
@@ -102,7 +119,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     timers_overdue says how many of `next_timers` should have been noticed already. `cut_off` are
     the steps that were cancelled while they ran, or timed out: they may have taken effect, and are
-    not undone.
+    not undone. `questions` are those that wait for the answer of a person.
     """
 
     oldest_unfinished: tuple[ExecutionSummary, ...]
@@ -113,6 +130,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     in_doubt_total: int
     cut_off: tuple[StepInDoubt, ...]
     cut_off_total: int
+    questions: tuple[StepQuestion, ...]
+    questions_total: int
     blocked: tuple[BlockedExecution, ...]
     blocked_total: int
     in_trouble: tuple[ExecutionInTrouble, ...]

@@ -94,6 +94,12 @@ def _of_executions(file: Readable, connection: object, now: datetime) -> Iterato
         ),
         (
             Kind.WARNING,
+            "questions",
+            queries.count_questions(connection),
+            lambda: queries.load_questions(connection, row_limit=EXAMPLES),
+        ),
+        (
+            Kind.WARNING,
             "in-doubt",
             queries.count_steps_in_doubt(connection, living=living),
             lambda: queries.load_steps_in_doubt(connection, living=living, row_limit=EXAMPLES),

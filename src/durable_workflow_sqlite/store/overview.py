@@ -15,6 +15,7 @@ from durable_workflow_sqlite.reading.overview import (
     StepBeingUndone,
     StepInDoubt,
     StepNotUndone,
+    StepQuestion,
 )
 from durable_workflow_sqlite.reading.pauses import Paused, PausedExecution
 from durable_workflow_sqlite.records import check_integer, check_time
@@ -62,6 +63,8 @@ def overview(file: Readable, now: datetime, *, limit: int) -> Overview:
             in_doubt_total=in_doubt_total or 0,
             cut_off=tuple(map(_step_in_doubt, cut_off)),
             cut_off_total=queries.count_steps_cut_off(connection) or 0,
+            questions=tuple(map(_question, queries.load_questions(connection, row_limit=limit))),
+            questions_total=queries.count_questions(connection) or 0,
             blocked=tuple(map(_blocked, blocked)),
             blocked_total=queries.count_blocked(connection) or 0,
             in_trouble=tuple(map(_in_trouble, in_trouble)),
@@ -153,6 +156,20 @@ def summary(row: q.LoadSummariesRow) -> ExecutionSummary:
         root_execution_id=row.root_execution_id,
         on_parent_end=row.on_parent_end,
         run_number=row.run_number,
+    )
+
+
+def _question(row: q.LoadQuestionsRow) -> StepQuestion:
+    return StepQuestion(
+        execution_id=row.workflow_execution_id,
+        workflow_type=row.workflow_type,
+        branch=row.branch,
+        step_index=row.step_index,
+        attempt=row.attempt,
+        step_name=row.step_name,
+        question=row.question,
+        asked_at=readable_time(row.asked_at),
+        started_at=readable_time(row.started_at),
     )
 
 

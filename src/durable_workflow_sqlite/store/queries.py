@@ -218,6 +218,20 @@ class LoadStepsInDoubtRow(Struct, frozen=True, gc=False):
     worker_id: str | None
 
 
+class LoadQuestionsRow(Struct, frozen=True, gc=False):
+    """What load_questions gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    branch: str
+    step_index: int
+    attempt: int
+    step_name: str
+    question: str | None
+    asked_at: str | None
+    started_at: str | None
+
+
 class LoadStepsCutOffRow(Struct, frozen=True, gc=False):
     """What load_steps_cut_off gives."""
 
@@ -1324,6 +1338,16 @@ class Queries(Protocol):
         """How many rows load_steps_in_doubt has to give."""
         ...
 
+    def load_questions(self, connection: object, *, row_limit: int) -> list[LoadQuestionsRow]:
+        """Steps and compensations in doubt that wait until a person says what became of them:
+        the longest waiting first.
+        """
+        ...
+
+    def count_questions(self, connection: object) -> int | None:
+        """How many rows load_questions has to give."""
+        ...
+
     def load_steps_cut_off(self, connection: object, *, row_limit: int) -> list[LoadStepsCutOffRow]:
         """Steps that were cancelled while they ran, or timed out, that may have taken effect,
         and that nothing has undone; except those that a COMPLETED execution has cancelled,
@@ -1456,7 +1480,9 @@ class Queries(Protocol):
     def load_refused_signals(
         self, connection: object, *, row_limit: int
     ) -> list[LoadRefusedSignalsRow]:
-        """Executions that wait for a signal while the last one of that name was refused."""
+        """Executions that wait for a signal, or for the answer to a question, while the last
+        one of that name was refused.
+        """
         ...
 
     def load_stray_signals(
@@ -1797,9 +1823,10 @@ class Queries(Protocol):
         self, connection: object, *, now: str, workflow_execution_id: str, checkpoint_id: int | None
     ) -> int:
         """A step or a compensation that waits for its next attempt is due now: all of an
-        execution or, where an id is given, that one alone. A worker that has the execution
-        must be told. Once the next attempt has begun, it is another row, or has no due_at:
-        so this changes nothing that a worker writes.
+        execution or, where an id is given, that one alone. One that waits for a person is
+        only counted, by its id. A worker that has the execution must be told. Once the next
+        attempt has begun, it is another row, or has no due_at, and one that is answered has
+        no error_type: so this changes nothing that a worker writes.
         """
         ...
 
@@ -2131,7 +2158,7 @@ class Queries(Protocol):
         may be claimed, unless it is paused. One that only waits has nothing to do before its
         earliest timer, the end of its time to live, or a signal: one that it waits for, or
         one of the library's own. For a signal that comes later, trg_wf_signal_wakes does
-        this. If neither a timer nor a wait is there, somebody has deleted the timer, and a
+        this. Without a timer, a wait or a question, somebody has deleted the timer, and a
         worker is to record it again. The + keeps SQLite from two detours: to look for the
         earliest timer in the index of all timers, and for the executions among all that are
         unfinished.
@@ -3061,6 +3088,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_signals": LoadSignalsRow,
     "load_next_timers": LoadNextTimersRow,
     "load_steps_in_doubt": LoadStepsInDoubtRow,
+    "load_questions": LoadQuestionsRow,
     "load_steps_cut_off": LoadStepsCutOffRow,
     "load_blocked": LoadBlockedRow,
     "load_paused": LoadPausedRow,

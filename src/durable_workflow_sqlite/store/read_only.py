@@ -12,13 +12,15 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from durable_workflow_sqlite.errors import StoreError
+from durable_workflow_sqlite.payload_codec import PayloadCodec
 from durable_workflow_sqlite.reading.findings import Finding, Level
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, LOG_BYTES
+from durable_workflow_sqlite.store.encoding import Encoding
 from durable_workflow_sqlite.store.file_rights import give_rights_of
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, load_migrations, pending
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.readable import Dialect, Readable
-from durable_workflow_sqlite.store.sql import load_queries
+from durable_workflow_sqlite.store.sql import load_encoding_queries
 from durable_workflow_sqlite.store.sqlite_errors import is_busy, translate
 from durable_workflow_sqlite.store.worker_lock import is_locked, lock_files
 
@@ -34,14 +36,25 @@ class ReadOnlyFile(Readable):
     Raises StoreError: StoreBusyError, StoreCorruptError, and what `open` raises.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, *, is_immutable: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        codec: PayloadCodec | None,
+        *,
+        is_immutable: bool,
+    ) -> None:
         self._path = path
         self._connection = connection
         self._is_immutable = is_immutable
+        self._codec = codec
+        self._queries = load_encoding_queries(Encoding(codec, hides=True))
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], codec: PayloadCodec | None = None) -> Self:
         """Open a file that has the schema of this library; it is neither created nor migrated.
+
+        codec: decodes its values; what it cannot decode is shown as "encrypted".
 
         Raises StoreError for a file that is not there or has an older schema, SchemaTooNewError
         for a newer one, MigrationError for another application's, StoreCorruptError.
@@ -63,7 +76,7 @@ class ReadOnlyFile(Readable):
         except BaseException:
             connection.close()
             raise
-        return cls(file, connection, is_immutable=is_immutable)
+        return cls(file, connection, codec, is_immutable=is_immutable)
 
     def close(self) -> None:
         """Close the file. Closing twice is harmless."""
@@ -115,7 +128,11 @@ class ReadOnlyFile(Readable):
 
     @property
     def queries(self) -> Queries:
-        return load_queries()
+        return self._queries
+
+    @property
+    def codec(self) -> PayloadCodec | None:
+        return self._codec
 
     @property
     def dialect(self) -> Dialect:

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from durable_workflow_sqlite.payload_codec import PayloadCodec
 from durable_workflow_sqlite.reading.findings import Finding
 from durable_workflow_sqlite.store.queries import Queries
 
@@ -29,6 +30,11 @@ class Readable(Protocol):
     @property
     def queries(self) -> Queries:
         """The statements; each is called with what `reading` gives."""
+        ...
+
+    @property
+    def codec(self) -> PayloadCodec | None:
+        """What decodes the values; None if nothing does."""
         ...
 
     @property

@@ -11,6 +11,7 @@ from typing import Final, TypeVar, get_args
 import msgspec
 
 from durable_workflow_sqlite.errors import StoreCorruptError
+from durable_workflow_sqlite.payload_codec import ENCODED
 from durable_workflow_sqlite.records import (
     AuditEntry,
     ChangeEntry,
@@ -36,9 +37,19 @@ from durable_workflow_sqlite.records import (
     WorkflowTimer,
 )
 from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.encoding import (
+    HIDDEN,
+    HIDDEN_DETAILS,
+    Encoding,
+    is_encoded,
+    is_encoded_text,
+    why_encoded,
+)
 
 R = TypeVar("R")
 V = TypeVar("V")
+
+_WITHOUT_CODEC: Final = Encoding(None)
 
 _TIME_LENGTH: Final = len("2030-01-01T00:00:00.000000Z")
 
@@ -126,10 +137,12 @@ def execution_from(
             workflow_id=row.workflow_id,
             status=_STATUSES.get(row.status) or ExecutionStatus(row.status),
             current_step=row.current_step,
-            input_data=row.input_data,
-            output_data=row.output_data,
+            input_data=None if row.input_data is None else _decoded(row.input_data, row),
+            output_data=None if row.output_data is None else _decoded(row.output_data, row),
             error_type=row.error_type,
-            error_message=row.error_message,
+            error_message=None
+            if row.error_message is None
+            else _decoded_text(row.error_message, row),
             ttl_expires_at=optional_text_to_time("ttl_expires_at", row.ttl_expires_at),
             guarantee=_GUARANTEES.get(row.guarantee) or WorkflowGuarantee(row.guarantee),
             priority=row.priority,
@@ -139,7 +152,7 @@ def execution_from(
             debounced=bool(row.debounced),
             recovery_count=row.recovery_count,
             blocked_reason=row.blocked_reason,
-            trouble=row.trouble,
+            trouble=_shown(row.trouble),
             available_at=optional_text_to_time("available_at", row.available_at),
             last_event=row.last_event,
             started_at=optional_text_to_time("started_at", row.started_at),
@@ -184,9 +197,11 @@ def checkpoint_from(row: q.StepCheckpointRow | q.LoadCheckpointsAmongRow) -> Ste
             kind=_KINDS.get(row.kind) or StepKind(row.kind),
             status=_STEP_STATUSES.get(row.status) or StepStatus(row.status),
             input_data=row.input_data,
-            output_data=row.output_data,
+            output_data=None if row.output_data is None else _decoded(row.output_data, row),
             error_type=row.error_type,
-            error_message=row.error_message,
+            error_message=None
+            if row.error_message is None
+            else _decoded_text(row.error_message, row),
             idempotency_key=row.idempotency_key,
             compensate_ref=row.compensate_ref,
             # Not by `optional_text_to_time`: an execution may have thousands of these.
@@ -243,15 +258,25 @@ def keyed_signal_from(
     workflow_execution_id: str,
     signal_key: str | None,
 ) -> WorkflowSignal:
+    payload = row.payload
+    if isinstance(payload, str) and ENCODED in payload:
+        # Of the end of a child, the trigger tells the columns as they are, in an object.
+        payload = _WITHOUT_CODEC.decode_payload(payload, workflow_execution_id, row.signal_name)
+    if is_encoded(payload):
+        raise why_encoded(
+            payload,
+            f"the payload of signal {row.signal_name!r} to execution {workflow_execution_id!r}",
+            workflow_execution_id,
+        )
     try:
         return WorkflowSignal(
             workflow_signal_id=row.workflow_signal_id,
             workflow_execution_id=workflow_execution_id,
             signal_name=row.signal_name,
-            payload=row.payload,
+            payload=payload,
             status=SignalStatus(row.status),
             created_at=text_to_time("created_at", row.created_at),
-            refused_reason=row.refused_reason,
+            refused_reason=_shown(row.refused_reason),
             signal_key=signal_key,
         )
     except (ValueError, TypeError) as error:
@@ -265,7 +290,7 @@ def audit_entry_from(row: q.LoadAuditLogRow, workflow_execution_id: str) -> Audi
             workflow_execution_id=workflow_execution_id,
             act=row.act,
             actor=row.actor,
-            details=row.details,
+            details=_details(row.details),
             created_at=text_to_time("created_at", row.created_at),
         )
     except (ValueError, TypeError) as error:
@@ -280,7 +305,7 @@ def change_entry_from(row: q.LoadAuditLogRow, scope: ChangeScope, name: str) -> 
             name=name,
             act=row.act,
             actor=row.actor,
-            details=row.details,
+            details=_details(row.details),
             created_at=text_to_time("created_at", row.created_at),
         )
     except (ValueError, TypeError) as error:
@@ -295,7 +320,7 @@ def schedule_from(row: q.WorkflowScheduleRow) -> Schedule:
             schedule_name=row.schedule_name,
             workflow_type=row.workflow_type,
             version=row.version,
-            input_data=row.input_data,
+            input_data=_of_schedule(row.input_data, row),
             cron=row.cron,
             tz=row.tz,
             every_seconds=row.every_seconds,
@@ -318,8 +343,8 @@ def schedule_from(row: q.WorkflowScheduleRow) -> Schedule:
             paused_by=row.paused_by,
             paused_reason=row.paused_reason,
             ended_at=optional_text_to_time("ended_at", row.ended_at),
-            trouble=row.trouble,
-            declared=row.declared,
+            trouble=_shown(row.trouble),
+            declared=None if row.declared is None else _of_schedule(row.declared, row),
             created_at=text_to_time("created_at", row.created_at),
             updated_at=text_to_time("updated_at", row.updated_at),
         )
@@ -338,6 +363,53 @@ def pause_from(row: q.WorkflowPauseRow) -> Pause:
         )
     except (ValueError, TypeError) as error:
         raise _unreadable(f"the pause of {row.scope} {row.name!r}", error) from None
+
+
+def _decoded(
+    text: str,
+    row: q.LoadExecutionRow
+    | q.TakeExecutionRow
+    | q.LoadExecutionsAmongRow
+    | q.StepCheckpointRow
+    | q.LoadCheckpointsAmongRow,
+) -> str:
+    """A value; raises PayloadDecodeError if it is still encoded."""
+    if is_encoded(text):
+        id_ = row.workflow_execution_id
+        raise why_encoded(text, f"a value of execution {id_!r}", id_)
+    return text
+
+
+def _decoded_text(
+    text: str,
+    row: q.LoadExecutionRow
+    | q.TakeExecutionRow
+    | q.LoadExecutionsAmongRow
+    | q.StepCheckpointRow
+    | q.LoadCheckpointsAmongRow,
+) -> str:
+    """As `_decoded`, of plain text."""
+    if is_encoded_text(text):
+        id_ = row.workflow_execution_id
+        raise why_encoded(text, f"an error of execution {id_!r}", id_)
+    return text
+
+
+def _of_schedule(text: str, row: q.WorkflowScheduleRow) -> str:
+    if is_encoded(text):
+        raise why_encoded(text, f"the input of schedule {row.schedule_name!r}", None)
+    return text
+
+
+def _shown(text: str | None) -> str | None:
+    """What only people read, without what is encoded."""
+    if not isinstance(text, str) or ENCODED not in text:
+        return text
+    return text[: text.index(ENCODED)] + HIDDEN
+
+
+def _details(text: str | None) -> str | None:
+    return HIDDEN_DETAILS if text is not None and is_encoded(text) else text
 
 
 def _unreadable(

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.store.adapter import RowClassAdapter
+from durable_workflow_sqlite.store.encoding import Encoding, EncodingAdapter
 from durable_workflow_sqlite.store.queries import ROW_CLASSES, Queries
 
 _PACKAGE = Path(__file__).parents[1]
@@ -30,6 +31,12 @@ _WORD: Final = re.compile(r"\w+")
 def load_queries(directory: Path = QUERIES_DIR) -> Queries:
     """The queries of `sql/queries`. They keep no state, so everybody shares one object."""
     return cast("Queries", load(directory, RowClassAdapter(ROW_CLASSES), Queries))
+
+
+def load_encoding_queries(encoding: Encoding) -> Queries:
+    """The same, with a codec between them and the database."""
+    adapter = EncodingAdapter(RowClassAdapter(ROW_CLASSES), encoding)
+    return cast("Queries", load(QUERIES_DIR, adapter, Queries))
 
 
 @cache

@@ -8,10 +8,15 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.store.adapter import as_statement
+from durable_workflow_sqlite.payload_codec import (
+    MAX_PAYLOAD_BYTES,
+    PayloadCodec,
+    check_codec,
+    check_max_payload_bytes,
+)
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import (
     Synchronous,
@@ -23,6 +28,7 @@ from durable_workflow_sqlite.store.connection import (
 )
 from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.in_memory import open_in_memory
+from durable_workflow_sqlite.store.joined import join, wanted
 from durable_workflow_sqlite.store.lock_guard import LockGuard
 from durable_workflow_sqlite.store.migrations import (
     SCHEMA_VERSION,
@@ -48,6 +54,8 @@ class SqliteCheckpointStore(StatementStore):
 
     synchronous: "normal" may lose the last commits to a power cut, "full" loses none and waits
     for the disk at every commit; neither loses anything when the process is killed.
+    codec: encodes and decodes the values in the file, such as an `AesGcmCodec`; None: they are
+    plain. max_payload_bytes: how large one value may be, as JSON in UTF-8, before the codec.
 
     Raises StoreError: SchemaTooNewError, MigrationError, StoreBusyError, StoreCorruptError.
     """
@@ -57,7 +65,11 @@ class SqliteCheckpointStore(StatementStore):
         connection: sqlite3.Connection,
         *,
         synchronous: Synchronous = "normal",
+        codec: PayloadCodec | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> None:
+        check_codec(codec)
+        check_max_payload_bytes(max_payload_bytes)
         _check_usable(connection, synchronous)
         self._connection = connection
         self._owns_connection = False
@@ -93,32 +105,62 @@ class SqliteCheckpointStore(StatementStore):
             is_intact=self._is_intact,
         )
         self._commit = commit
-        super().__init__(connection, load_queries(), commit, self._lock, as_statement)
+        self._wanted = wanted(codec, max_payload_bytes)
+        queries, statements, most = self._wanted
+        super().__init__(connection, queries, commit, self._lock, statements, most)
+        commit.join = self.joined
         self._guard = LockGuard(path)
 
     @classmethod
     def file(
-        cls, path: str | os.PathLike[str], *, synchronous: Synchronous = "normal"
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "normal",
+        codec: PayloadCodec | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> SqliteCheckpointStore:
         """Open a file, or create it; its folder must exist."""
         if os.fspath(path) in ("", ":memory:"):
             raise ValueError("for a store in memory, use SqliteCheckpointStore.in_memory()")
-        return cls._opened(open_connection(Path(path)), synchronous)
+        check_codec(codec)
+        check_max_payload_bytes(max_payload_bytes)
+        return cls._opened(open_connection(Path(path)), synchronous, codec, max_payload_bytes)
 
     @classmethod
-    def in_memory(cls) -> SqliteCheckpointStore:
+    def in_memory(
+        cls,
+        *,
+        codec: PayloadCodec | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+    ) -> SqliteCheckpointStore:
         """A store that ends with the process, for tests."""
-        return cls._opened(open_in_memory(), "normal")
+        return cls._opened(open_in_memory(), "normal", codec, max_payload_bytes)
 
     @classmethod
-    def _opened(cls, connection: sqlite3.Connection, synchronous: Synchronous) -> Self:
+    def _opened(
+        cls,
+        connection: sqlite3.Connection,
+        synchronous: Synchronous,
+        codec: PayloadCodec | None,
+        max_payload_bytes: int,
+    ) -> Self:
         try:
-            store = cls(connection, synchronous=synchronous)
+            store = cls(
+                connection,
+                synchronous=synchronous,
+                codec=codec,
+                max_payload_bytes=max_payload_bytes,
+            )
         except BaseException:
             connection.close()
             raise
         store._owns_connection = True
         return store
+
+    def joined(self, connection: Any) -> StatementStore:
+        path = database_path(self._connection)
+        return join(connection, self._wanted, of=self._connection, path=path)
 
     async def close(self) -> None:
         """Commit all pending writes, and close the file. Closing twice has no effect."""

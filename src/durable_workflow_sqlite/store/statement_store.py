@@ -113,7 +113,9 @@ class StatementStore(CheckpointStore, Maintenance):
         commit: Transactions,
         liveness: Liveness,
         as_statement: AsStatement,
+        max_payload_bytes: int,
     ) -> None:
+        self.max_payload_bytes = max_payload_bytes
         self._database = connection
         self._queries = queries
         self._transactions = commit
