@@ -613,7 +613,7 @@ def test_a_worker_that_has_the_execution_undoes_nothing_without_a_row(
                 await until(lambda: store.load_open_waits("one", "approved"))
                 with without(file, "step_name = 'hotel'"):
                     await (handle.cancel() if cancel else handle.signal("approved"))
-                    with pytest.raises(StoreCorruptError, match="'hotel'.* is not recorded any"):
+                    with pytest.raises(StoreCorruptError, match=r"'hotel'.* is not recorded any"):
                         await asyncio.wait_for(handle.result(), 30)
                     found = await loaded(store, "one")
                     assert "is not recorded any more" in (found.trouble or "")

@@ -61,7 +61,7 @@ def audit(
     if asked and not found:
         option = next(one for one, given in _OPTIONS.items() if given in asked)
         hint = f"; for the number of lines, give -n {name}" if (name or "").isdigit() else ""
-        output.say(f"nobody has done anything to {option} {name!r}{hint}")
+        output.fail(f"nobody has done anything to {option} {name!r}{hint}")
 
 
 def write_acts(found: Sequence[NamedAct], now: datetime) -> None:
