@@ -237,7 +237,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_next_timers": [{"row_limit": 99}],
     "load_steps_in_doubt": [{"living": "[]", "row_limit": 99}],
     "load_steps_cut_off": [{"row_limit": 99}],
-    "load_questions": [{"row_limit": 99}],
+    "load_unresolved": [{"row_limit": 99}],
     "load_blocked": [{"row_limit": 99}],
     "load_taken_over": [{"least": 2, "row_limit": 99}],
     "load_in_trouble": [{"row_limit": 99}],

@@ -997,7 +997,7 @@ where
         or worker_id not in (select value from json_each(:living))
     );
 
--- name: load_questions
+-- name: load_unresolved
 -- Steps and compensations in doubt that wait until a person says what became of them:
 -- the longest waiting first.
 -- @scan step_checkpoints: an index that holds only those
@@ -1013,16 +1013,16 @@ select
     question,
     asked_at,
     started_at
-from workflow_questions
+from workflow_unresolved
 order by asked_at, checkpoint_id
 limit :row_limit;
 
--- name: count_questions$
--- How many rows load_questions has to give.
+-- name: count_unresolved$
+-- How many rows load_unresolved has to give.
 -- @scan step_checkpoints: an index that holds only those
 -- =total integer
 select count(*) as total
-from workflow_questions;
+from workflow_unresolved;
 
 -- name: load_steps_cut_off
 -- Steps that were cancelled while they ran, or timed out, that may have taken effect,
@@ -1541,7 +1541,7 @@ with awaited as (
     select
         question.workflow_execution_id,
         '$resolved' as signal_name
-    from workflow_questions as question
+    from workflow_unresolved as question
 )
 
 select

@@ -1056,7 +1056,7 @@ where
         )
     );
 
--- name: load_questions
+-- name: load_unresolved
 -- Steps and compensations in doubt that wait until a person says what became of them:
 -- the longest waiting first.
 -- @scan step_checkpoints: an index that holds only those
@@ -1072,16 +1072,16 @@ select
     question,
     asked_at,
     started_at
-from durable_workflow.workflow_questions
+from durable_workflow.workflow_unresolved
 order by asked_at, checkpoint_id
 limit :row_limit;
 
--- name: count_questions$
--- How many rows load_questions has to give.
+-- name: count_unresolved$
+-- How many rows load_unresolved has to give.
 -- @scan step_checkpoints: an index that holds only those
 -- =total integer
 select count(*) as total
-from durable_workflow.workflow_questions;
+from durable_workflow.workflow_unresolved;
 
 -- name: load_steps_cut_off
 -- Steps that were cancelled while they ran, or timed out, that may have taken effect,
@@ -1544,7 +1544,7 @@ with awaited as (
     select
         question.workflow_execution_id,
         '$resolved' as signal_name
-    from durable_workflow.workflow_questions as question
+    from durable_workflow.workflow_unresolved as question
 )
 
 select

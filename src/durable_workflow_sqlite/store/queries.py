@@ -218,8 +218,8 @@ class LoadStepsInDoubtRow(Struct, frozen=True, gc=False):
     worker_id: str | None
 
 
-class LoadQuestionsRow(Struct, frozen=True, gc=False):
-    """What load_questions gives."""
+class LoadUnresolvedRow(Struct, frozen=True, gc=False):
+    """What load_unresolved gives."""
 
     workflow_execution_id: str
     workflow_type: str | None
@@ -1338,14 +1338,14 @@ class Queries(Protocol):
         """How many rows load_steps_in_doubt has to give."""
         ...
 
-    def load_questions(self, connection: object, *, row_limit: int) -> list[LoadQuestionsRow]:
+    def load_unresolved(self, connection: object, *, row_limit: int) -> list[LoadUnresolvedRow]:
         """Steps and compensations in doubt that wait until a person says what became of them:
         the longest waiting first.
         """
         ...
 
-    def count_questions(self, connection: object) -> int | None:
-        """How many rows load_questions has to give."""
+    def count_unresolved(self, connection: object) -> int | None:
+        """How many rows load_unresolved has to give."""
         ...
 
     def load_steps_cut_off(self, connection: object, *, row_limit: int) -> list[LoadStepsCutOffRow]:
@@ -3088,7 +3088,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_signals": LoadSignalsRow,
     "load_next_timers": LoadNextTimersRow,
     "load_steps_in_doubt": LoadStepsInDoubtRow,
-    "load_questions": LoadQuestionsRow,
+    "load_unresolved": LoadUnresolvedRow,
     "load_steps_cut_off": LoadStepsCutOffRow,
     "load_blocked": LoadBlockedRow,
     "load_paused": LoadPausedRow,
