@@ -147,7 +147,7 @@ async def test_a_run_that_follows_another_is_known_apart_from_it(
         claim = await claimed(store)
         await save(store, claim, 0)
         copy(file, backup)
-        following = new_execution("e", status=ExecutionStatus.RUNNING, run_number=2)
+        following = new_execution("e", run_number=2)
         await store.continue_as_new(following, claim=claim)
         if is_restored:
             copy(backup, file)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
+import msgspec
+
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import (
     ExecutionStatus,
@@ -124,7 +126,10 @@ class Claims:
 
     def began_again(self, execution: WorkflowExecution) -> None:
         """A new run has begun: the steps of the one before are deleted."""
-        self._saved[execution.workflow_execution_id] = (execution,)
+        first = msgspec.structs.replace(
+            execution, status=ExecutionStatus.RUNNING, last_event=None
+        )  # as the statement writes it
+        self._saved[execution.workflow_execution_id] = (first,)
 
     def has_saved_steps(self, workflow_execution_id: str) -> bool:
         """Whether a step was saved last under its claim: then the execution is surely RUNNING."""
