@@ -15,7 +15,7 @@ from durable_workflow_sqlite.errors import (
     SerializationError,
     StoreCorruptError,
 )
-from durable_workflow_sqlite.records import StepKind, StepStatus
+from durable_workflow_sqlite.records import StepKind, StepStatus, who_ran
 
 UNSTORABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qualname__}"
 """The error of a step that took effect, and whose result could not be stored."""
@@ -68,6 +68,7 @@ def refuse_lost_references(
             call is None
             or last is None
             or last.compensate_ref is not None
+            or who_ran(last.input_data) is not None
             or step.compensation is not None
             or not (
                 last.status is StepStatus.COMPLETED
