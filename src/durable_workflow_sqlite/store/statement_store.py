@@ -315,6 +315,7 @@ class StatementStore(CheckpointStore, Maintenance):
                 self._transactions.count_change()
 
         await self._transactions.write(begin_again)
+        self._claims.began_again(execution)
 
     async def transact(
         self,
