@@ -708,6 +708,8 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
     worker_id,
     created_at,
     updated_at,
@@ -718,6 +720,20 @@ select
 from workflow_overview
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: load_forks
+-- Some forks of an execution, in the order in which they were started.
+-- :forked_from text
+-- :row_limit integer
+select
+    workflow_execution_id,
+    forked_before,
+    status,
+    created_at
+from workflow_executions
+where forked_from = :forked_from
+order by created_at, workflow_execution_id
+limit :row_limit;
 
 -- name: load_children
 -- Some children of an execution: those that are not over, then FAILED, CANCELLED and
@@ -867,6 +883,9 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     paused_at,
@@ -1338,6 +1357,9 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     paused_at,

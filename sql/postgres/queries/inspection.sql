@@ -775,6 +775,8 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
     worker_id,
     created_at,
     updated_at,
@@ -787,6 +789,20 @@ where
     workflow_execution_id = any(
         array(select json_array_elements_text(cast(:workflow_execution_ids as json)))
     );
+
+-- name: load_forks
+-- Some forks of an execution, in the order in which they were started.
+-- :forked_from text
+-- :row_limit integer
+select
+    workflow_execution_id,
+    forked_before,
+    status,
+    created_at
+from durable_workflow.workflow_executions
+where forked_from = :forked_from
+order by created_at, workflow_execution_id
+limit :row_limit;
 
 -- name: load_children
 -- Some children of an execution: those that are not over, then FAILED, CANCELLED and
@@ -928,6 +944,9 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     paused_at,
@@ -1395,6 +1414,9 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     paused_at,

@@ -24,6 +24,7 @@ from durable_workflow_sqlite.engine.operations import (
     TransactionCall,
     WaitCall,
 )
+from durable_workflow_sqlite.engine.origins import origin_of
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.engine.step_waits import is_open
 from durable_workflow_sqlite.engine.steps import perform_step
@@ -80,7 +81,7 @@ class Driver(TransactingRun):
         self._body = Body(
             definition.name,
             self.id,
-            record.started_at or record.created_at,
+            origin_of(record),
             history,
             environment.watchdog,
         )

@@ -9,7 +9,6 @@ import msgspec
 from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.history import HOW_TO_MEND, StepHistory, place_in_words
 from durable_workflow_sqlite.errors import NonDeterminismError
-from durable_workflow_sqlite.records import StepCheckpoint
 
 _HASH_BYTES = 16
 
@@ -34,7 +33,9 @@ def changed(execution_id: str, history: StepHistory | None, now: str) -> NonDete
     now: what it is asked now, from `fingerprint`. A step that was recorded without a hash fits.
     """
     recorded = None if history is None else history.last
-    if recorded is None or recorded.input_data in (None, now) or _of(recorded) is None:
+    if recorded is None or recorded.input_data in (None, now):
+        return None
+    if _of(recorded.input_data) in (None, _of(now)):
         return None
     place = (recorded.branch, recorded.step_index)
     return NonDeterminismError(
@@ -49,8 +50,8 @@ def changed(execution_id: str, history: StepHistory | None, now: str) -> NonDete
     )
 
 
-def _of(recorded: StepCheckpoint) -> str | None:
+def _of(input_data: str | None) -> str | None:
     try:
-        return msgspec.json.decode(recorded.input_data or "", type=_Recorded).of
+        return msgspec.json.decode(input_data or "", type=_Recorded).of
     except msgspec.MsgspecError:
         return None

@@ -158,6 +158,8 @@ def summary(row: q.LoadSummariesRow) -> ExecutionSummary:
         root_execution_id=row.root_execution_id,
         on_parent_end=row.on_parent_end,
         run_number=row.run_number,
+        forked_from=row.forked_from,
+        forked_before=row.forked_before,
     )
 
 

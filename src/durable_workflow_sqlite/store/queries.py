@@ -67,6 +67,8 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None
+    forked_before: str | None
     worker_id: str | None
     created_at: str
     updated_at: str
@@ -74,6 +76,15 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     status_since: str
     queued_seconds: float | None
     running_seconds: float | None
+
+
+class LoadForksRow(Struct, frozen=True, gc=False):
+    """What load_forks gives."""
+
+    workflow_execution_id: str
+    forked_before: str | None
+    status: str
+    created_at: str
 
 
 class LoadChildrenRow(Struct, frozen=True, gc=False):
@@ -141,6 +152,9 @@ class LoadExecutionsAmongRow(Struct, frozen=True, gc=False):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None
+    forked_before: str | None
+    replay_origin: str | None
     created_at: str
     updated_at: str
     paused_at: str | None
@@ -785,6 +799,9 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None
+    forked_before: str | None
+    replay_origin: str | None
     created_at: str
     updated_at: str
     paused_at: str | None
@@ -821,6 +838,9 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None
+    forked_before: str | None
+    replay_origin: str | None
     created_at: str
     updated_at: str
     paused_at: str | None
@@ -1319,6 +1339,12 @@ class Queries(Protocol):
         self, connection: object, *, workflow_execution_ids: str
     ) -> list[LoadSummariesRow]:
         """Where each of some executions is (a JSON array of ids), and what it waits for."""
+        ...
+
+    def load_forks(
+        self, connection: object, *, forked_from: str, row_limit: int
+    ) -> list[LoadForksRow]:
+        """Some forks of an execution, in the order in which they were started."""
         ...
 
     def load_children(
@@ -2097,6 +2123,9 @@ class Queries(Protocol):
         root_execution_id: str | None,
         on_parent_end: str | None,
         run_number: int,
+        forked_from: str | None,
+        forked_before: str | None,
+        replay_origin: str | None,
         created_at: str,
         updated_at: str,
         paused_at: str | None,
@@ -2138,6 +2167,9 @@ class Queries(Protocol):
         root_execution_id: str | None,
         on_parent_end: str | None,
         run_number: int,
+        forked_from: str | None,
+        forked_before: str | None,
+        replay_origin: str | None,
         created_at: str,
         updated_at: str,
     ) -> int:
@@ -2429,6 +2461,7 @@ class Queries(Protocol):
         error_message: str | None,
         ttl_expires_at: str | None,
         last_event: int | None,
+        replay_origin: str | None,
         updated_at: str,
         paused_at: str | None,
         paused_by: str | None,
@@ -3230,6 +3263,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "match_rows": MatchRowsRow,
     "pick_oldest_unfinished": PickNewestRow,
     "load_summaries": LoadSummariesRow,
+    "load_forks": LoadForksRow,
     "load_children": LoadChildrenRow,
     "count_children": CountChildrenRow,
     "load_execution_data": LoadExecutionDataRow,
