@@ -85,6 +85,11 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
             "row_limit": 99,
         }
     ],
+    **{
+        f"load_values_of_{one}": [{"after": 0, "row_limit": 999}]
+        for one in ("executions", "steps", "signals", "acts")
+    },
+    "load_values_of_schedules": [{}],
     "load_claim": [{"workflow_execution_id": "RUNNING, full"}],
     "load_claim_of": [{"workflow_execution_id": "RUNNING, full"}],
     "load_pending": [{"workflow_execution_id": "RUNNING, full"}],
@@ -178,7 +183,9 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_open_waits": [{"workflow_execution_id": "asleep", "signal_name": "go"}],
     "load_questions": [{"row_limit": 99}],
     "load_questions_to": [{"asked_of": "finance", "row_limit": 99}],
-    "load_questions_of": [{"workflow_execution_id": "asleep", "row_limit": 99}],
+    "load_questions_of": [
+        {"workflow_execution_id": one, "row_limit": 99} for one in ("asleep", "by hand")
+    ],
     "load_signals_after": [{"workflow_signal_id": 0}],
     "load_pending_timers": [{}],
     "load_timers": [{"workflow_execution_id": "RUNNING, full"}],
@@ -536,15 +543,17 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
         " started_at, due_at) values ('asleep', 0, 'rest', 'SLEEP', 'INTENT', ?, ?)",
         (NOON_TEXT, NOON_TEXT),
     )
-    for index, record, due_at in (
-        (21, '{"type":"bool","json":["boolean"],"name":"go","to":"finance","asked":{}}', NOON_TEXT),
-        (22, None, None),
+    question = '{"type":"bool","json":["boolean"],"name":"go","to":"finance","asked":{}}'
+    for execution, index, record, asked_at, due_at in (
+        ("asleep", 21, question, NOON_TEXT, NOON_TEXT),
+        ("asleep", 22, None, None, None),
+        ("by hand", 23, question, NOON_TEXT, None),
     ):
         connection.execute(
             "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind,"
             " status, input_data, started_at, due_at)"
-            " values ('asleep', ?, ?, 'SIGNAL', 'INTENT', ?, ?, ?)",
-            (index, f"$answer:go@1.{index}", record, NOON_TEXT, due_at),
+            " values (?, ?, ?, 'SIGNAL', 'INTENT', ?, ?, ?)",
+            (execution, index, f"$answer:go@1.{index}", record, asked_at, due_at),
         )
     connection.execute(
         "update workflow_executions set trouble_since = created_at where trouble is not null"
