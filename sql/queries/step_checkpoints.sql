@@ -263,6 +263,8 @@ where
 -- The questions to people that are open, the longest first.
 -- :row_limit integer
 -- =workflow_type text null
+-- =input_data text
+-- =started_at text
 -- =is_answered integer
 select
     wait.workflow_execution_id,
@@ -287,7 +289,9 @@ cross join workflow_executions as execution
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
-    wait.started_at > ''
+    wait.input_data is not null
+    and wait.started_at is not null
+    and wait.started_at > ''
     and wait.kind = 'SIGNAL'
     and wait.status = 'INTENT'
     and wait.step_name glob '$answer:*'
@@ -300,6 +304,8 @@ limit :row_limit;
 -- :asked_of text
 -- :row_limit integer
 -- =workflow_type text null
+-- =input_data text
+-- =started_at text
 -- =is_answered integer
 select
     wait.workflow_execution_id,
@@ -324,7 +330,9 @@ cross join workflow_executions as execution
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
-    json_extract(wait.input_data, '$.to') = :asked_of
+    wait.input_data is not null
+    and wait.started_at is not null
+    and json_extract(wait.input_data, '$.to') = :asked_of
     and wait.kind = 'SIGNAL'
     and wait.status = 'INTENT'
     and wait.step_name glob '$answer:*'
@@ -337,6 +345,8 @@ limit :row_limit;
 -- @sort: as many as one execution asks
 -- :row_limit integer
 -- =workflow_type text null
+-- =input_data text
+-- =started_at text
 -- =is_answered integer
 select
     wait.workflow_execution_id,
@@ -361,7 +371,9 @@ cross join workflow_executions as execution
 left join workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
-    wait.workflow_execution_id = :workflow_execution_id
+    wait.input_data is not null
+    and wait.started_at is not null
+    and wait.workflow_execution_id = :workflow_execution_id
     and wait.kind = 'SIGNAL'
     and wait.status = 'INTENT'
     and wait.step_name glob '$answer:*'
@@ -500,6 +512,8 @@ select
     branch,
     step_index,
     attempt,
+    step_name,
+    input_data,
     output_data,
     error_message
 from step_checkpoints
@@ -510,13 +524,16 @@ limit :row_limit;
 -- name: update_values_of_step!
 -- Changes the values of a step, if they are still those that were read.
 -- @unfenced: they say the same as before, and a row that a worker has changed stays
+-- :former_input_data text null
 -- :former_output_data text null
 -- :former_error_message text null
 update step_checkpoints
 set
+    input_data = :input_data,
     output_data = :output_data,
     error_message = :error_message
 where
     id = :id
+    and input_data is :former_input_data
     and output_data is :former_output_data
     and error_message is :former_error_message;

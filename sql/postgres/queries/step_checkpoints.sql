@@ -271,6 +271,8 @@ where
 -- The questions to people that are open, the longest first.
 -- :row_limit integer
 -- =workflow_type text null
+-- =input_data text
+-- =started_at text
 -- =is_answered integer
 select
     wait.workflow_execution_id,
@@ -295,7 +297,9 @@ inner join durable_workflow.workflow_executions as execution
 left join durable_workflow.workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
-    wait.kind = 'SIGNAL'
+    wait.input_data is not null
+    and wait.started_at is not null
+    and wait.kind = 'SIGNAL'
     and wait.status = 'INTENT'
     and wait.step_name like '$answer:%'
     and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
@@ -307,6 +311,8 @@ limit :row_limit;
 -- :asked_of text
 -- :row_limit integer
 -- =workflow_type text null
+-- =input_data text
+-- =started_at text
 -- =is_answered integer
 select
     wait.workflow_execution_id,
@@ -331,7 +337,9 @@ inner join durable_workflow.workflow_executions as execution
 left join durable_workflow.workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
-    (cast(wait.input_data as json) ->> 'to') = :asked_of
+    wait.input_data is not null
+    and wait.started_at is not null
+    and (cast(wait.input_data as json) ->> 'to') = :asked_of
     and wait.kind = 'SIGNAL'
     and wait.status = 'INTENT'
     and wait.step_name like '$answer:%'
@@ -344,6 +352,8 @@ limit :row_limit;
 -- looked for in an index of the questions of all executions.
 -- :row_limit integer
 -- =workflow_type text null
+-- =input_data text
+-- =started_at text
 -- =is_answered integer
 select
     wait.workflow_execution_id,
@@ -368,7 +378,9 @@ inner join durable_workflow.workflow_executions as execution
 left join durable_workflow.workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
-    wait.workflow_execution_id = :workflow_execution_id
+    wait.input_data is not null
+    and wait.started_at is not null
+    and wait.workflow_execution_id = :workflow_execution_id
     and wait.kind = 'SIGNAL'
     and wait.status = 'INTENT'
     and starts_with(wait.step_name, '$answer:')
@@ -508,6 +520,8 @@ select
     branch,
     step_index,
     attempt,
+    step_name,
+    input_data,
     output_data,
     error_message
 from durable_workflow.step_checkpoints
@@ -518,13 +532,16 @@ limit :row_limit;
 -- name: update_values_of_step!
 -- Changes the values of a step, if they are still those that were read.
 -- @unfenced: they say the same as before, and a row that a worker has changed stays
+-- :former_input_data text null
 -- :former_output_data text null
 -- :former_error_message text null
 update durable_workflow.step_checkpoints
 set
+    input_data = :input_data,
     output_data = :output_data,
     error_message = :error_message
 where
     id = :id
+    and input_data is not distinct from :former_input_data
     and output_data is not distinct from :former_output_data
     and error_message is not distinct from :former_error_message;

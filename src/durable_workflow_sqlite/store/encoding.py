@@ -23,12 +23,8 @@ from durable_workflow_sqlite.errors import (
     SerializationError,
     StoreError,
 )
-<<<<<<< HEAD
-from durable_workflow_sqlite.payload_codec import ENCODED, PayloadCodec
-from durable_workflow_sqlite.questions import is_question, read_record, with_asked
-=======
 from durable_workflow_sqlite.payload_codec import ENCODED, PayloadCodec, RotatingCodec
->>>>>>> main
+from durable_workflow_sqlite.questions import is_question, read_record, with_asked
 from durable_workflow_sqlite.records import CHILD_SIGNAL
 from durable_workflow_sqlite.store.transactions import AsStatement
 
@@ -294,16 +290,12 @@ def step_place(execution_id: str, branch: str, step_index: int, attempt: int) ->
     return _place("step_checkpoints", execution_id, branch, step_index, attempt, "output_data")
 
 
-<<<<<<< HEAD
-def _question_place(execution_id: str, branch: str, step_index: int) -> str:
+def question_place(execution_id: str, branch: str, step_index: int) -> str:
     """Of what a question asks: the rest of its record says who is asked, and is not encoded."""
     return _place("step_checkpoints", execution_id, branch, step_index, "asked")
 
 
-def _step_error_place(execution_id: str) -> str:
-=======
 def step_error_place(execution_id: str) -> str:
->>>>>>> main
     """Of an error's text, which people read without the number of its step."""
     return _place("step_checkpoints", execution_id, "error_message")
 
@@ -347,14 +339,10 @@ def _encode_step(encoding: Encoding, given: Parameters) -> None:
         place = step_place(execution_id, given["branch"], given["step_index"], given["attempt"])
         given["output_data"] = encoding.encode(text, place)
     if (text := given.get("error_message")) is not None:
-<<<<<<< HEAD
-        given["error_message"] = encoding.encode(text, _step_error_place(execution_id), _TEXT)
-    if is_question(given["step_name"]) and (found := read_record(given.get("input_data"))):
-        place = _question_place(execution_id, given["branch"], given["step_index"])
-        given["input_data"] = with_asked(found, encoding.encode(bytes(found.asked).decode(), place))
-=======
         given["error_message"] = encoding.encode(text, step_error_place(execution_id), TEXT)
->>>>>>> main
+    if is_question(given["step_name"]) and (found := read_record(given.get("input_data"))):
+        place = question_place(execution_id, given["branch"], given["step_index"])
+        given["input_data"] = with_asked(found, encoding.encode(bytes(found.asked).decode(), place))
 
 
 def _encode_signal(encoding: Encoding, given: Parameters) -> None:
@@ -430,15 +418,11 @@ class _Row:
         if isinstance(text, str) and text.startswith(form.before):
             self.set(column, self._encoding.decode(text, place, form, strictly=self.strictly))
 
-<<<<<<< HEAD
     def plain(self, text: str, place: str) -> str:
         """What was encoded; as it is, if it cannot be decoded."""
         return self._encoding.decode(text, place, strictly=self.strictly)
 
-    def show(self, column: str, place: str, form: _Form) -> None:
-=======
     def show(self, column: str, place: str, form: Form) -> None:
->>>>>>> main
         """Decode what only people read: it is hidden if it cannot be decoded."""
         text = getattr(self.row, column, None)
         if isinstance(text, str) and text.startswith(form.before):
@@ -480,22 +464,18 @@ def _decode_step(row: _Row) -> None:
     if step.output_data is not None:
         place = step_place(execution_id, step.branch, step.step_index, step.attempt)
         row.decode("output_data", place)
-<<<<<<< HEAD
-    row.decode("error_message", _step_error_place(execution_id), _TEXT)
-    _decode_question(row)
+    row.decode("error_message", step_error_place(execution_id), TEXT)
+    _decode_asked(row)
 
 
-def _decode_question(row: _Row) -> None:
+def _decode_asked(row: _Row) -> None:
     step = row.row
     text = step.input_data
     if isinstance(text, str) and is_question(step.step_name) and ENCODED in text:
         found = read_record(text)
         if found is not None and is_encoded(asked := bytes(found.asked).decode()):
-            place = _question_place(step.workflow_execution_id, step.branch, step.step_index)
+            place = question_place(step.workflow_execution_id, step.branch, step.step_index)
             row.set("input_data", with_asked(found, row.plain(asked, place)))
-=======
-    row.decode("error_message", step_error_place(execution_id), TEXT)
->>>>>>> main
 
 
 def _decode_step_error(row: _Row) -> None:
@@ -542,32 +522,6 @@ def _decode_act(row: _Row) -> None:
     row.show("details", audit_place(scope, name, act.act, act.created_at), DETAILS)
 
 
-<<<<<<< HEAD
-READS: Final[Mapping[type, Callable[[_Row], None]]] = {
-    q.LoadExecutionRow: _decode_execution,
-    q.LoadExecutionsAmongRow: _decode_execution,
-    q.TakeExecutionRow: _decode_execution,
-    q.LoadExecutionDataRow: _decode_execution,
-    q.LoadChildrenRow: _decode_execution,
-    q.LoadInTroubleRow: _decode_execution,
-    q.LoadTroublesRow: _decode_execution,
-    q.LoadSummariesRow: _decode_summary,
-    q.StepCheckpointRow: _decode_step,
-    q.LoadCheckpointsAmongRow: _decode_step,
-    q.LoadQuestionsRow: _decode_question,
-    q.LoadUndoingRow: _decode_step_error,
-    q.LoadNotUndoneRow: _decode_step_error,
-    q.LoadProblemsRow: _decode_problem,
-    q.WorkflowSignalRow: _decode_signal,
-    q.LoadSignalsRow: _decode_signal,
-    q.LoadKeyedSignalRow: _decode_signal,
-    q.LoadRefusedSignalsRow: _decode_refused,
-    q.WorkflowScheduleRow: _decode_schedule,
-    q.LoadScheduleStatesRow: _decode_schedule,
-    q.LoadAuditLogRow: _decode_act,
-    q.LoadLatestActsRow: _decode_act,
-    q.LoadActsOnRow: _decode_act,
-=======
 READS: Final[Mapping[str, Callable[[_Row], None]]] = {
     "LoadExecutionRow": _decode_execution,
     "LoadExecutionsAmongRow": _decode_execution,
@@ -579,6 +533,7 @@ READS: Final[Mapping[str, Callable[[_Row], None]]] = {
     "LoadSummariesRow": _decode_summary,
     "StepCheckpointRow": _decode_step,
     "LoadCheckpointsAmongRow": _decode_step,
+    "LoadQuestionsRow": _decode_asked,
     "LoadUndoingRow": _decode_step_error,
     "LoadNotUndoneRow": _decode_step_error,
     "LoadUnresolvedRow": _decode_question,
@@ -592,7 +547,6 @@ READS: Final[Mapping[str, Callable[[_Row], None]]] = {
     "LoadAuditLogRow": _decode_act,
     "LoadLatestActsRow": _decode_act,
     "LoadActsOnRow": _decode_act,
->>>>>>> main
 }
 """The classes of rows that hold values, by name: they are generated from the queries."""
 

@@ -703,8 +703,8 @@ class LoadQuestionsRow(Struct, frozen=True, gc=False):
     branch: str
     step_index: int
     step_name: str
-    input_data: str | None
-    started_at: str | None
+    input_data: str
+    started_at: str
     due_at: str | None
     is_answered: int
 
@@ -723,6 +723,8 @@ class LoadValuesOfStepsRow(Struct, frozen=True, gc=False):
     branch: str
     step_index: int
     attempt: int
+    step_name: str
+    input_data: str | None
     output_data: str | None
     error_message: str | None
 
@@ -1972,9 +1974,11 @@ class Queries(Protocol):
         self,
         connection: object,
         *,
+        input_data: str | None,
         output_data: str | None,
         error_message: str | None,
         id: int,
+        former_input_data: str | None,
         former_output_data: str | None,
         former_error_message: str | None,
     ) -> int:
