@@ -194,6 +194,14 @@ class Sandbox(Plannable):
         __tracebackhide__ = True
         return self._call(self._sandbox.result_of(execution_id, result_type))
 
+    def write(self, function: Callable[..., T], *args: Any) -> T:
+        """As `store.write`: to make the tables that functions of `ctx.transaction` use."""
+        return self._call(self._sandbox.write(function, *args))
+
+    def read(self, function: Callable[..., T], *args: Any) -> T:
+        """As `store.read`: to see what is in these tables."""
+        return self._call(self._sandbox.read(function, *args))
+
     def advance(self, duration: timedelta) -> None:
         """Let time pass; stop at every deadline until the engine has done its work."""
         self._call(self._sandbox.advance(duration))
