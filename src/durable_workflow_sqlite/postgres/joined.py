@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import psycopg
 from psycopg import RawCursor
@@ -180,21 +180,22 @@ def join(connection: Any, schema: str, how: Wanted, identity: str | None = None)
         raise TypeError(
             f"connection must be a connection of psycopg to the same database, not {connection!r}"
         )
-    if connection.closed:
+    given = cast("AnyConnection", connection)
+    if given.closed:
         raise TransactionMisuseError("the connection is closed")
-    where = name_of(connection)
-    status = connection.pgconn.transaction_status
+    where = name_of(given)
+    status = given.pgconn.transaction_status
     if status == TransactionStatus.INERROR:
         raise TransactionMisuseError(
             f"the transaction of the connection to {where} has failed: roll it back first"
         )
-    if status == TransactionStatus.IDLE and connection.autocommit:
+    if status == TransactionStatus.IDLE and given.autocommit:
         raise TransactionMisuseError(
             f"the connection to {where} is in autocommit mode, and no transaction is open; begin"
             " one first, as by `with connection.transaction():`"
         )
     loaded = how.loaded
-    transactions = InTransaction(connection, schema, loaded)
+    transactions = InTransaction(given, schema, loaded)
 
     def check() -> None:
         session = transactions.session

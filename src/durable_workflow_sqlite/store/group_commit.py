@@ -45,7 +45,8 @@ from durable_workflow_sqlite.store.user_reader import UserReader
 
 T = TypeVar("T")
 
-_Queued = tuple[Callable[[], Any] | Transaction, Shortcut | None, "asyncio.Future[Any]"]
+_Queued = tuple[Any, Shortcut | None, "asyncio.Future[Any]"]
+"""The first is an operation, which is called without arguments, or a `Transaction`."""
 _Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
 RETRY_AFTER_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02)
@@ -638,7 +639,7 @@ class GroupCommit(Transactions):
                     outcomes.append((future, None, None))
                     continue
                 self._send(shortcuts)  # an operation may build on what was asked for before it
-                outcomes.append((future, operation(), None))  # type: ignore[operator]
+                outcomes.append((future, operation(), None))
             self._send(shortcuts)
         except BaseException as error:  # noqa: BLE001
             self._roll_back()
@@ -659,7 +660,7 @@ class GroupCommit(Transactions):
             for operation, _, future in group:
                 self._connection.execute("savepoint one")
                 try:
-                    result = operation()  # type: ignore[operator]
+                    result = operation()
                 except BaseException as error:
                     if not self._connection.in_transaction:
                         raise  # SQLite gave up on all of it, as it may on a full disk

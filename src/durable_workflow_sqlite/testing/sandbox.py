@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar, TypeVarTuple
+from typing import Any, Final, Generic, Self, TypeVar, TypeVarTuple, Unpack
 
 from durable_workflow_sqlite import (
     Cancellation,
@@ -203,12 +203,12 @@ class AsyncSandbox(Simulation):
 
     # Tables of the user's own
 
-    async def write(self, function: Callable[..., T], *args: Any) -> T:
+    async def write(self, function: Callable[[Any, Unpack[Ts]], T], *args: *Ts) -> T:
         """As `store.write`: to make the tables that functions of `ctx.transaction` use."""
         process = await self._running()
         return await process.run(process.store.write(function, *args))
 
-    async def read(self, function: Callable[..., T], *args: Any) -> T:
+    async def read(self, function: Callable[[Any, Unpack[Ts]], T], *args: *Ts) -> T:
         """As `store.read`: to see what is in these tables."""
         process = await self._running()
         return await process.run(process.store.read(function, *args))
