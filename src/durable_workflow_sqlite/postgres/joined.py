@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import RawCursor
@@ -180,7 +180,7 @@ def join(connection: Any, schema: str, how: Wanted, identity: str | None = None)
         raise TypeError(
             f"connection must be a connection of psycopg to the same database, not {connection!r}"
         )
-    given = cast("AnyConnection", connection)
+    given: Any = connection
     if given.closed:
         raise TransactionMisuseError("the connection is closed")
     where = name_of(given)
