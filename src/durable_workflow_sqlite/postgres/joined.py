@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import psycopg
 from psycopg import RawCursor
@@ -176,26 +176,25 @@ def join(connection: Any, schema: str, how: Wanted, identity: str | None = None)
 
     Raises TypeError, TransactionMisuseError and StoreError; some of it at the first operation.
     """
-    if not isinstance(connection, psycopg.Connection | psycopg.AsyncConnection):
+    if not _is_connection(connection):
         raise TypeError(
             f"connection must be a connection of psycopg to the same database, not {connection!r}"
         )
-    given: Any = connection
-    if given.closed:
+    if connection.closed:
         raise TransactionMisuseError("the connection is closed")
-    where = name_of(given)
-    status = given.pgconn.transaction_status
+    where = name_of(connection)
+    status = connection.pgconn.transaction_status
     if status == TransactionStatus.INERROR:
         raise TransactionMisuseError(
             f"the transaction of the connection to {where} has failed: roll it back first"
         )
-    if status == TransactionStatus.IDLE and given.autocommit:
+    if status == TransactionStatus.IDLE and connection.autocommit:
         raise TransactionMisuseError(
             f"the connection to {where} is in autocommit mode, and no transaction is open; begin"
             " one first, as by `with connection.transaction():`"
         )
     loaded = how.loaded
-    transactions = InTransaction(given, schema, loaded)
+    transactions = InTransaction(connection, schema, loaded)
 
     def check() -> None:
         session = transactions.session
@@ -213,6 +212,10 @@ def join(connection: Any, schema: str, how: Wanted, identity: str | None = None)
 
     transactions.check_first(check)
     return JoinedStore(transactions.session, loaded.shared, transactions, NobodyWorks(), *how[1:])
+
+
+def _is_connection(value: object) -> TypeGuard[AnyConnection]:
+    return isinstance(value, psycopg.Connection | psycopg.AsyncConnection)
 
 
 def name_of(connection: AnyConnection) -> str:
