@@ -218,6 +218,7 @@ def _intent(run: Run, call: StepCall, attempt: int) -> StepCheckpoint:
         attempt=attempt,
         step_name=call.name,
         status=_INTENT,
+        input_data=call.fingerprint,
         idempotency_key=call.idempotency_key,
         compensate_ref=None if call.compensate is None else reference(call.compensate),
         started_at=run.environment.clock.now(),
