@@ -999,7 +999,7 @@ where
 
 -- name: load_questions
 -- Steps and compensations in doubt that wait until a person says what became of them:
--- the longest waiting first.
+-- those that began first.
 -- @scan step_checkpoints: an index that holds only those
 -- @sort: as many as wait for a person
 -- :row_limit integer
@@ -1014,7 +1014,7 @@ select
     asked_at,
     started_at
 from workflow_questions
-order by asked_at, checkpoint_id
+order by checkpoint_id
 limit :row_limit;
 
 -- name: count_questions$

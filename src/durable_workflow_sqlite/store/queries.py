@@ -1340,7 +1340,7 @@ class Queries(Protocol):
 
     def load_questions(self, connection: object, *, row_limit: int) -> list[LoadQuestionsRow]:
         """Steps and compensations in doubt that wait until a person says what became of them:
-        the longest waiting first.
+        those that began first.
         """
         ...
 
