@@ -33,6 +33,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from tests.crash.doubts import DOUBTS
 from tests.crash.harness import EXECUTION, Scenario, run
 from tests.oracle import GIVEN, GIVING, MENDING, PAUSED, READS, RESUMING, RETRYING
 from tests.processes import Journal, until
@@ -1137,4 +1138,5 @@ SCENARIOS = [
     Scenario("a step that is resolved", cannot_pay, resolve_and_fail_later, ("FAILED",)),
     Scenario("cancelled at once, and rerun", quiet, cancel_and_rerun, ("CANCELLED",)),
     Scenario("patched", patched, run),
+    *DOUBTS,
 ]
