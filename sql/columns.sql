@@ -114,14 +114,19 @@
 --                        done it by hand
 -- input_data             for a compensation, the number of its attempt, as {"attempt": 2};
 --                        for a wait that names a type, that type and the kinds of JSON
---                        that it takes, as {"type": "str", "json": ["string"]}; else null
+--                        that it takes, as {"type": "str", "json": ["string"]}; while a
+--                        probe is asked again, how often it has failed, as {"probes": 2};
+--                        of an attempt that is not in doubt though it timed out, or
+--                        though it failed with StepAmbiguousError, why: {"idempotent":
+--                        true} or {"answer": "failed"}; else null
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said
 -- idempotency_key        the key that the step passes to an outside service
 -- compensate_ref         the function that undoes it, as module:name
 -- started_at             when it began
--- completed_at           when it ended
+-- completed_at           when it ended; while a person is asked what became of it, since
+--                        when
 -- due_at                 when a sleep or a wait ends, and when a failed attempt is tried
 --                        again; null where nothing is due
 -- event                  the number of this outcome, from 1, in the order in which the

@@ -502,7 +502,12 @@ create table step_checkpoints (
     input_data            text,                 -- for a compensation, the number of its attempt, as
                                                 -- {"attempt": 2}; for a wait that names a type,
                                                 -- that type and the kinds of JSON that it takes, as
-                                                -- {"type": "str", "json": ["string"]}; else null
+                                                -- {"type": "str", "json": ["string"]}; while a
+                                                -- probe is asked again, how often it has failed, as
+                                                -- {"probes": 2}; of an attempt that is not in doubt
+                                                -- though it timed out, or though it failed with
+                                                -- StepAmbiguousError, why: {"idempotent": true} or
+                                                -- {"answer": "failed"}; else null
     output_data           text,                 -- what it returned; of a wait, the payload
     error_type            text,                 -- the class of the error that ended it, as
                                                 -- module:name
@@ -511,7 +516,8 @@ create table step_checkpoints (
                                                 -- service
     compensate_ref        text,                 -- the function that undoes it, as module:name
     started_at            text,                 -- when it began
-    completed_at          text,                 -- when it ended
+    completed_at          text,                 -- when it ended; while a person is asked what
+                                                -- became of it, since when
     due_at                text,                 -- when a sleep or a wait ends, and when a failed
                                                 -- attempt is tried again; null where nothing is due
     event                 integer,              -- the number of this outcome, from 1, in the order

@@ -76,6 +76,7 @@ class Snapshot:
 
     in_doubt: the names in the view of what may have taken effect; None for a store without it.
     children: the ids of its children, as JSON: what the steps that started them returned.
+    own: the names in the rows that its transactions wrote, and in the executions that they started.
     """
 
     status: str | None
@@ -88,6 +89,7 @@ class Snapshot:
     damage: tuple[str, ...]
     in_doubt: frozenset[str] | None = None
     children: frozenset[str] = frozenset()
+    own: tuple[str, ...] = ()
 
     def forward(self) -> list[Step]:
         return [step for step in self.steps if step.attempt > 0]
@@ -177,6 +179,22 @@ def look_through(
             of_it,
         )
     ]
+    own: list[str] = []
+    if connection.execute("select 1 from sqlite_schema where name = 'own_rows'").fetchone():
+        own += [
+            name
+            for (name,) in connection.execute(
+                "select name from own_rows where execution = ?", of_it
+            )
+        ]
+    own += [
+        one.partition("|")[2]
+        for (one,) in connection.execute(
+            "select workflow_execution_id from workflow_executions"
+            " where workflow_execution_id like ? || '|%'",
+            of_it,
+        )
+    ]
     status, output_data, error_type = execution or (None, None, None)
     return Snapshot(
         status,
@@ -189,6 +207,7 @@ def look_through(
         tuple(damage),
         frozenset(name for (name,) in in_doubt),
         frozenset(json.dumps(one) for (one,) in children),
+        tuple(sorted(own)),
     )
 
 
@@ -227,6 +246,11 @@ ONCE = "once "
 """The names of steps begin so that must not simply run again when they are in doubt. Their actions
 note `effect NAME`, and their compensations `undone NAME`: each at most once.
 """
+
+OWN = "own "
+"""The names of transactions begin so; those with `OWN_STARTS` also start an execution."""
+
+OWN_STARTS = "own start "
 
 GIVING, GIVEN = "giving ", "given "
 """What is noted, with the name of a step and a value as JSON, before and after somebody gives that
@@ -335,6 +359,14 @@ def _of_what_was_acknowledged(process: ProcessRun) -> Iterator[str]:
 
 def _of_any_moment(at: Snapshot) -> Iterator[str]:
     yield from at.damage
+    done = [
+        step.step_name
+        for step in at.forward()
+        if step.status == "COMPLETED" and step.step_name.startswith(OWN)
+    ]
+    expected = sorted([*done, *(name for name in done if name.startswith(OWN_STARTS))])
+    if list(at.own) != expected:
+        yield f"transactions have written {list(at.own)}, and their records say {expected}"
     attempts: dict[tuple[str, int], list[Step]] = {}
     for step in at.forward():
         attempts.setdefault(step.place, []).append(step)
@@ -473,7 +505,8 @@ def _of_what_ran(processes: list[ProcessRun]) -> Iterator[str]:
         attempts = sum(one.has_begun for one in end.forward() if one.place == step.place)
         if step.status == "COMPLETED" and runs == 0:
             yield f"{step.step_name} is COMPLETED and never ran"
-        may_run_again = step.step_name.startswith(READS) or step.step_name in mended(journal)
+        name = step.step_name
+        may_run_again = name.startswith((READS, OWN)) or name in mended(journal)
         if runs > attempts and not may_run_again:
             yield f"{step.step_name} ran {runs} times in {attempts} attempts"
     for line in journal:

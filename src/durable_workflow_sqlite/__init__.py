@@ -100,6 +100,7 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION, migrate, validate_schema
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
 from durable_workflow_sqlite.stores import open_reader, open_store
+from durable_workflow_sqlite.transaction_client import TransactionClient
 
 __all__ = [
     "CODE_ERRORS",
@@ -191,6 +192,7 @@ __all__ = [
     "SystemClock",
     "TakenExecution",
     "TimerStatus",
+    "TransactionClient",
     "TransactionMisuseError",
     "TransactionTimeoutError",
     "UnqueuedExecution",

@@ -63,3 +63,13 @@ class LoopBinding:
             " `asyncio.run_coroutine_threadsafe(engine.run(...), loop)`; or open a store and an"
             " engine in each event loop, or use durable_workflow_sqlite.blocking"
         )
+
+
+class NoLoop(LoopBinding):
+    """Of what waits for nothing: it works in every event loop, and without one."""
+
+    def __init__(self) -> None:
+        pass
+
+    def check(self) -> None:
+        pass

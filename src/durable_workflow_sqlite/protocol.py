@@ -825,6 +825,18 @@ class CheckpointStore(
         stopped = [one for one in found if one and (one.blocked_reason or one.trouble)]
         return {one.workflow_execution_id for one in stopped}
 
+    def joined(self, connection: Any) -> CheckpointStore:
+        """The same records, in the transaction of a connection of the caller.
+
+        Whatever is written is committed when the caller commits, and until then seen by nobody
+        else. What fails leaves the transaction as it was. Only what starts and signals executions
+        is of use there: no claim is taken. On SQLite, nothing of it waits.
+
+        Raises TypeError for any other connection, TransactionMisuseError for one that is to another
+        database or in no transaction, and StoreError.
+        """
+        raise TypeError(f"{type(self).__name__} cannot write in the transaction of {connection!r}")
+
     async def close(self) -> None:
         """Finish all pending calls, and close the store. Closing twice has no effect."""
         ...

@@ -10,7 +10,7 @@ import os
 import re
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 from durable_workflow_sqlite.encryption import KEY_FILE_VARIABLE, AesGcmCodec
@@ -21,11 +21,12 @@ from durable_workflow_sqlite.payload_codec import (
     PayloadCodec,
     check_codec,
 )
-from durable_workflow_sqlite.postgres.address import Address
+from durable_workflow_sqlite.postgres.address import DEFAULT_SCHEMA, Address, checked_schema
 from durable_workflow_sqlite.reading.reader import Reader
-from durable_workflow_sqlite.store import backup, file_migration
+from durable_workflow_sqlite.store import backup, file_migration, joined
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS, Synchronous
 from durable_workflow_sqlite.store.file_migration import Say
+from durable_workflow_sqlite.store.guard import guard_of
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION
 from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite import SqliteCheckpointStore
@@ -42,6 +43,7 @@ __all__ = [
     "get_ready",
     "identity_of",
     "is_there",
+    "joined_store",
     "migrate",
     "name_of",
     "open_movable",
@@ -153,6 +155,39 @@ def _without_psycopg(address: Address) -> StoreError:
     return StoreError(
         f"cannot open {address.name!r}: psycopg is not installed; install the extra"
         " `postgres`: pip install 'durable-workflow-sqlite[postgres]'"
+    )
+
+
+def joined_store(
+    connection: Any,
+    schema: str | None = None,
+    codec: PayloadCodec | None = None,
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+) -> StatementStore:
+    """The store in the database of a connection, in its transaction; see `CheckpointStore.joined`.
+
+    schema: of PostgreSQL. codec, max_payload_bytes: as for `open_store`. None of them is needed for
+        the connection of a function that a store calls.
+    """
+    if (guard := guard_of(connection)) is not None:
+        return cast("StatementStore", guard.join(connection))
+    is_sqlite = isinstance(connection, sqlite3.Connection)
+    if not is_sqlite and hasattr(connection, "store_schema"):
+        return cast("StatementStore", connection.joined())
+    codec = codec_of_environment() if codec is None else codec
+    if is_sqlite:
+        if schema is not None:
+            raise ValueError("a file of SQLite has no schema: leave it out")
+        return joined.join(connection, joined.wanted(codec, max_payload_bytes))
+    if importlib.util.find_spec("psycopg") is not None:
+        from durable_workflow_sqlite.postgres import joined as on_postgres
+
+        schema = checked_schema(DEFAULT_SCHEMA if schema is None else schema)
+        how = on_postgres.wanted(schema, codec, max_payload_bytes)
+        return on_postgres.join(connection, schema, how)
+    raise TypeError(
+        "connection must be a sqlite3.Connection or, with the extra `postgres`, a connection of"
+        f" psycopg; it is {connection!r}"
     )
 
 

@@ -27,6 +27,7 @@ from durable_workflow_sqlite import (
     SignalResult,
     SignalTimeoutError,
     StepTimeoutError,
+    TransactionClient,
     WorkflowCodeError,
     WorkflowContext,
     WorkflowDefinition,
@@ -35,7 +36,17 @@ from durable_workflow_sqlite import (
 )
 from tests.crash.doubts import DOUBTS
 from tests.crash.harness import EXECUTION, Scenario, run
-from tests.oracle import GIVEN, GIVING, MENDING, PAUSED, READS, RESUMING, RETRYING
+from tests.oracle import (
+    GIVEN,
+    GIVING,
+    MENDING,
+    OWN,
+    OWN_STARTS,
+    PAUSED,
+    READS,
+    RESUMING,
+    RETRYING,
+)
 from tests.processes import Journal, until
 
 A_MOMENT = timedelta(milliseconds=4)
@@ -141,6 +152,67 @@ def reads(journal: Journal) -> WorkflowDefinition[..., Any]:
             steps.do(ctx, f"{READS}right", idempotent=True),
         )
         return [first, flaky, *both, await steps.do(ctx, "last")]
+
+    return body
+
+
+def insert(
+    connection: Any, journal: Journal, execution_id: str, name: str, *, fails: int = 0
+) -> str:
+    """What a transaction does: a row, and maybe an execution, of the name of its step."""
+    runs = journal.note(f"run {name}")
+    connection.execute(
+        "create table if not exists own_rows (execution text not null, name text not null)"
+    )
+    connection.execute("insert into own_rows values (?, ?)", (execution_id, name))
+    if name.startswith(OWN_STARTS):
+        TransactionClient(connection).enqueue(started, execution_id=f"{execution_id}|{name}")
+    journal.note(f"over {name}")
+    if fails < 0 or runs <= fails:
+        raise ConnectionError(name)
+    return name
+
+
+@workflow(name="started by a transaction")
+async def started(ctx: WorkflowContext) -> None:
+    """No worker of these tests runs it."""
+
+
+def own_rows(journal: Journal, *, fails: bool = False) -> WorkflowDefinition[..., Any]:
+    """Steps in the transaction of their rows: alone, tried again, beside others, undone."""
+    steps = Steps(journal)
+
+    async def own(ctx: WorkflowContext, name: str, **options: Any) -> str:
+        attempts = options.pop("fails", 0)
+        if options.pop("undone", False):
+            options["compensate"] = partial(undo, journal, False)
+        action = partial(insert, fails=attempts)
+        result = await ctx.transaction(
+            name,
+            action,
+            journal,
+            ctx.execution_id,
+            name,
+            timeout=timedelta(minutes=5),  # a worker may be frozen in it
+            **options,
+        )
+        journal.note(f"done {name}")
+        return result
+
+    @workflow(name="own rows that are undone" if fails else "own rows")
+    async def body(ctx: WorkflowContext) -> str:
+        await own(ctx, f"{OWN}first", undone=fails)
+        await own(ctx, f"{OWN}flaky", fails=1, retry=QUICK)
+        await asyncio.gather(
+            own(ctx.branch("left"), f"{OWN}left", undone=fails),
+            own(ctx.branch("right"), f"{OWN_STARTS}right", fails=1, retry=QUICK),
+            steps.do(ctx.branch("beside"), "beside", undone=fails),
+        )
+        if fails:
+            with suppress(ConnectionError):
+                await own(ctx, f"{OWN}never", fails=-1)
+        await own(ctx, f"{OWN}last", fails=-1 if fails else 0)
+        return "done"
 
     return body
 
@@ -1081,6 +1153,8 @@ async def run_for_a_moment(
 SCENARIOS = [
     Scenario("ten steps", ten_steps, run),
     Scenario("steps that only read", reads, run),
+    Scenario("rows of one's own", own_rows, run),
+    Scenario("rows of one's own, undone", partial(own_rows, fails=True), run, ("FAILED",)),
     Scenario("retries", retries, run),
     Scenario("errors that are no exceptions", panics, run, ("FAILED",)),
     Scenario("saga with a failing compensation", saga, run, ("FAILED",)),

@@ -6,8 +6,8 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,57 +32,13 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store.connection import open_connection
 from durable_workflow_sqlite.store.statement_store import StatementStore
-from tests import postgres_server
+from tests.own_tables import Database
 from tests.processes import an_engine, die, run_until_killed, until
 
 QUICK = RetryPolicy.fixed(max_attempts=3, delay=timedelta(milliseconds=5))
 ONCE = RetryPolicy(max_attempts=1)
 
 Open = Callable[[], Any]
-
-
-class Database:
-    """Where the tests keep their rows: in a file, in memory or on PostgreSQL."""
-
-    def __init__(self, kind: str, path: Path) -> None:
-        self.is_postgres = kind == "postgres"
-        self.mark = "%s" if self.is_postgres else "?"
-        self.url: Any = path / "workflows.db" if kind == "file" else ":memory:"
-        self.schema = postgres_server.schema_of(path) if self.is_postgres else ""
-        self.table = f"{self.schema}_stock" if self.is_postgres else "stock"
-        if self.is_postgres:
-            self.url = f"{postgres_server.url()}?schema={self.schema}"
-
-    @asynccontextmanager
-    async def store(self) -> AsyncIterator[StatementStore]:
-        async with open_store(self.url) as store:
-            await store.write(self.make)
-            yield store
-
-    def make(self, connection: Any) -> None:
-        connection.execute(f"create table if not exists {self.table} (sku text not null)")
-
-    def put(self, connection: Any, sku: str) -> int:
-        connection.execute(f"insert into {self.table} (sku) values ({self.mark})", (sku,))
-        (count,) = connection.execute(f"select count(*) from {self.table}").fetchone()
-        return int(count)
-
-    def all(self, connection: Any) -> list[str]:
-        rows = connection.execute(f"select sku from {self.table} order by sku").fetchall()
-        return [sku for (sku,) in rows]
-
-    def steal(self, store: Any) -> None:
-        """Every claim is lost."""
-        if self.is_postgres:
-            import psycopg
-
-            with psycopg.connect(postgres_server.url(), autocommit=True) as by_hand:
-                by_hand.execute(f"delete from {self.schema}.workflow_claims")
-        elif self.url == ":memory:":
-            store._connection.execute("delete from workflow_claims")
-        else:
-            with closing(open_connection(self.url)) as thief:
-                thief.execute("delete from workflow_claims")
 
 
 @pytest.fixture(params=["file", "memory", "postgres"])

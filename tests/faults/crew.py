@@ -43,6 +43,7 @@ HEAD_START_S = 0.03
 MAKERS: dict[str, Callable[[Any], WorkflowDefinition[..., Any]]] = {
     "ten steps": scenarios.ten_steps,
     "retries": scenarios.retries,
+    "own rows": scenarios.own_rows,
     "saga": scenarios.saga,
     "branches": scenarios.branches,
     "branches that fail": scenarios.branches_that_fail,

@@ -156,6 +156,9 @@ class WatchedConnection:
     def set_authorizer(self, authorizer: Callable[..., int] | None) -> None:
         self._connection.set_authorizer(authorizer)
 
+    def set_progress_handler(self, handler: Callable[[], bool] | None, instructions: int) -> None:
+        self._connection.set_progress_handler(handler, instructions)
+
     @property
     def in_transaction(self) -> bool:
         return self._connection.in_transaction

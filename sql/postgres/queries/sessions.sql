@@ -163,3 +163,10 @@ where
             and relation.relnamespace = cast('durable_workflow' as regnamespace)
     )
 order by session.xact_start;
+
+-- name: load_identity$
+-- Which database of which server this is: the same on each way that leads there.
+select concat(control.system_identifier, '/', pg_database.oid) as identity
+from pg_control_system() as control
+cross join pg_database
+where pg_database.datname = current_database();

@@ -16,10 +16,11 @@ from durable_workflow_sqlite.engine.clock import Clock
 from durable_workflow_sqlite.engine.outcome import SignalResult
 from durable_workflow_sqlite.engine.signalling_client import SignallingClient
 from durable_workflow_sqlite.records import WorkflowExecution
+from durable_workflow_sqlite.store.joined import run_now
 
 P = ParamSpec("P")
 R = TypeVar("R")
-B = TypeVar("B", bound=Behind)
+B = TypeVar("B", bound=SignallingClient)
 S = TypeVar("S", bound=SignallingClient)
 R_co = TypeVar("R_co", covariant=True)
 
@@ -69,6 +70,8 @@ def starting(
     @functools.wraps(method)
     def start(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> ExecutionHandle[R]:
         loop: LoopThread = self.loop
+        if kwargs.get("connection") is not None:  # in this thread, where the connection is
+            return ExecutionHandle(run_now(method(self.behind, *args, **kwargs)), loop)
         return ExecutionHandle(loop.call(method, self.behind, *args, **kwargs), loop)
 
     return start
@@ -88,6 +91,21 @@ def signalling(
         return ExecutionHandle(behind, loop), result
 
     return signal
+
+
+def sending(
+    method: Callable[Concatenate[S, P], Coroutine[Any, Any, SignalResult]],
+) -> Callable[Concatenate[Any, P], SignalResult]:
+    """As `blocking`, in the thread of the caller if there is a connection."""
+    otherwise = blocking(method)
+
+    @functools.wraps(method)
+    def send(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> SignalResult:
+        if kwargs.get("connection") is not None:
+            return run_now(method(self.behind, *args, **kwargs))
+        return otherwise(self, *args, **kwargs)
+
+    return send
 
 
 class Client:
@@ -134,7 +152,7 @@ class Client:
     limits = blocking(Behind.limits)
     change_limits = blocking(Behind.change_limits)
     load = blocking(Behind.load)
-    send_signal = blocking(Behind.send_signal)
+    send_signal = sending(Behind.send_signal)
     signal_or_start = signalling(Behind.signal_or_start)
     cancel = blocking(Behind.cancel)
     result_of = blocking(Behind.result_of)

@@ -267,6 +267,9 @@ class DurableEngine(Client):
         """The executions in memory, by their ids; the test kit reads them."""
         return {} if self._open_engine is None else self._open_engine.executions
 
+    def _known(self) -> WorkflowRegistry:
+        return self._settings.registry
+
     def _working(self) -> OpenEngine:
         """The open engine; raises if it is not open, or not to be used here."""
         open_engine = self._open_engine

@@ -31,6 +31,9 @@ Place = tuple[str, int]
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
+IDEMPOTENT: Final = '{"idempotent": true}'
+"""The `input_data` of an attempt that timed out, and may have been made twice without harm."""
+
 LONG_HISTORY: Final = 10_000
 """Outcomes after which the log advises to continue as new."""
 
@@ -243,11 +246,12 @@ def never_began(checkpoint: StepCheckpoint) -> bool:
 
 
 def has_timed_out(checkpoint: StepCheckpoint) -> bool:
-    """Whether it is an attempt of a step that took longer than its timeout."""
+    """Whether it is an attempt that took longer than its timeout, and may have taken effect."""
     return (
         checkpoint.status is _FAILED
         and checkpoint.error_type == TIMED_OUT
         and checkpoint.kind is _STEP
+        and checkpoint.input_data is None
     )
 
 

@@ -25,11 +25,20 @@ class SignallingClient:
     def _working(self) -> Access:
         raise NotImplementedError
 
+    def _within(self, connection: Any) -> Access:
+        raise NotImplementedError
+
     def _handle_of(self, execution_id: str, result_type: Any) -> ExecutionHandle[Any]:
         raise NotImplementedError
 
     async def send_signal(
-        self, execution_id: str, name: str, payload: object = None, *, key: str | None = None
+        self,
+        execution_id: str,
+        name: str,
+        payload: object = None,
+        *,
+        key: str | None = None,
+        connection: Any = None,
     ) -> SignalResult:
         """Send a message to an execution; it is kept until the workflow waits for it.
 
@@ -38,6 +47,8 @@ class SignallingClient:
             repeat a send until it has worked: if the execution has a signal with this key already,
             nothing is written. This is so until the row of the signal is deleted, also if the
             execution is finished by then.
+        connection: of your own, in a transaction, as for `enqueue`: the signal is sent when you
+            commit.
 
         Returns SENT, or DUPLICATE because of the key; only DUPLICATE is false.
 
@@ -46,7 +57,8 @@ class SignallingClient:
         key belongs to a signal with another name or payload. Nothing is written then.
         """
         new = NewSignal(name, payload, key=key)
-        return await signalling.send_signal(self._working(), execution_id, new)
+        access = self._working() if connection is None else self._within(connection)
+        return await signalling.send_signal(access, execution_id, new)
 
     async def signal_or_start(
         self,

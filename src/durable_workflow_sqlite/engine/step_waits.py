@@ -75,6 +75,17 @@ async def take_given(
     return True
 
 
+async def without_question(run: Run, last: StepCheckpoint) -> StepCheckpoint:
+    """The attempt, as it is recorded from now on: nobody is asked what became of it."""
+    if last.status is not _INTENT or last.error_type is None:
+        return last
+    bare = msgspec.structs.replace(
+        last, error_type=None, error_message=None, input_data=None, completed_at=None, due_at=None
+    )
+    await run.save(bare, *run.running())
+    return bare
+
+
 def goes_on(run: Run, call: StepCall) -> bool:
     """Whether there may be another attempt after this one."""
     return not (call.is_given_up or run.is_finishing)

@@ -8,6 +8,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import msgspec
+
 from durable_workflow_sqlite.engine.actions import (
     call_function,
     failure_of,
@@ -16,7 +18,7 @@ from durable_workflow_sqlite.engine.actions import (
     reference,
 )
 from durable_workflow_sqlite.engine.given import may_be_given
-from durable_workflow_sqlite.engine.history import has_timed_out
+from durable_workflow_sqlite.engine.history import IDEMPOTENT, has_timed_out
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.settling import is_doubtful, settle, settles
@@ -43,6 +45,7 @@ from durable_workflow_sqlite.engine.step_waits import (
     thread_of,
     until_its_turn,
     wait,
+    without_question,
 )
 from durable_workflow_sqlite.errors import SerializationError, StepTimeoutError
 from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
@@ -85,8 +88,11 @@ async def perform_step(run: Run, call: StepCall) -> None:
             if last is None:
                 return
             is_in_doubt, attempt = False, last.attempt + 1
-        elif last.status is _INTENT and may_be_given(last) and await take_given(run, call, last):
-            return
+        elif last.status is _INTENT:
+            may_have_value = may_be_given(last)
+            last = await without_question(run, last)
+            if may_have_value and await take_given(run, call, last):
+                return
         if call.late:  # it is run again, to be undone
             grace = environment.cancel_grace
             late = await wait(run, call, last, partial(late_outcome, call, grace))
@@ -160,6 +166,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 has_begun = is_in_doubt or call.has_begun
                 await record_cut_off(run, call, intent, has_begun=has_begun, error=error)
             failure = failure_of(run, error, call)
+            if call.is_idempotent and isinstance(failure, StepTimeoutError):
+                intent = msgspec.structs.replace(intent, input_data=IDEMPOTENT)
             if call.is_idempotent and last is not None and await take_given(run, call, intent):
                 return  # as below
             is_over = late is not None or not goes_on(run, call)

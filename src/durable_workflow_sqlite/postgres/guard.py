@@ -45,8 +45,10 @@ _WRITTEN: Final = re.compile(
 class Guard(GuardedCall):
     """Watches over one call of a function of the user."""
 
-    def __init__(self, session: Session, schema: str, timeout_s: float) -> None:
-        super().__init__(timeout_s)
+    def __init__(
+        self, session: Session, schema: str, timeout_s: float, join: Callable[[Any], Any]
+    ) -> None:
+        super().__init__(timeout_s, join)
         self._session = session
         self._schema = schema
 
@@ -145,6 +147,13 @@ class UserConnection(psycopg.Connection[Any]):
                 " has ended"
             )
         return self.guard
+
+    def note_that_it_enqueues(self) -> None:
+        self._guard().has_enqueued = True
+
+    def joined(self) -> Any:
+        """The store in its transaction."""
+        return self._guard().join(self)
 
     def _refuse(self, what: str) -> NoReturn:
         self._guard().refuse(what)

@@ -134,6 +134,10 @@ class Queries(Protocol):
         """
         ...
 
+    def load_identity(self, connection: object) -> str | None:
+        """Which database of which server this is: the same on each way that leads there."""
+        ...
+
 
 ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "hold_execution": HoldExecutionRow,

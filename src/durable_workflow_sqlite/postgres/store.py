@@ -5,26 +5,22 @@ What it does with its records is that of `StatementStore`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 
 from durable_workflow_sqlite.payload_codec import (
     MAX_PAYLOAD_BYTES,
     PayloadCodec,
-    check_codec,
-    check_max_payload_bytes,
 )
-from durable_workflow_sqlite.postgres.adapter import as_statement
 from durable_workflow_sqlite.postgres.address import Address, checked_schema
 from durable_workflow_sqlite.postgres.failures import translated
+from durable_workflow_sqlite.postgres.joined import join, wanted
 from durable_workflow_sqlite.postgres.migrations import bring_up_to_date
 from durable_workflow_sqlite.postgres.presence import Presence
 from durable_workflow_sqlite.postgres.session import Session, without_password
-from durable_workflow_sqlite.postgres.sql import load_encoding_queries, load_queries
 from durable_workflow_sqlite.postgres.transactions import PostgresTransactions
 from durable_workflow_sqlite.records import ArrivedSignal
-from durable_workflow_sqlite.store.encoding import Encoding, encoding_statements
 from durable_workflow_sqlite.store.moves import check_not_moved
 from durable_workflow_sqlite.store.statement_store import StatementStore
 
@@ -60,16 +56,13 @@ class PostgresStore(StatementStore):
         address = url if isinstance(url, Address) else Address.of(url)
         schema = address.schema if schema is None else checked_schema(schema)
         url = address.url
-        check_codec(codec)
-        check_max_payload_bytes(max_payload_bytes)
-        loaded, statements = load_queries(schema), as_statement
-        if codec is not None:
-            encoding = Encoding(codec)
-            loaded = load_encoding_queries(schema, encoding)
-            statements = encoding_statements(as_statement, encoding)
+        self._wanted = wanted(schema, codec, max_payload_bytes)
+        loaded, statements, most = self._wanted
         self._session = Session(url, is_pooled=address.is_pooled)
+        self._schema = schema
         try:
             bring_up_to_date(self._session, schema)
+            self._identity = loaded.of_postgres.load_identity(self._session)
             check_not_moved(self._session, loaded.shared, without_password(url))
         except psycopg.Error as error:
             self._session.close()
@@ -87,10 +80,14 @@ class PostgresStore(StatementStore):
             self._commit,
             self._presence,
             statements,
-            max_payload_bytes,
+            most,
         )
+        self._commit.join = self.joined
         self._told: set[int] | None = None
         """The ids of signals that this store has told of, as far as it looks back."""
+
+    def joined(self, connection: Any) -> StatementStore:
+        return join(connection, self._schema, self._wanted, self._identity)
 
     async def close(self) -> None:
         """Finish all pending calls, and end the sessions. Closing twice has no effect."""

@@ -37,7 +37,7 @@ from durable_workflow_sqlite.postgres.presence import Presence
 from durable_workflow_sqlite.postgres.queries import Queries
 from durable_workflow_sqlite.postgres.session import Session, without_password
 from durable_workflow_sqlite.postgres.user_reader import UserReader
-from durable_workflow_sqlite.store.guarded_calls import FunctionFailedError
+from durable_workflow_sqlite.store.guarded_calls import FunctionFailedError, cannot_join
 from durable_workflow_sqlite.store.transactions import Shortcut, Transaction, Transactions
 
 T = TypeVar("T")
@@ -85,6 +85,7 @@ class PostgresTransactions(Transactions):
         self._in_thread: asyncio.Future[list[_Outcome]] | None = None
         self._executor = ThreadPoolExecutor(1, "durable-workflow-postgres")
         self._reader = UserReader(session, schema)
+        self.join: Callable[[Any], Any] = cannot_join
         self._in_transaction = False
         self._change_counter = 0
         self._process = os.getpid()
@@ -300,7 +301,7 @@ class PostgresTransactions(Transactions):
         raise AssertionError("unreachable")
 
     def _call(self, transaction: Transaction) -> None:
-        guard = Guard(self._session, self._schema, transaction.timeout_s)
+        guard = Guard(self._session, self._schema, transaction.timeout_s, self.join)
         result = guard.run(transaction.function)
         try:
             # What is checked at the end otherwise, where nobody could say whose fault it is.

@@ -13,6 +13,7 @@ import psycopg
 from durable_workflow_sqlite.postgres.failures import translated
 from durable_workflow_sqlite.postgres.guard import Guard
 from durable_workflow_sqlite.postgres.session import Session, without_password
+from durable_workflow_sqlite.store.guarded_calls import cannot_join
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class UserReader:
         session = self._session
         try:
             session.execute("begin isolation level repeatable read read only")
-            return Guard(session, self._schema, timeout_s).run(function)
+            return Guard(session, self._schema, timeout_s, cannot_join).run(function)
         except psycopg.Error as error:
             raise translated(error, without_password(session.url)) from error
         finally:

@@ -32,7 +32,7 @@ from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import BUSY_TIMEOUT_MS
 from durable_workflow_sqlite.store.guard import Authorizer, Guard
-from durable_workflow_sqlite.store.guarded_calls import FunctionFailedError
+from durable_workflow_sqlite.store.guarded_calls import FunctionFailedError, cannot_join
 from durable_workflow_sqlite.store.open_files import OpenFiles
 from durable_workflow_sqlite.store.sqlite_errors import (
     FAILURES,
@@ -124,6 +124,7 @@ class GroupCommit(Transactions):
         end = "" if type(connection) is not sqlite3.Connection else " -- of the library"
         self._commit_text, self._rollback_text = f"commit{end}", f"rollback{end}"
         self._reader = UserReader(self._path)
+        self.join: Callable[[Any], Any] = cannot_join
         self._is_restored = False
         self._queue: list[_Queued] = []
         self._functions = 0
@@ -199,7 +200,7 @@ class GroupCommit(Transactions):
             if self._path is None or self._bound_to_thread:
                 return await self.read(
                     lambda: Guard(
-                        self._connection, self._authorizer, timeout_s, only_reads=True
+                        self._connection, self._authorizer, timeout_s, cannot_join, only_reads=True
                     ).run(function)
                 )
             self._check_files()
@@ -561,7 +562,7 @@ class GroupCommit(Transactions):
             if not transaction.may_begin():
                 self._connection.execute(self._rollback_text)
                 return False
-            guard = Guard(self._connection, self._authorizer, transaction.timeout_s)
+            guard = Guard(self._connection, self._authorizer, transaction.timeout_s, self.join)
             result = guard.run(transaction.function)
             self._save(transaction, result)
             guard.check_time()

@@ -9,8 +9,8 @@ again after it got another one.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Hashable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Hashable
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -83,6 +83,15 @@ class Authorizer:
         return self.guard.judges(action, first, second)
 
 
+_at_work: dict[int, Guard] = {}
+"""By the id of a connection: what watches over the function that has it now."""
+
+
+def guard_of(connection: sqlite3.Connection) -> Guard | None:
+    """What watches over the function that has a connection; None if none has it."""
+    return _at_work.get(id(connection))
+
+
 class Guard(GuardedCall):
     """Watches over one call of a function of the user."""
 
@@ -91,10 +100,11 @@ class Guard(GuardedCall):
         connection: sqlite3.Connection,
         authorizer: Authorizer,
         timeout_s: float,
+        join: Callable[[Any], Any],
         *,
         only_reads: bool = False,
     ) -> None:
-        super().__init__(timeout_s)
+        super().__init__(timeout_s, join)
         self._connection = connection
         self._authorizer = authorizer
         self._only_reads = only_reads
@@ -104,14 +114,18 @@ class Guard(GuardedCall):
         connection, kind = self._connection, type(self._connection)
         before = connection.row_factory, connection.text_factory
         connection.set_progress_handler(self.is_late, INSTRUCTIONS)
-        guarded = None if kind is sqlite3.Connection else _guarded(cast("Hashable", kind))
+        guarded = None
+        if issubclass(kind, sqlite3.Connection) and kind is not sqlite3.Connection:
+            guarded = _guarded(cast("Hashable", kind))
         if guarded is not None:
             _change_class(connection, guarded)
             cast("Any", connection).guard = self
         self._authorizer.guard = self
+        _at_work[id(connection)] = self
         try:
             result, error = self.call(function, connection)
         finally:
+            del _at_work[id(connection)]
             self._authorizer.guard = None
             if guarded is not None:
                 cast("Any", connection).guard = None
@@ -121,6 +135,15 @@ class Guard(GuardedCall):
                 connection.row_factory, connection.text_factory = before
         self.check_what_is_left(error)
         return cast("T", result)
+
+    @contextmanager
+    def is_off(self) -> Generator[None]:
+        """While the library writes for the function."""
+        self._authorizer.guard = None
+        try:
+            yield
+        finally:
+            self._authorizer.guard = self
 
     def judges(self, action: int, first: str | None, second: str | None) -> int:
         """What SQLite is told of a part of a statement that it compiles."""

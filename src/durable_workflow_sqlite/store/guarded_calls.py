@@ -29,8 +29,10 @@ class FunctionFailedError(Exception):
 class GuardedCall:
     """Of one function; each kind of database adds how it watches over it."""
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, join: Callable[[Any], Any]) -> None:
+        """join: gives the store in the transaction of the connection."""
         self.timeout_s = timeout_s
+        self.join = join
         self._ends_at = monotonic() + timeout_s
         self.refused: str | None = None
         """What it did that it may not do."""
@@ -84,3 +86,10 @@ class GuardedCall:
             raise FunctionFailedError(late) from None
         if error is not None:
             raise FunctionFailedError(error)
+
+
+def cannot_join(_: Any) -> Any:
+    """For a function that only reads."""
+    raise TransactionMisuseError(
+        "a function that was given to `read` cannot enqueue or send: give it to `write`"
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.payload_codec import (
@@ -17,7 +17,6 @@ from durable_workflow_sqlite.payload_codec import (
     check_codec,
     check_max_payload_bytes,
 )
-from durable_workflow_sqlite.store.adapter import as_statement
 from durable_workflow_sqlite.store.checkpointer import Checkpointer
 from durable_workflow_sqlite.store.connection import (
     Synchronous,
@@ -27,9 +26,9 @@ from durable_workflow_sqlite.store.connection import (
     open_connection,
     wait_for_locks,
 )
-from durable_workflow_sqlite.store.encoding import Encoding, encoding_statements
 from durable_workflow_sqlite.store.group_commit import GroupCommit
 from durable_workflow_sqlite.store.in_memory import open_in_memory
+from durable_workflow_sqlite.store.joined import join, wanted
 from durable_workflow_sqlite.store.lock_guard import LockGuard
 from durable_workflow_sqlite.store.migrations import (
     SCHEMA_VERSION,
@@ -39,7 +38,7 @@ from durable_workflow_sqlite.store.migrations import (
 )
 from durable_workflow_sqlite.store.moves import check_not_moved
 from durable_workflow_sqlite.store.open_files import OpenFiles
-from durable_workflow_sqlite.store.sql import load_encoding_queries, load_queries
+from durable_workflow_sqlite.store.sql import load_queries
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, translate
 from durable_workflow_sqlite.store.statement_store import StatementStore
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
@@ -106,12 +105,10 @@ class SqliteCheckpointStore(StatementStore):
             is_intact=self._is_intact,
         )
         self._commit = commit
-        queries, statements = load_queries(), as_statement
-        if codec is not None:
-            encoding = Encoding(codec)
-            queries = load_encoding_queries(encoding)
-            statements = encoding_statements(as_statement, encoding)
-        super().__init__(connection, queries, commit, self._lock, statements, max_payload_bytes)
+        self._wanted = wanted(codec, max_payload_bytes)
+        queries, statements, most = self._wanted
+        super().__init__(connection, queries, commit, self._lock, statements, most)
+        commit.join = self.joined
         self._guard = LockGuard(path)
 
     @classmethod
@@ -160,6 +157,10 @@ class SqliteCheckpointStore(StatementStore):
             raise
         store._owns_connection = True
         return store
+
+    def joined(self, connection: Any) -> StatementStore:
+        path = database_path(self._connection)
+        return join(connection, self._wanted, of=self._connection, path=path)
 
     async def close(self) -> None:
         """Commit all pending writes, and close the file. Closing twice has no effect."""

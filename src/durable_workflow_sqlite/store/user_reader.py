@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from durable_workflow_sqlite.store.guard import Authorizer, Guard, StoreConnection
+from durable_workflow_sqlite.store.guarded_calls import cannot_join
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, translate
 
 T = TypeVar("T")
@@ -42,7 +43,8 @@ class UserReader:
         except FAILURES as error:
             raise translate(error, "read", self._path) from error
         try:
-            return Guard(connection, self._authorizer, timeout_s, only_reads=True).run(function)
+            guard = Guard(connection, self._authorizer, timeout_s, cannot_join, only_reads=True)
+            return guard.run(function)
         finally:
             if connection.in_transaction:
                 connection.execute("rollback")
