@@ -112,13 +112,14 @@
 -- status                 INTENT: it has begun; COMPLETED, FAILED: it has ended;
 --                        COMPENSATED: the compensation has succeeded, or a person has
 --                        done it by hand
--- input_data             for a compensation, the number of its attempt, as {"attempt": 2};
---                        for a wait that names a type, that type and the kinds of JSON
---                        that it takes, as {"type": "str", "json": ["string"]}; while a
---                        probe is asked again, how often it has failed, as {"probes": 2};
---                        of an attempt that is not in doubt though it timed out, or
---                        though it failed with StepAmbiguousError, why: {"idempotent":
---                        true} or {"answer": "failed"}; else null
+-- input_data             for a step that says what its result answers, a hash of that, as
+--                        {"of": "9f86..."}; for a compensation, the number of its attempt,
+--                        as {"attempt": 2}; for a wait that names a type, that type and the
+--                        kinds of JSON that it takes, as {"type": "str", "json":
+--                        ["string"]}. While a probe is asked again, also how often it has
+--                        failed ("probes"). Of an attempt that is not in doubt though it
+--                        timed out ("idempotent"), or failed with StepAmbiguousError
+--                        ("answer"), why. Else null
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said

@@ -80,7 +80,10 @@ class Tables(msgspec.Struct):
     def is_in_doubt(self, step):
         """Whether a step that is over may have taken effect, and nothing came after it."""
         is_cut_off = step.error_type == r.CUT_OFF and step.event is None
-        is_unclear = step.error_type in (r.TIMED_OUT, r.AMBIGUOUS) and step.input_data is None
+        is_marked = '"idempotent":' in (step.input_data or "") or '"answer":' in (
+            step.input_data or ""
+        )
+        is_unclear = step.error_type in (r.TIMED_OUT, r.AMBIGUOUS) and not is_marked
         has_timed_out = is_unclear and step.due_at is None
         place = {"branch": step.branch, "step_index": step.step_index}
         others = self.steps_of(step.workflow_execution_id, **place)

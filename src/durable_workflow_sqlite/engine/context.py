@@ -23,6 +23,7 @@ from msgspec import UNSET, UnsetType
 from durable_workflow_sqlite.engine import hints, serialization
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.doubt import Doubt, InDoubt, check_in_doubt
+from durable_workflow_sqlite.engine.fingerprints import changed, fingerprint
 from durable_workflow_sqlite.engine.mapping import AT_ONCE, MapCall, result_of
 from durable_workflow_sqlite.engine.operations import OnCancel, StepCall
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
@@ -78,6 +79,7 @@ class WorkflowContext(Transacting):
         limit: str | None = None,
         limit_key: str | None = None,
         idempotent: bool = False,
+        of: object = UNSET,
         in_doubt: InDoubt[R] = "rerun",
         compensate_in_doubt: InDoubt[Any] = "rerun",
     ) -> Coroutine[Any, Any, R]: ...
@@ -98,6 +100,7 @@ class WorkflowContext(Transacting):
         limit: str | None = None,
         limit_key: str | None = None,
         idempotent: bool = False,
+        of: object = UNSET,
         in_doubt: InDoubt[R] = "rerun",
         compensate_in_doubt: InDoubt[Any] = "rerun",
     ) -> Coroutine[Any, Any, R]: ...
@@ -117,6 +120,7 @@ class WorkflowContext(Transacting):
         limit: str | None = None,
         limit_key: str | None = None,
         idempotent: bool = False,
+        of: object = UNSET,
         in_doubt: InDoubt[Any] = "rerun",
         compensate_in_doubt: InDoubt[Any] = "rerun",
     ) -> Coroutine[Any, Any, Any]:
@@ -145,6 +149,9 @@ class WorkflowContext(Transacting):
         idempotent: whether the action only reads, or may be done twice without harm. Then only its
             outcome is recorded, which saves one of two writes. After a crash it runs again, and it
             is never in doubt. It must have no `compensate`.
+        of: what the result answers, for example the prompt of a model: any value that can be
+            written as JSON. Only a hash of it is stored. If a replay comes here with another value,
+            the execution is left as it is, with NonDeterminismError: it never gets a stale answer.
         in_doubt: what to do when an attempt was cut off or timed out, so that nobody knows whether
             it took effect. "rerun" runs it again. "fail" raises StepAmbiguousError. "ask" waits
             until a person says what became of it (`Client.resolve`). A function is a probe: it gets
@@ -216,7 +223,11 @@ class WorkflowContext(Transacting):
                     serialization.check_type(result_type, "the result of step", name)
             except SerializationError as refusal:
                 self._refuse(refusal)
+        asked = None if of is UNSET else fingerprint(of, name)
         place, history = self._next(name, _STEP)
+        if asked is not None and (error := changed(self._body.execution_id, history, asked)):
+            self._body.fail(error)
+            raise error
         call = StepCall(
             place,
             name,
@@ -239,6 +250,7 @@ class WorkflowContext(Transacting):
             Doubt(in_doubt, compensate_in_doubt, self._key(place, name))
             if is_doubt_given
             else None,
+            asked,
         )
         if compensate is not None and self._body.is_open:
             self._body.undoable[place] = call

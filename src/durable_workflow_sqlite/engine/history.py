@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from durable_workflow_sqlite.engine.patches import Patches
+from durable_workflow_sqlite.engine.step_marks import IDEMPOTENT, mark_of
 from durable_workflow_sqlite.errors import NonDeterminismError, StoreCorruptError
 from durable_workflow_sqlite.records import (
     AMBIGUOUS,
@@ -30,9 +31,6 @@ Place = tuple[str, int]
 """Branch and index: what tells one step of an execution from all others."""
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
-
-IDEMPOTENT: Final = '{"idempotent": true}'
-"""The `input_data` of an attempt that timed out, and may have been made twice without harm."""
 
 LONG_HISTORY: Final = 10_000
 """Outcomes after which the log advises to continue as new."""
@@ -251,7 +249,7 @@ def has_timed_out(checkpoint: StepCheckpoint) -> bool:
         checkpoint.status is _FAILED
         and checkpoint.error_type == TIMED_OUT
         and checkpoint.kind is _STEP
-        and checkpoint.input_data is None
+        and mark_of(checkpoint.input_data, IDEMPOTENT) is None
     )
 
 

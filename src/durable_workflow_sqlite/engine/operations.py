@@ -92,6 +92,8 @@ class StepCall(Operation, eq=False):
     """Whether only its outcome is recorded, and not its beginning."""
     doubt: Doubt | None = None
     """What is to become of it when it is in doubt, if it is not simply to run again."""
+    fingerprint: str | None = None
+    """What it was asked, as its records hold it."""
 
     task: asyncio.Task[Any] | None = None
     """Which performs it now."""

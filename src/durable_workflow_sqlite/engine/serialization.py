@@ -157,6 +157,14 @@ def check_type(type_: Any, what: str, name: str) -> None:
         ) from error
 
 
+def canonical(value: object, what: object) -> bytes:
+    """JSON of a value, the same for each order of the keys of dicts, and of the items of sets.
+
+    Raises SerializationError if it cannot be written.
+    """
+    return _canonical(_write(value, what, _sorting_encoder))
+
+
 def _out_of_memory(what: object) -> StoreError:
     return StoreError(
         f"there is not enough memory for {what}; give the process more, or store less at once"
@@ -213,13 +221,13 @@ def _codec(type_: Any) -> _Codec:
         return _Codec(type_)
 
 
-def _write(value: object, what: object) -> str:
+def _write(value: object, what: object, encoder: msgspec.json.Encoder | None = None) -> str:
     if value is None:
         return "null"
     try:
         # Not encode(), which ends the interpreter where there is no memory (msgspec 0.22).
         buffer = bytearray()
-        _encoder.encode_into(value, buffer)
+        (encoder or _encoder).encode_into(value, buffer)
         return buffer.decode()
     except MemoryError as error:
         raise _out_of_memory(what) from error
@@ -254,3 +262,4 @@ def name_of(type_: Any) -> str:
 _SAME_IN_JSON: Final = frozenset({str, int, bool})
 _PLAIN: Final = frozenset({str, int, bool, float, type(None), list, dict})
 _encoder = msgspec.json.Encoder(enc_hook=write_custom)
+_sorting_encoder = msgspec.json.Encoder(enc_hook=write_custom, order="sorted")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from durable_workflow_sqlite.engine.step_keys import key_of
+from durable_workflow_sqlite.engine.step_marks import PROBES, mark_of
 from durable_workflow_sqlite.records import COMPENSATION_SUFFIX, StepCheckpoint
 
 if TYPE_CHECKING:
@@ -85,15 +86,11 @@ def tries_of(compensation: StepCheckpoint) -> int:
 
 def probes_of(attempt: StepCheckpoint) -> int:
     """How often the probe of an attempt in doubt has failed, as its record says."""
-    return _number_in(attempt, "probes")
+    return _number_in(attempt, PROBES)
 
 
 def _number_in(checkpoint: StepCheckpoint, name: str) -> int:
-    try:
-        data = msgspec.json.decode(checkpoint.input_data or "{}", type=dict[str, object])
-    except msgspec.MsgspecError:
-        return 0
-    number = data.get(name, 0)
+    number = mark_of(checkpoint.input_data, name)
     return number if isinstance(number, int) else 0
 
 

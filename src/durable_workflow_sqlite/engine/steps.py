@@ -18,11 +18,12 @@ from durable_workflow_sqlite.engine.actions import (
     reference,
 )
 from durable_workflow_sqlite.engine.given import may_be_given
-from durable_workflow_sqlite.engine.history import IDEMPOTENT, has_timed_out
+from durable_workflow_sqlite.engine.history import has_timed_out
 from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.settling import is_doubtful, settle, settles
 from durable_workflow_sqlite.engine.step_info import AT_WORK, leave
+from durable_workflow_sqlite.engine.step_marks import IDEMPOTENT, marked
 from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
     tell_in_doubt,
@@ -167,7 +168,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 await record_cut_off(run, call, intent, has_begun=has_begun, error=error)
             failure = failure_of(run, error, call)
             if call.is_idempotent and isinstance(failure, StepTimeoutError):
-                intent = msgspec.structs.replace(intent, input_data=IDEMPOTENT)
+                mark = marked(intent.input_data, IDEMPOTENT, True)
+                intent = msgspec.structs.replace(intent, input_data=mark)
             if call.is_idempotent and last is not None and await take_given(run, call, intent):
                 return  # as below
             is_over = late is not None or not goes_on(run, call)
@@ -226,6 +228,7 @@ def _intent(run: Run, call: StepCall, attempt: int) -> StepCheckpoint:
         attempt=attempt,
         step_name=call.name,
         status=_INTENT,
+        input_data=call.fingerprint,
         idempotency_key=call.idempotency_key,
         compensate_ref=None if call.compensate is None else reference(call.compensate),
         started_at=run.environment.clock.now(),

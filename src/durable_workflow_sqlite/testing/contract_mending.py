@@ -206,7 +206,7 @@ class MendingContract(StoreContract):
                 _failed(one, 5, error_type=TIMED_OUT, due_at=NOON),
                 _failed(one, 5, attempt=2, error_type="builtins:ValueError", event=4),
                 _failed(one, 6, error_type=AMBIGUOUS, event=5),
-                _failed(one, 7, error_type=AMBIGUOUS, event=6, input_data='{"answer": "failed"}'),
+                _failed(one, 7, error_type=AMBIGUOUS, event=6, input_data='{"answer":"failed"}'),
             )
             assert await store.acknowledge(one, new_audit_entry("acknowledge", one), now=NOON) == 4
             assert [found.status for found in await store.load_checkpoints(one)] == [
