@@ -87,6 +87,14 @@
 -- on_parent_end          of a child, what it does once its parent begins to undo, or is
 --                        over: cancel or detach (it goes on)
 -- run_number             1 at first, and one more each time that it continues as new
+-- forked_from            the execution whose first records it began with; null if it began
+--                        with none
+-- forked_before          the step before which these records end, as "step 'charge' (index
+--                        3)"; null if it began with all that had completed
+-- replay_origin          what a replay of these records needs, as {"began_at": "2026-...Z",
+--                        "seeds": [["order-7", 3]]}: the time at which the clock of its
+--                        function begins, and whose random numbers it repeats, up to which
+--                        event; null without such records
 -- created_at             when it was started
 -- updated_at             when this row was last written
 -- status_since           since when it has its status; for one that is over, its end
@@ -113,13 +121,14 @@
 --                        COMPENSATED: the compensation has succeeded, or a person has
 --                        done it by hand
 -- input_data             for a step that says what its result answers, a hash of that, as
---                        {"of": "9f86..."}; for a compensation, the number of its attempt,
---                        as {"attempt": 2}; for a wait that names a type, that type and the
---                        kinds of JSON that it takes, as {"type": "str", "json":
---                        ["string"]}. While a probe is asked again, also how often it has
---                        failed ("probes"). Of an attempt that is not in doubt though it
---                        timed out ("idempotent"), or failed with StepAmbiguousError
---                        ("answer"), why. Else null
+--                        {"of": "9f86..."}; for a step that a fork began with, the execution
+--                        that ran it and alone undoes it, as {"ran_in": "order-7"}; for a
+--                        compensation, the number of its attempt, as {"attempt": 2}; for a
+--                        wait that names a type, that type and the kinds of JSON that it
+--                        takes, as {"type": "str", "json": ["string"]}. While a probe is
+--                        asked again, also how often it has failed ("probes"). Of an attempt
+--                        that is not in doubt though it timed out ("idempotent"), or failed
+--                        with StepAmbiguousError ("answer"), why. Else null
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said
@@ -193,24 +202,29 @@
 --                        queue), STEP (a limit for steps), ALL (everything)
 -- name                   of that; null for an execution, '' for everything
 -- act                    what was done: the library writes retry, unblock, resolve, rerun,
---                        cancel, acknowledge, pause and resume; of a schedule also
+--                        fork, cancel, acknowledge, pause and resume; of a schedule also
 --                        trigger, backfill and delete; of limits, set
 -- actor                  who did it: USER@MACHINE, or the name that the caller gave
--- details                as JSON: of a retry, the "error" and "message" that ended the
---                        execution; of one from a step, also that step ("from"), the steps
---                        "forgotten", how many more are not named ("more_forgotten"), and the
---                        waits "open_again"; of a resolve, the "step", what it "was" and the
---                        "value"; of an acknowledge, the "step" and the "note"; of a rerun,
---                        the id of the new execution ("as") or of the old one ("of"); of a
---                        cancel without a worker, that it "ended" or why it is
---                        "unblocked"; of all that unblock, why it was "blocked", and
---                        which deleted rows were still "missing" then; of a pause, the
---                        "reason" and the reason that it "was" before; of a resume, or a
---                        cancel that ends a pause, "paused_at", "paused_by" and
---                        "paused_reason" of that pause; of a set, each limit that changed,
---                        with what it "was" and what it "is"; of a trigger, the execution
---                        that it "started"; of a backfill, how many, and the first ("from")
---                        and the last ("to") of their times; else null
+-- details                as JSON: of a retry, the "error" and "message" that ended
+--                        the execution; of one from a step, also that step ("from"),
+--                        the steps "forgotten", how many more are not named
+--                        ("more_forgotten"), and the waits "open_again"; of a
+--                        resolve, the "step", what it "was" and the "value"; of an
+--                        acknowledge, the "step" and the "note"; of a rerun, the id
+--                        of the new execution ("as") or of the old one ("of"); of a
+--                        fork, the same, the step "before" which its copies end, and
+--                        the "version" if one was given; of a fork or retry with
+--                        other results, "edit": of each "step" what it "was" and its
+--                        "value"; of a cancel without a worker, that it "ended" or
+--                        why it is "unblocked"; of all that unblock, why it was
+--                        "blocked", and which deleted rows were still "missing" then;
+--                        of a pause, the "reason" and the reason that it "was"
+--                        before; of a resume, or a cancel that ends a pause,
+--                        "paused_at", "paused_by" and "paused_reason" of that pause;
+--                        of a set, each limit that changed, with what it "was" and
+--                        what it "is"; of a trigger, the execution that it "started";
+--                        of a backfill, how many, and the first ("from") and the last
+--                        ("to") of their times; else null
 -- created_at             when it was done
 
 -- workflow_limits: how much runs at once, over all workers. Code declares it with

@@ -590,7 +590,7 @@ class DictStore(d.CheckpointStore):
         input_data, run, at = execution.input_data, execution.run_number, execution.updated_at
         t.set(one, input_data=input_data, run_number=run, updated_at=at, started_at=at)
         t.set(one, status=STATUS.RUNNING, current_step=0, recovery_count=0, blocked_reason=None)
-        t.set(one, error_type=None, error_message=None, last_event=None)
+        t.set(one, error_type=None, error_message=None, last_event=None, replay_origin=None)
         for signal in select(t.signals, one, status=PENDING):
             if signal.signal_name.startswith(r.CHILD_SIGNAL):
                 t.signals[signal.workflow_signal_id] = change(signal, status=EXPIRED)
@@ -902,7 +902,7 @@ class DictStore(d.CheckpointStore):
         if t.taken(one) != seen:
             return False
         t.claims.pop(one, None)
-        new = (*PROGRESS, "ttl_expires_at", *NOT_PAUSED)
+        new = (*PROGRESS, "ttl_expires_at", "replay_origin", *NOT_PAUSED)
         t.set(one, **{name: getattr(becomes, name) for name in new})
         t.set(one, output_data=None, recovery_count=0, blocked_reason=None)
         t.set(one, trouble=None, available_at=None)

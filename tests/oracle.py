@@ -44,6 +44,12 @@ class Step(NamedTuple):
     completed_at: str | None
     due_at: str | None
     event: int | None
+    input_data: str | None = None
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether a fork began with it: another execution ran it, and alone undoes it."""
+        return self.kind == "STEP" and '"ran_in"' in (self.input_data or "")
 
     @property
     def place(self) -> tuple[str, int]:
@@ -163,11 +169,15 @@ def look_through(
             "select step_name from step_checkpoints as step where workflow_execution_id = ? and not"
             " exists (select 1 from workflow_workers as worker"
             " where worker.worker_number = step.worker_number)"
-            # Nobody ran what somebody resolved.
+            # Nobody ran what somebody resolved, or what a fork began with.
             " and not (step.worker_number is null and step.status = 'COMPLETED' and exists ("
             " select 1 from workflow_audit_log as act"
             " where act.workflow_execution_id = step.workflow_execution_id"
-            " and act.act = 'resolve'))",
+            " and act.act in ('resolve', 'retry')))"
+            " and not (step.worker_number is null and exists ("
+            " select 1 from workflow_executions as fork"
+            " where fork.workflow_execution_id = step.workflow_execution_id"
+            " and fork.forked_from is not null))",
             of_it,
         )
     ]
@@ -503,6 +513,10 @@ def _of_what_ran(processes: list[ProcessRun]) -> Iterator[str]:
             continue
         runs = journal.count(f"run {step.step_name}")
         attempts = sum(one.has_begun for one in end.forward() if one.place == step.place)
+        if step.is_copied:
+            if runs:
+                yield f"{step.step_name} ran again, and its result was copied"
+            continue
         if step.status == "COMPLETED" and runs == 0:
             yield f"{step.step_name} is COMPLETED and never ran"
         name = step.step_name
@@ -583,8 +597,11 @@ def _of_compensation(processes: list[ProcessRun]) -> Iterator[str]:
     done = [step for step in end.last_attempts().values() if step.status == "COMPLETED"]
     to_undo = {step.place: step for step in done if step.compensate_ref is not None}
     undone = end.compensations()
+    journal = [line for process in processes for line in process.journal]
     if end.status == "COMPLETED":
         yield from (f"{step.step_name} of a COMPLETED execution" for step in undone.values())
+        was_undone = {line[5:] for line in journal if line.startswith("undo ")} - mended(journal)
+        yield from (f"{name} of a COMPLETED execution was undone" for name in was_undone)
         return
     for place, step in to_undo.items():
         if place not in undone:
@@ -595,7 +612,6 @@ def _of_compensation(processes: list[ProcessRun]) -> Iterator[str]:
         if place not in to_undo:
             yield f"{step.step_name} undid what was not COMPLETED"
     in_reverse = sorted(to_undo.values(), key=lambda step: str(step.completed_at), reverse=True)
-    journal = [line for process in processes for line in process.journal]
     # One that is in doubt may fail before its function was called.
     unclear = {place for place, step in undone.items() if step.error_type == AMBIGUOUS}
     wanted = [

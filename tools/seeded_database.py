@@ -232,12 +232,13 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         for how in ("empty", "full")
     ],
     "load_children": [{"parent_execution_id": "parent", "row_limit": 9}],
+    "load_forks": [{"forked_from": "parent", "row_limit": 9}],
     "count_children": [{"parent_execution_id": "parent", "at_most": 9}],
     "load_signals": [{"workflow_execution_id": "RUNNING, full"}],
     "load_next_timers": [{"row_limit": 99}],
     "load_steps_in_doubt": [{"living": "[]", "row_limit": 99}],
     "load_steps_cut_off": [{"row_limit": 99}],
-    "load_questions": [{"row_limit": 99}],
+    "load_unresolved": [{"row_limit": 99}],
     "load_blocked": [{"row_limit": 99}],
     "load_taken_over": [{"least": 2, "row_limit": 99}],
     "load_in_trouble": [{"row_limit": 99}],
@@ -523,9 +524,9 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
     ):
         connection.execute(
             "insert into workflow_executions (workflow_execution_id, workflow_id, status,"
-            " parent_execution_id, root_execution_id, on_parent_end, error_message)"
-            " values (?, ?, 'FAILED', 'parent', 'parent', ?, ?)",
-            (f"child of {child}", workflow, policy, error),
+            " parent_execution_id, root_execution_id, on_parent_end, error_message, forked_from,"
+            " forked_before) values (?, ?, 'FAILED', 'parent', 'parent', ?, ?, 'parent', ?)",
+            (f"child of {child}", workflow, policy, error, error and "step 'pay' (index 0)"),
         )
     connection.execute(
         "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind, status,"

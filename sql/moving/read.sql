@@ -48,7 +48,10 @@ select
     queue_key,
     dedup_id,
     debounced,
-    paused_with
+    paused_with,
+    forked_from,
+    forked_before,
+    replay_origin
 from workflow_executions
 order by rowid
 limit -1 offset :skipped;

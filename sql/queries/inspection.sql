@@ -708,6 +708,8 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
     worker_id,
     created_at,
     updated_at,
@@ -718,6 +720,20 @@ select
 from workflow_overview
 where
     workflow_execution_id in (select value from json_each(:workflow_execution_ids));
+
+-- name: load_forks
+-- Some forks of an execution, in the order in which they were started.
+-- :forked_from text
+-- :row_limit integer
+select
+    workflow_execution_id,
+    forked_before,
+    status,
+    created_at
+from workflow_executions
+where forked_from = :forked_from
+order by created_at, workflow_execution_id
+limit :row_limit;
 
 -- name: load_children
 -- Some children of an execution: those that are not over, then FAILED, CANCELLED and
@@ -867,6 +883,9 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     paused_at,
@@ -997,7 +1016,7 @@ where
         or worker_id not in (select value from json_each(:living))
     );
 
--- name: load_questions
+-- name: load_unresolved
 -- Steps and compensations in doubt that wait until a person says what became of them:
 -- those that began first.
 -- @scan step_checkpoints: an index that holds only those
@@ -1013,16 +1032,16 @@ select
     question,
     asked_at,
     started_at
-from workflow_questions
+from workflow_unresolved
 order by checkpoint_id
 limit :row_limit;
 
--- name: count_questions$
--- How many rows load_questions has to give.
+-- name: count_unresolved$
+-- How many rows load_unresolved has to give.
 -- @scan step_checkpoints: an index that holds only those
 -- =total integer
 select count(*) as total
-from workflow_questions;
+from workflow_unresolved;
 
 -- name: load_steps_cut_off
 -- Steps that were cancelled while they ran, or timed out, that may have taken effect,
@@ -1338,6 +1357,9 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     paused_at,
@@ -1541,7 +1563,7 @@ with awaited as (
     select
         question.workflow_execution_id,
         '$resolved' as signal_name
-    from workflow_questions as question
+    from workflow_unresolved as question
 )
 
 select

@@ -3,7 +3,7 @@
 -- than their timeout; they are not undone, and no person has dealt with them. A step
 -- with the step_status INTENT still runs if its worker lives. For all others it is
 -- unknown whether they took effect. The steps that wait for the answer of a person are in
--- workflow_questions instead.
+-- workflow_unresolved instead.
 --
 -- workflow_execution_id  text       whose step it is
 -- workflow_type          text null  the name of its workflow

@@ -51,6 +51,9 @@
 --                                      undone or over
 -- run_number             integer       1, and one more each time that it continued as
 --                                      new
+-- forked_from            text null     the execution whose first records it began with
+-- forked_before          text null     the step before which these records end; null if
+--                                      it began with all that had completed
 -- recovery_count         integer       as in workflow_executions
 -- worker_id              text null     who has claimed it, and may be dead
 -- claimed_at             text null     when that was
@@ -193,6 +196,8 @@ select
     execution.root_execution_id,
     execution.on_parent_end,
     execution.run_number,
+    execution.forked_from,
+    execution.forked_before,
     execution.recovery_count,
     claim.worker_id,
     claim.claimed_at,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
 from durable_workflow_sqlite.bulk import Command
 from durable_workflow_sqlite.database import command
+from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.engine.audit import details_of
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.deleted_rows import follow_a_step
@@ -22,7 +25,7 @@ from durable_workflow_sqlite.errors import (
     NonDeterminismError,
     SerializationError,
 )
-from durable_workflow_sqlite.reading.executions import ExecutionDetails
+from durable_workflow_sqlite.reading.executions import ExecutionDetails, step_words
 from durable_workflow_sqlite.reading.pauses import says
 from durable_workflow_sqlite.records import (
     DELETED_ROWS,
@@ -30,6 +33,7 @@ from durable_workflow_sqlite.records import (
     ExecutionStatus,
     check_identifier,
 )
+from durable_workflow_sqlite.stores import open_reader
 
 GOING_ON: Final = ("PENDING", "RUNNING", "SUSPENDED")
 UNFINISHED: Final = (*GOING_ON, "COMPENSATING")
@@ -138,16 +142,101 @@ def cancel(file: str, *, by: str | None = None) -> Command:
     return Command(name="cancel", done="cancelled, or asked to cancel:", act=ask, statuses=GOING_ON)
 
 
-def retry(file: str, *, from_step: StepName | None = None, by: str | None = None) -> Command:
+Edits = Sequence[tuple[str, msgspec.Raw | None]]
+"""Steps as people write them, and their new results."""
+
+
+def edits_from(texts: Sequence[str]) -> Edits:
+    """What `STEP=JSON` says. Raises ValueError for what is not written like that."""
+    edits: list[tuple[str, msgspec.Raw | None]] = []
+    for text in texts:
+        name, is_value, rest = text.partition("=")
+        while is_value:
+            with suppress(ValueError):
+                edits.append((name.strip(), payloads.from_text(rest.strip())))
+                break
+            more, is_value, rest = rest.partition("=")  # a name may have a =, too
+            name = f"{name}={more}"
+        else:
+            raise ValueError(
+                f"{text!r} is not STEP=JSON, as price=42; a string needs its own quotes, as"
+                ' name="kim"'
+            )
+    return edits
+
+
+def named_steps(details: ExecutionDetails | None, edits: Edits) -> dict[StepName, object]:
+    """The edits for an execution. BRANCH/STEP and STEP#INDEX name a step that STEP does not."""
+    names: dict[str, StepName] = {}
+    for one in () if details is None else details.steps:
+        branch = f"{one.branch}/" if one.branch else ""
+        names[f"{branch}{one.step_name}#{one.step_index}"] = (
+            one.branch,
+            one.step_name,
+            one.step_index,
+        )
+        if branch:
+            names[f"{branch}{one.step_name}"] = (one.branch, one.step_name)
+        names.setdefault(step_words(one.step_name), one.step_name)
+    plain = {one.step_name for one in details.steps} if details is not None else set[str]()
+    found: dict[StepName, object] = {}
+    for name, value in edits:
+        step = name if name in plain else names.get(name, name)
+        if step in found:
+            raise ValueError(f"the result of {name!r} is given twice")
+        found[step] = value
+    return found
+
+
+def fork(
+    file: str,
+    *,
+    before: StepName | None = None,
+    edits: Edits = (),
+    new_id: str | None = None,
+    version: int | None = None,
+    by: str | None = None,
+) -> Command:
+    """Start an execution with the records of another one that lie before a step."""
+
+    async def ask(client: Client, execution_id: str) -> str:
+        handle = await client.fork(
+            execution_id,
+            before=before,
+            edit=named_steps(_details_of(file, execution_id), edits) if edits else None,
+            new_id=new_id,
+            version=version,
+            by=by,
+        )
+        return f"{handle.execution_id} is a fork of {execution_id}; a worker claims it"
+
+    return Command(name="fork", done="forked:", act=ask, statuses=())
+
+
+def _details_of(file: str, execution_id: str) -> ExecutionDetails | None:
+    with open_reader(file) as reader:
+        return reader.execution(execution_id)
+
+
+def retry(
+    file: str,
+    *,
+    from_step: StepName | None = None,
+    edits: Edits = (),
+    by: str | None = None,
+) -> Command:
     """Run failed or blocked executions again, or the compensations that failed.
 
     What waits for its next attempt is tried at once. from_step: from where; by default from what
-    failed.
+    failed. edits: other results of steps that do not run again.
     """
 
     async def ask(client: Client, execution_id: str) -> str:
         before = await client.load(execution_id)
-        await client.retry(execution_id, from_step=from_step, by=by)
+        edit = named_steps(_details_of(file, execution_id), edits) if edits else None
+        await client.retry(execution_id, from_step=from_step, edit=edit, by=by)
+        if edits and from_step is None:
+            return f"{execution_id} continues with these results when a worker claims it"
         if from_step is None and not before.status.is_terminal and before.blocked_reason is None:
             return f"{execution_id} does not wait for its next attempt any more"
         if from_step is None:

@@ -189,9 +189,9 @@ class Records(Protocol):
         """Begin an execution again, under its claim, without checkpoints, timers and patches.
 
         Its `input_data`, `run_number` and `updated_at` become those of `execution`; `started_at`
-        becomes `updated_at`. It saves records first, in one transaction. Pending signals stay,
-        except those about children of the run before. Those of its children that are to end with
-        it are asked to cancel.
+        becomes `updated_at`, and `replay_origin` None. It saves records first, in one transaction.
+        Pending signals stay, except those about children of the run before. Those of its children
+        that are to end with it are asked to cancel.
         """
         ...
 
@@ -600,8 +600,8 @@ class Mending(Protocol):
 
         seen: what `take_execution` returned.
         becomes: the new record. Its input, other arguments of its start and `started_at` do not
-            change, but its time to live and its pause may. The execution is not blocked or in
-            trouble any more, has no output, and its `recovery_count` is 0.
+            change, but its time to live, its `replay_origin` and its pause may. The execution is
+            not blocked or in trouble any more, has no output, and its `recovery_count` is 0.
         forget: checkpoints that are deleted.
 
         If the execution becomes final, the result is the same as with `save`. If not, it may be

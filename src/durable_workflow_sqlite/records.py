@@ -202,6 +202,9 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `root_execution_id` is the first of its tree. `on_parent_end` says what becomes of a child when
     its parent begins to undo, or is over.
     `run_number` is 1 at first, and one more each time that it continues as new.
+    `forked_from` is the execution whose first records this one began with; None for no fork.
+    `forked_before` says in words before which step these records end. `replay_origin` is JSON
+    text: what a replay of these records needs.
     """
 
     workflow_execution_id: str
@@ -229,6 +232,9 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     root_execution_id: str | None = None
     on_parent_end: OnParentEnd | None = None
     run_number: int = 1
+    forked_from: str | None = None
+    forked_before: str | None = None
+    replay_origin: str | None = None
     created_at: datetime = msgspec.field(default_factory=utc_now)
     updated_at: datetime = msgspec.field(default_factory=utc_now)
     paused_at: datetime | None = None
@@ -278,6 +284,12 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.on_parent_end is not None:
             check_member("on_parent_end", self.on_parent_end, OnParentEnd)
         check_integer("run_number", self.run_number, minimum=1)
+        if self.forked_from is not None:
+            check_identifier("forked_from", self.forked_from)
+        if self.forked_before is not None:
+            check_text("forked_before", self.forked_before)
+        if self.replay_origin is not None:
+            check_text("replay_origin", self.replay_origin)
         check_time("created_at", self.created_at)
         check_time("updated_at", self.updated_at)
         if self.paused_at is not None:
@@ -301,7 +313,7 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     A compensation is attempt 0 of the step that it undoes, named `STEP:compensate`.
     `id` is given by the store, and is ignored when checkpoints are saved.
     `input_data` is the number of the attempt for a compensation; which payload it takes for a wait
-    that names a type; else None.
+    that names a type; the execution that ran it for a step that a fork began with; else None.
     `due_at` is when a SLEEP or the wait for a SIGNAL ends, and when a FAILED attempt is retried.
     `event` numbers the outcomes that the workflow function got, from 1, in their order.
     It is None before the outcome. It stays None for an attempt that is retried, for a
@@ -380,6 +392,26 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         change(completed, "completed_at", completed_at)
         change(completed, "event", event)
         return completed
+
+
+class _RanIn(msgspec.Struct, frozen=True):
+    ran_in: str
+
+
+def ran_in(workflow_execution_id: str, input_data: str | None) -> str:
+    """The `input_data` of a step that a fork has from another execution, which alone undoes it."""
+    data = {} if input_data is None else msgspec.json.decode(input_data, type=dict[str, Any])
+    return msgspec.json.encode({"ran_in": workflow_execution_id, **data}).decode()
+
+
+def who_ran(input_data: str | None) -> str | None:
+    """The execution that ran a step, as its `input_data` says it; None for a step of its own."""
+    if input_data is None:
+        return None
+    try:
+        return msgspec.json.decode(input_data, type=_RanIn).ran_in
+    except msgspec.MsgspecError:
+        return None
 
 
 class WorkflowTimer(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -162,6 +162,67 @@ def test_steps_are_resolved_and_the_orders_go_on(file: Path) -> None:
     ]
 
 
+def test_an_order_is_forked_before_a_step_with_another_result(file: Path) -> None:
+    assert run("fork", file, "order-A-1", "--branch", "x").returncode == 2
+    assert "did you mean 'ship'?" in refusal("fork", file, "order-A-1", "--before", "shp")
+    assert "is not STEP=JSON" in refusal("fork", file, "order-A-1", "--edit", "pack=in paper")
+    assert "was not over before" in refusal(
+        "fork", file, "order-A-1", "--before", "pack", "--edit", "ship=1"
+    )
+    assert "is undone" in refusal("fork", file, "order-BAD-UNDONE", "--before", "ship")
+    assert "has no version 9" in refusal("fork", file, "order-A-1", "--version", "9")
+    assert shown(file, "order-A-1")[-1][0] != "act"
+    before = ("--before", "ship", "--index", "2")
+    edit = ("--edit", 'pack = "in paper"', "--edit", 'charge#0={"charged": "b"}')
+    words = ("fork", file, "order-A-1", *before, *edit, "--new-id", "new")
+    for _ in range(2):  # the second time, it is there
+        assert run(*words).stdout == "new is a fork of order-A-1; a worker claims it\n"
+    assert "is taken" in refusal("fork", file, "order-A-2", "--new-id", "new")
+    facts = shown(file, "new")
+    assert ["execution", "forked_from", "order-A-1"] in facts
+    assert ["execution", "forked_before", "step 'ship' (index 2)"] in facts
+    assert [line[10] for line in facts if line[0] == "step"] == [
+        '{"charged": "b"}',
+        '"in paper"',
+    ]
+    ((of, details),) = acts(file, "new")
+    assert (of, json.loads(details)["of"], len(json.loads(details)["edit"])) == (
+        "fork",
+        "order-A-1",
+        2,
+    )
+    assert [line[:4] for line in shown(file, "order-A-1") if line[0] == "fork"] == [
+        ["fork", "new", "PENDING", "step 'ship' (index 2)"]
+    ]
+    seen = " ".join(on_terminal("show", file, "new", columns=400)[1].split())
+    assert "fork of order-A-1, before step 'ship' (index 2)" in seen
+    assert 'ran in order-A-1: "in paper"' in seen
+    assert "forked as new" in " ".join(
+        on_terminal("show", file, "order-A-1", columns=400)[1].split()
+    )
+    as_json = json.loads(run("show", file, "order-A-1", "--json").stdout)
+    assert as_json["forks"][0]["id"] == "new"
+    with a_worker(file):
+        wait_until(lambda: status_of(file, "new") == "COMPLETED")
+
+
+def test_an_order_runs_again_with_another_result(file: Path) -> None:
+    assert "is not STEP=JSON" in refusal("retry", file, "order-BAD-1", "--edit", "pack")
+    assert "needs no value" not in refusal("retry", file, "order-A-1", "--edit", "pack=1")
+    done = run("retry", file, "order-BAD-1", "--edit", 'pack="by hand"', "--edit", 'ship="sent"')
+    assert done.stdout.splitlines()[0] == (
+        "order-BAD-1 continues with these results when a worker claims it"
+    )
+    ((act, details),) = acts(file, "order-BAD-1")
+    assert act == "retry"
+    assert [one["value"] for one in json.loads(details)["edit"]] == ["by hand", "sent"]
+    words = ("order-BAD-UNDONE", "--from", "ship", "--edit", 'charge={"charged": "x"}')
+    assert run("retry", file, *words).returncode == 0
+    with a_worker(file):
+        wait_until(lambda: status_of(file, "order-BAD-1") == "COMPLETED")
+        wait_until(lambda: status_of(file, "order-BAD-UNDONE") == "FAILED")
+
+
 def test_a_long_value_is_kept_in_part(file: Path) -> None:
     assert run("resolve", file, "order-BAD-1", "ship", f'"{"x" * 2000}"').returncode == 0
     ((_, details),) = acts(file, "order-BAD-1")

@@ -17,7 +17,7 @@ from tests.databases import new_database
 from tests.oracle import ProcessRun, Snapshot, look
 from tests.processes import Harm, Journal, open_harmed, run_process
 
-EXECUTION = "one"
+EXECUTION, FORK = "one", "two"
 ENDED, KILLED = "ended", "killed"
 
 
@@ -31,6 +31,8 @@ class Scenario:
     ends: tuple[str, ...] = ("COMPLETED",)
     engine: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Options of the engine."""
+    forks: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The forks of the execution, and how each is to end; notes of each end in `in ID`."""
 
 
 class World:
@@ -40,6 +42,7 @@ class World:
         self.folder = folder
         self.scenario = scenario
         self.processes: list[ProcessRun] = []
+        self.forks: dict[str, list[ProcessRun]] = {name: [] for name in scenario.forks}
         if not self.file.exists():
             new_database(self.file)
 
@@ -56,13 +59,20 @@ class World:
         shutil.copytree(self.folder, folder)
         other = World(folder, self.scenario)
         other.processes = list(self.processes)
+        other.forks = {name: list(runs) for name, runs in self.forks.items()}
         return other
 
     def run_process(self, harm: Harm | None = None) -> str:
         """One process; ENDED when the execution did, KILLED when it was killed."""
         before = len(self.journal.lines)
         was_killed = run_process(lambda: self._main(harm))
-        self.processes.append(ProcessRun(tuple(self.journal.lines[before:]), self.look()))
+        lines = self.journal.lines[before:]
+        own = tuple(one for one in lines if not any(one.endswith(_in(name)) for name in self.forks))
+        self.processes.append(ProcessRun(own, self.look()))
+        for name, runs in self.forks.items():
+            of_fork = (line for line in lines if line.endswith(_in(name)))
+            notes = tuple(line.removesuffix(_in(name)) for line in of_fork)
+            runs.append(ProcessRun(notes, look(self.file, name)))
         return KILLED if was_killed else ENDED
 
     def look(self) -> Snapshot:
@@ -74,6 +84,10 @@ class World:
         options = self.scenario.engine
         async with store, DurableEngine(store, workflows=[definition], **options) as engine:
             await self.scenario.drive(engine, definition, self.journal)
+
+
+def _in(name: str) -> str:
+    return f" in {name}"
 
 
 async def run(

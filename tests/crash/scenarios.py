@@ -34,8 +34,9 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
+from durable_workflow_sqlite.records import who_ran
 from tests.crash.doubts import DOUBTS
-from tests.crash.harness import EXECUTION, Scenario, run
+from tests.crash.harness import EXECUTION, FORK, Scenario, run
 from tests.oracle import (
     GIVEN,
     GIVING,
@@ -114,14 +115,15 @@ class Steps:
         self._undo = undo_in_thread if in_threads else undo
 
     def do(self, ctx: WorkflowContext, name: str, **options: Any) -> Coroutine[Any, Any, str]:
+        label = f"{name} in {FORK}" if ctx.execution_id == FORK else name
         fails = options.pop("fails", 0)
         kind = options.pop("kind", ConnectionError)
         if options.pop("undone", False):
             fails_to_undo = options.pop("undo_fails", False)
             options["compensate"] = functools.partial(self._undo, self.journal, fails_to_undo)
             options["compensate_retry"] = RetryPolicy.fixed(max_attempts=2, delay=self._undo_delay)
-        action = functools.partial(self._act, self.journal, name, fails=fails, kind=kind)
-        return self._noted(name, ctx.step(name, action, **options))
+        action = functools.partial(self._act, self.journal, label, fails=fails, kind=kind)
+        return self._noted(label, ctx.step(name, action, **options))
 
     async def _noted(self, name: str, step: Coroutine[Any, Any, str]) -> str:
         result = await step
@@ -781,6 +783,69 @@ async def run_again_from_a_step(
     await run_mend_and_run(engine, definition, journal, notes, retry)
 
 
+async def run_again_with_another_result(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """What was undone stands again, as a person says, and is not run again."""
+    notes = [f"{MENDING}first", f"{MENDING}second", f"{MENDING}last"]
+    edit = {"first": "edited", "second": "by hand"}
+    retry = partial(engine.retry, EXECUTION, from_step="last", edit=edit)
+    await run_mend_and_run(engine, definition, journal, notes, retry)
+    steps = await engine._settings.store.load_checkpoints(EXECUTION)
+    results = {one.step_name: one.output_data for one in steps}
+    assert [results[name] for name in edit] == ['"edited"', '"by hand"']
+
+
+async def edit_and_fail_later(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """It goes on where it failed, with another result before that, and one for what failed."""
+    notes = [f"{MENDING}first", f"{MENDING}pay"]
+    edit = {"first": "edited", "pay": "pay"}
+    await run_mend_and_run(
+        engine, definition, journal, notes, partial(engine.retry, EXECUTION, edit=edit)
+    )
+
+
+def forked(journal: Journal) -> WorkflowDefinition[..., Any]:
+    steps = Steps(journal)
+
+    @workflow(name="forked")
+    async def body(ctx: WorkflowContext) -> str:
+        await steps.do(ctx, "first")
+        await steps.do(ctx, "second", undone=True)
+        await asyncio.sleep(0.001)
+        nap = asyncio.create_task(ctx.sleep("nap", A_MOMENT))
+        price = await steps.do(ctx, "price")
+        await nap
+        await steps.do(ctx, "third", undone=True)
+        return await steps.do(ctx, "last", fails=-1 if price == "edited" else 0)
+
+    return body
+
+
+async def run_and_fork(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """A fork with another result fails, and undoes what it ran itself, and nothing else."""
+    await run(engine, definition, journal)
+    fork = await engine.fork(EXECUTION, before="third", edit={"price": "edited"}, new_id=FORK)
+    with suppress(WorkflowFailedError):
+        await fork.result()
+    store = engine._settings.store
+    acts = [one.act for name in (EXECUTION, FORK) for one in await store.load_audit_log(name)]
+    assert acts == ["fork", "fork"], "once, in all processes"
+    record = await store.load_execution(FORK)
+    assert record is not None
+    assert (record.forked_from, record.status) == (EXECUTION, "FAILED")
+    copied = {
+        one.step_name
+        for one in await store.load_checkpoints(FORK)
+        if who_ran(one.input_data) == EXECUTION
+    }
+    assert copied == {"first", "second", "price"}
+
+
 def cannot_pay(journal: Journal) -> WorkflowDefinition[..., Any]:
     steps = Steps(journal)
 
@@ -1209,6 +1274,9 @@ SCENARIOS = [
     give_at_the_end("give up", "FAILED"),
     give_at_the_end("cancel", "CANCELLED"),
     Scenario("again from a step", fails_at_last, run_again_from_a_step),
+    Scenario("again with another result", fails_at_last, run_again_with_another_result),
+    Scenario("edited where it failed", cannot_pay, edit_and_fail_later, ("FAILED",)),
+    Scenario("forked", forked, run_and_fork, forks={FORK: "FAILED"}),
     Scenario("a step that is resolved", cannot_pay, resolve_and_fail_later, ("FAILED",)),
     Scenario("cancelled at once, and rerun", quiet, cancel_and_rerun, ("CANCELLED",)),
     Scenario("patched", patched, run),

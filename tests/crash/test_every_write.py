@@ -40,6 +40,11 @@ def check(world: World, crashes: str) -> None:
     status = world.processes[-1].after.status
     if status not in world.scenario.ends:
         found.append(f"it ended {status}")
+    for name, runs in world.forks.items():
+        found += [f"fork {name}: {text}" for text in violations(runs)]
+        ended = runs[-1].after.status
+        if ended != world.scenario.forks[name]:
+            found.append(f"fork {name} ended {ended}")
     locks = sorted(path.name for path in world.folder.glob("*-worker-*"))
     if locks:
         found.append(f"lock files are left: {locks}")

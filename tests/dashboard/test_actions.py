@@ -243,3 +243,48 @@ async def test_somebody_says_what_a_step_returned(file: Path, visit: Open) -> No
         "select status, error_type from workflow_executions where workflow_execution_id = 'failed'"
     )
     assert rows(file, query) == [("COMPLETED", None)]
+
+
+def test_an_execution_is_forked_before_a_step_with_another_result(file: Path, visit: Open) -> None:
+    client = visit()
+    page = client.get("/execution?id=done").text
+    assert "Fork…" in page
+    link = "/fork?id=done&amp;name=note&amp;branch=&amp;index=2"
+    assert link in page
+    asked = client.get(link.replace("&amp;", "&")).text
+    assert "Before step “<bdi>note</bdi>”" in asked
+    place = {"id": "done", "name": "note", "branch": "", "index": "2"}
+    for wrong in ({"payload": "ask = what"}, {"index": "x"}, {"payload": "note = 1"}):
+        answer = send(client, "fork", **{**place, **wrong})
+        assert answer.status_code in (409, 422)
+        assert 'class="wrong"' in answer.text
+    answer = send(client, "fork", **place, payload=' ask = {"asked": "b"} \n\n', new_id="new")
+    assert answer.headers["location"] == "/execution?id=new&done=started"
+    of_it = client.get("/execution?id=new").text
+    assert "Fork of" in of_it
+    assert "before step &#39;note&#39; (index 2)" in of_it
+    assert "which alone undoes it" in of_it
+    assert "fork" in of_it.partition("What people did")[2]
+    assert '/execution?id=new"' in client.get("/execution?id=done").text
+    query = "select output_data from step_checkpoints where workflow_execution_id = 'new'"
+    assert rows(file, f"{query} and step_name = 'ask'") == [('{"asked": "b"}',)]
+
+
+def test_an_execution_runs_again_from_a_step_and_with_other_results(
+    file: Path, visit: Open
+) -> None:
+    client = visit()
+    link = "/retry?id=failed&amp;name=ship&amp;branch=&amp;index=0"
+    assert link in client.get("/execution?id=failed").text
+    assert "Run again from this" not in client.get("/execution?id=done").text
+    assert "From step “<bdi>ship</bdi>”" in client.get(link.replace("&amp;", "&")).text
+    assert "From which step" in client.get("/retry?id=failed").text
+    answer = send(client, "retry", id="failed", payload="ship")
+    assert answer.status_code == 422
+    assert "is not STEP=JSON" in answer.text
+    answer = send(client, "retry", id="failed", payload="ship = null")
+    assert answer.headers["location"] == "/execution?id=failed&done=retried"
+    page = client.get(answer.headers["location"]).text
+    assert "&#34;edit&#34;" in page
+    again = send(client, "retry", id="undone", name="charge", branch="", index="0")
+    assert again.headers["location"] == "/execution?id=undone&done=retried"

@@ -16,6 +16,7 @@ MODULES: Final = (
     "cancelled_by_itself",
     "client",
     "compensations_that_fail",
+    "forks",
     "mending",
     "never_begun",
     "observers",

@@ -58,6 +58,7 @@ ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
     "enqueue_named": lambda engine: engine.enqueue_named("other"),
     "resolve": lambda engine: engine.resolve("there", "go"),
     "rerun": lambda engine: engine.rerun("there"),
+    "fork": lambda engine: engine.fork("there"),
     "recover": lambda engine: engine.recover(),
     "pause": lambda engine: engine.pause("there"),
     "pause_workflow": lambda engine: engine.pause_workflow("other"),

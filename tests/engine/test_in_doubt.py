@@ -624,7 +624,7 @@ def test_code_that_asks_no_more_runs_the_step_again_or_takes_the_answer(
     assert result == ("paid 7" if answer is None else "paid 5")
     assert journal.lines == ["pay"] * (2 if answer is None else 1)
     with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("select count(*) from workflow_questions").fetchone() == (0,)
+        assert connection.execute("select count(*) from workflow_unresolved").fetchone() == (0,)
 
 
 def test_an_action_learns_its_attempt_its_key_and_the_token_of_the_claim(

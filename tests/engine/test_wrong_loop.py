@@ -87,6 +87,7 @@ def uses_of_engine(engine: DurableEngine) -> dict[str, Use]:
         "enqueue_named": lambda: engine.enqueue_named("job"),
         "resolve": lambda: engine.resolve("waits", "go"),
         "rerun": lambda: engine.rerun("waits"),
+        "fork": lambda: engine.fork("waits"),
         "schedule": lambda: engine.schedule("s", job, every=timedelta(hours=1)),
         "load_schedule": lambda: engine.load_schedule("s"),
         "load_schedules": lambda: engine.load_schedules(),

@@ -135,7 +135,7 @@ STAYS = {"workflow_claims", "workflow_step_slots", "workflow_moves"}
 def test_every_column_of_every_table_is_moved(tmp_path: Path) -> None:
     def columns_of(statement: str) -> list[str]:
         """The names between `select` and `from`, or those in the first brackets."""
-        (listed,) = re.findall(r"^(?:select|[^(]*\()([^()]*?)(?:from|\))", statement, re.DOTALL)
+        (listed,) = re.findall(r"^(?:select|[^(]*\()([^()]*?)(?:\bfrom|\))", statement, re.DOTALL)
         return [one.split()[-1] for one in listed.split(",")]
 
     with closing(sqlite3.connect(new_database(tmp_path / "new.db"))) as connection:

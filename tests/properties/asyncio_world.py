@@ -30,6 +30,7 @@ from durable_workflow_sqlite.engine.body import Body
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.history import RecordedHistory
+from durable_workflow_sqlite.engine.origins import origin_of
 from durable_workflow_sqlite.engine.replay import replay_event
 from durable_workflow_sqlite.records import (
     Record,
@@ -588,9 +589,7 @@ def _of_a_replay_of_the_records(world: World) -> Iterator[str]:
     """A body that runs by itself, with nothing but the records, comes to the same."""
     record, checkpoints = world.records()
     way = Way()
-    body = Body(
-        "made up", EXECUTION, record.started_at or record.created_at, RecordedHistory(checkpoints)
-    )
+    body = Body("made up", EXECUTION, origin_of(record), RecordedHistory(checkpoints))
 
     async def again(ctx: WorkflowContext) -> list[str]:
         return await world.walk(ctx, way)

@@ -316,7 +316,7 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         "count_pending_timers",
         "count_steps_in_doubt",
         "count_steps_cut_off",
-        "count_questions",
+        "count_unresolved",
         "count_blocked",
         "count_in_trouble",
         "count_cut_off_of",

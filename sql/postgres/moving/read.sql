@@ -46,7 +46,10 @@ select
     queue_key,
     dedup_id,
     debounced,
-    paused_with
+    paused_with,
+    forked_from,
+    forked_before,
+    replay_origin
 from durable_workflow.workflow_executions
 order by row_number
 offset :skipped;

@@ -46,7 +46,10 @@ copy durable_workflow.workflow_executions (
     queue_key,
     dedup_id,
     debounced,
-    paused_with
+    paused_with,
+    forked_from,
+    forked_before,
+    replay_origin
 )
 from stdin;
 

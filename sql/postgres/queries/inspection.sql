@@ -775,6 +775,8 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
     worker_id,
     created_at,
     updated_at,
@@ -787,6 +789,20 @@ where
     workflow_execution_id = any(
         array(select json_array_elements_text(cast(:workflow_execution_ids as json)))
     );
+
+-- name: load_forks
+-- Some forks of an execution, in the order in which they were started.
+-- :forked_from text
+-- :row_limit integer
+select
+    workflow_execution_id,
+    forked_before,
+    status,
+    created_at
+from durable_workflow.workflow_executions
+where forked_from = :forked_from
+order by created_at, workflow_execution_id
+limit :row_limit;
 
 -- name: load_children
 -- Some children of an execution: those that are not over, then FAILED, CANCELLED and
@@ -928,6 +944,9 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     paused_at,
@@ -1056,7 +1075,7 @@ where
         )
     );
 
--- name: load_questions
+-- name: load_unresolved
 -- Steps and compensations in doubt that wait until a person says what became of them:
 -- those that began first.
 -- @scan step_checkpoints: an index that holds only those
@@ -1072,16 +1091,16 @@ select
     question,
     asked_at,
     started_at
-from durable_workflow.workflow_questions
+from durable_workflow.workflow_unresolved
 order by checkpoint_id
 limit :row_limit;
 
--- name: count_questions$
--- How many rows load_questions has to give.
+-- name: count_unresolved$
+-- How many rows load_unresolved has to give.
 -- @scan step_checkpoints: an index that holds only those
 -- =total integer
 select count(*) as total
-from durable_workflow.workflow_questions;
+from durable_workflow.workflow_unresolved;
 
 -- name: load_steps_cut_off
 -- Steps that were cancelled while they ran, or timed out, that may have taken effect,
@@ -1395,6 +1414,9 @@ select
     root_execution_id,
     on_parent_end,
     run_number,
+    forked_from,
+    forked_before,
+    replay_origin,
     created_at,
     updated_at,
     paused_at,
@@ -1544,7 +1566,7 @@ with awaited as (
     select
         question.workflow_execution_id,
         '$resolved' as signal_name
-    from durable_workflow.workflow_questions as question
+    from durable_workflow.workflow_unresolved as question
 )
 
 select

@@ -123,6 +123,8 @@ select
     execution.root_execution_id,
     execution.on_parent_end,
     execution.run_number,
+    execution.forked_from,
+    execution.forked_before,
     execution.recovery_count,
     claim.worker_id,
     claim.claimed_at,

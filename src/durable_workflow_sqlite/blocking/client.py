@@ -14,13 +14,14 @@ from durable_workflow_sqlite.engine import handle
 from durable_workflow_sqlite.engine.client import Client as Behind
 from durable_workflow_sqlite.engine.clock import Clock
 from durable_workflow_sqlite.engine.outcome import SignalResult
+from durable_workflow_sqlite.engine.repeating_client import RepeatingClient
 from durable_workflow_sqlite.engine.signalling_client import SignallingClient
 from durable_workflow_sqlite.records import WorkflowExecution
 from durable_workflow_sqlite.store.joined import run_now
 
 P = ParamSpec("P")
 R = TypeVar("R")
-B = TypeVar("B", bound=SignallingClient)
+B = TypeVar("B", bound=SignallingClient | RepeatingClient)
 S = TypeVar("S", bound=SignallingClient)
 R_co = TypeVar("R_co", covariant=True)
 
@@ -160,6 +161,7 @@ class Client:
     retry = blocking(Behind.retry)
     acknowledge = blocking(Behind.acknowledge)
     resolve = blocking(Behind.resolve)
+    fork = starting(Behind.fork)
     rerun = starting(Behind.rerun)
     schedule = blocking(Behind.schedule)
     unschedule = blocking(Behind.unschedule)

@@ -11,7 +11,7 @@ import typer
 
 from durable_workflow_sqlite import commands
 from durable_workflow_sqlite.choosing import Chosen
-from durable_workflow_sqlite.cli.arguments import Branch, How, Index, on_database
+from durable_workflow_sqlite.cli.arguments import Branch, Edit, How, Index, on_database
 from durable_workflow_sqlite.cli.bulk import FROM_PIPE, confirm, perform
 from durable_workflow_sqlite.cli.output import WrongUsageError, say
 from durable_workflow_sqlite.cli.starting import json_of
@@ -91,14 +91,17 @@ def retry(
     ] = None,
     branch: Branch = None,
     index: Index = None,
+    edit: Edit = None,
 ) -> None:
     """Run failed executions again from their failed step, unblock executions, or end a back-off.
-    A child that failed its parent runs again with it. Options choose FAILED executions, unless you
+    A child that failed its parent runs again with it. --edit gives other results to steps that do
+    not run again. Options choose FAILED executions, unless you
     give --status, --blocked, --in-trouble or --not-undone."""
     if from_step is None and (branch is not None or index is not None):
         raise WrongUsageError("--branch and --index need --from: they say which step of that name")
     step = None if from_step is None else _step(from_step, branch, index)
-    perform(file, commands.retry(file, from_step=step), ids, chosen, how)
+    edits = commands.edits_from(edit or ())
+    perform(file, commands.retry(file, from_step=step, edits=edits), ids, chosen, how)
 
 
 @on_database(app)
@@ -177,6 +180,51 @@ def _confirm_rerun(file: str, execution_id: str, how: How) -> None:
         say(f"note: {note}")
     if found.summary.status == ExecutionStatus.COMPLETED and not how.dry_run:
         confirm(f"rerun {execution_id}", how)
+
+
+@on_database(app)
+def fork(
+    file: str,
+    execution_id: Annotated[
+        str, typer.Argument(metavar="ID", help="of the execution, as `list` shows it")
+    ],
+    before: Annotated[
+        str | None,
+        typer.Option(
+            "--before",
+            metavar="STEP",
+            help="the first step that runs again; by default nothing that has completed does",
+        ),
+    ] = None,
+    branch: Branch = None,
+    index: Index = None,
+    edit: Edit = None,
+    new_id: Annotated[
+        str | None, typer.Option("--new-id", metavar="ID", help="the id of the new execution")
+    ] = None,
+    version: Annotated[
+        int | None,
+        typer.Option("--version", min=1, help="of its workflow; by default that of the old one"),
+    ] = None,
+) -> None:
+    """Start a new execution that begins with the records of another one, up to a step. The steps
+    before that one do not run again. The old execution does not change, and it alone undoes them.
+    Prints the id of the new execution."""
+    if before is None and (branch is not None or index is not None):
+        raise WrongUsageError("--branch and --index need --before: they say which step")
+    wanted = commands.fork(
+        file,
+        before=None if before is None else _step(before, branch, index),
+        edits=commands.edits_from(edit or ()),
+        new_id=new_id,
+        version=version,
+    )
+
+    async def ask() -> str:
+        async with open_store(file) as store:
+            return await wanted.act(Client(store), execution_id)
+
+    say(asyncio.run(ask()))
 
 
 @on_database(app)

@@ -18,7 +18,7 @@ _MODULES: Final = {
     **dict.fromkeys(("signal", "cancel", "retry"), "actions"),
     "start": "starting",
     "schedule": "schedules",
-    **dict.fromkeys(("rerun", "resolve", "unblock", "acknowledge"), "actions"),
+    **dict.fromkeys(("rerun", "fork", "resolve", "unblock", "acknowledge"), "actions"),
     **dict.fromkeys(("pause", "resume"), "pausing"),
     "queue": "queues",
     "audit": "acts",

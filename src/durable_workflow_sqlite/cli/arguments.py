@@ -118,6 +118,15 @@ Index = Annotated[
         "--index", min=0, help="the index of the step, if its branch has several of that name"
     ),
 ]
+Edit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--edit",
+        metavar="STEP=JSON",
+        help="another result of a step that does not run again; repeat it for more steps. A step"
+        " of a branch is BRANCH/STEP; one of several is STEP#INDEX",
+    ),
+]
 Statuses = Annotated[
     list[str] | None,
     typer.Option("--status", "-s", metavar="STATUS", help="one, or several: failed,cancelled"),

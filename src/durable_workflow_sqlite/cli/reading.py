@@ -506,9 +506,9 @@ def _may_have_taken_effect(overview: Overview, now: datetime) -> Iterator[Render
 
 
 def _asked(overview: Overview, now: datetime) -> Iterator[RenderableType]:
-    if overview.questions:
+    if overview.unresolved:
         yield tables.make_table(
-            f"waiting for an answer: {overview.questions_total} (in doubt; say what became of them"
+            f"waiting for an answer: {overview.unresolved_total} (in doubt; say what became of them"
             " with `resolve`)",
             ["id", "workflow", "step", "asked", "question"],
             (
@@ -519,7 +519,7 @@ def _asked(overview: Overview, now: datetime) -> Iterator[RenderableType]:
                     output.ago(one.asked_at, now),
                     one.question,
                 ]
-                for one in overview.questions
+                for one in overview.unresolved
             ),
         )
 
@@ -550,7 +550,7 @@ def _as_lines(found: _Status, file: str, now: datetime) -> Iterator[list[tables.
                 step.attempt,
                 step.started_at,
             ]
-    for asked in found.overview.questions:
+    for asked in found.overview.unresolved:
         yield [
             "question",
             asked.execution_id,

@@ -30,12 +30,14 @@ from durable_workflow_sqlite.records import (
     DELETED_ROWS,
     TERMINAL_STATUSES,
     OnParentEnd,
+    who_ran,
 )
 
 WIDE, NOT_NARROW = 106, 94
 """Columns of a terminal that has room for bars of 24, or of 12."""
 
 DATA_LENGTH = 200
+FORKS_NAMED = 5
 
 UNREADABLE_RESULT = "SerializationError: the result of step "
 """How `trouble` begins if the code cannot read a result."""
@@ -361,6 +363,10 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
         yield ["execution", name, getattr(summary, name)]
     for name in ("parent_execution_id", "root_execution_id", "on_parent_end", "run_number"):
         yield ["execution", name, getattr(summary, name)]
+    for name in ("forked_from", "forked_before"):
+        yield ["execution", name, getattr(summary, name)]
+    for fork in details.forks:
+        yield ["fork", fork.id, fork.status, fork.before, fork.created_at]
     yield from trees.lines(details.children, summary.id)
     if details.claim is not None:
         alive = "alive" if details.claim.is_alive else "dead"
@@ -422,6 +428,13 @@ def _head(
         facts.append(("run", f"{summary.run_number:,}: it continued as new"))
     if summary.parent_execution_id is not None:
         facts.append(("child of", trees.parent_of(summary)))
+    if summary.forked_from is not None:
+        before = "" if summary.forked_before is None else f", before {summary.forked_before}"
+        facts.append(("fork of", f"{summary.forked_from}{before}"))
+    if details.forks:
+        some = ", ".join(one.id for one in details.forks[:FORKS_NAMED])
+        more = len(details.forks) - FORKS_NAMED
+        facts.append(("forked as", f"{some}, and {more} more" if more > 0 else some))
     if summary.queue is not None:
         full = ""
         if queue is not None and queue.is_full:
@@ -490,6 +503,8 @@ def _step(
     result = one.error_message if one.error_message is not None else one.output_data
     if is_undone_by_hand(one):
         result = f"dealt with by hand; its error was: {result or one.error_type}"
+    if (ran_in := who_ran(one.input_data)) is not None:
+        result = f"ran in {ran_in}: {result}"
     if _is_in_doubt(one, details):
         result = "in doubt: interrupted, and may have taken effect; it runs again"
     return [

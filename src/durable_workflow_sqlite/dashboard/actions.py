@@ -17,6 +17,7 @@ from durable_workflow_sqlite.dashboard.rendering import Pages, to_page
 from durable_workflow_sqlite.engine import payloads
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.outcome import Cancellation
+from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.errors import (
     DurableWorkflowError,
     ExecutionConflictError,
@@ -24,6 +25,7 @@ from durable_workflow_sqlite.errors import (
     ExecutionNotFoundError,
     StoreError,
 )
+from durable_workflow_sqlite.reading.executions import ExecutionDetails
 from durable_workflow_sqlite.stores import open_store
 
 
@@ -42,8 +44,11 @@ class Action(NamedTuple):
     explanation: str
     keep: str
     do_it: str
-    run: Callable[[Client, dict[str, str], str], Awaitable[Done]]
-    """Takes who asks for it, too. Raises ValueError for a form that cannot be done as it is."""
+    run: Callable[[Client, dict[str, str], str, ExecutionDetails], Awaitable[Done]]
+    """Takes who asks for it, too, and the execution as it was.
+
+    Raises ValueError for a form that cannot be done as it is.
+    """
 
 
 SAYS: Final = {
@@ -114,7 +119,7 @@ def _doing(
             if found is None:
                 raise ExecutionNotFoundError(f"no execution has the id {execution_id!r}")
             async with open_store(file) as store:
-                done = await action.run(Client(store), form, who(request))
+                done = await action.run(Client(store), form, who(request), found)
             source.forget()
         except ExecutionNotFoundError as error:
             return await pages.message(request, "No such execution", str(error), status=404)
@@ -167,6 +172,7 @@ async def _confirmation(
         became=given.get("became", ""),
         failed=given.get("failed", ""),
         key=given.get("key", ""),
+        new_id=given.get("new_id", ""),
         notes=notes,
         wrong=wrong,
     )
@@ -177,7 +183,7 @@ def who(request: Request) -> str:
     return "dashboard" if request.client is None else f"dashboard, from {request.client.host}"
 
 
-async def _signal(client: Client, form: dict[str, str], _: str) -> Done:
+async def _signal(client: Client, form: dict[str, str], *_: object) -> Done:
     name, key = form.get("name", ""), form.get("key") or None
     is_sent = await client.send_signal(form["id"], name, json_in(form, "payload"), key=key)
     return Done("signalled" if is_sent else "not_signalled", form["id"])
@@ -191,19 +197,47 @@ def json_in(form: dict[str, str], what: str) -> msgspec.Raw | None:
         raise ValueError(f"The {what} is not JSON: {error}. Write text in quotes.") from None
 
 
-async def _cancel(client: Client, form: dict[str, str], by: str) -> Done:
+async def _cancel(client: Client, form: dict[str, str], by: str, _: ExecutionDetails) -> Done:
     return Done(_CANCELLED[await client.cancel(form["id"], by=by)], form["id"])
 
 
-async def _rerun(client: Client, form: dict[str, str], by: str) -> Done:
+async def _rerun(client: Client, form: dict[str, str], by: str, _: ExecutionDetails) -> Done:
     return Done("started", (await client.rerun(form["id"], by=by)).execution_id)
 
 
-async def _resolve(client: Client, form: dict[str, str], by: str) -> Done:
-    index = form.get("index", "")
+async def _fork(client: Client, form: dict[str, str], by: str, found: ExecutionDetails) -> Done:
+    fork = await client.fork(
+        form["id"],
+        before=_step_in(form),
+        edit=_edit_in(form, found),
+        new_id=form.get("new_id", "").strip() or None,
+        by=by,
+    )
+    return Done("started", fork.execution_id)
+
+
+def _step_in(form: dict[str, str]) -> StepName | None:
+    """The step that a form names; None for none. Raises ValueError for half of a name."""
+    name, index = form.get("name", "").strip(), form.get("index", "")
+    if not name:
+        return None
+    if not index:
+        return name
     if not (index.isascii() and index.isdigit()):
         raise ValueError("The number of the step is missing.")
-    step = (form.get("branch", ""), form.get("name", ""), int(index))
+    return (form.get("branch", ""), name, int(index))
+
+
+def _edit_in(form: dict[str, str], found: ExecutionDetails) -> dict[StepName, object] | None:
+    """The lines of the field `payload`, of which each says the result of a step."""
+    lines = [line for line in form.get("payload", "").splitlines() if line.strip()]
+    return commands.named_steps(found, commands.edits_from(lines)) if lines else None
+
+
+async def _resolve(client: Client, form: dict[str, str], by: str, _: ExecutionDetails) -> Done:
+    step = _step_in(form)
+    if step is None or isinstance(step, str):
+        raise ValueError("The number of the step is missing.")
     match form.get("became", "done"):
         case "done":
             await client.resolve(form["id"], step, json_in(form, "value"), by=by)
@@ -218,23 +252,24 @@ async def _resolve(client: Client, form: dict[str, str], by: str) -> Done:
     return Done("answered" if form.get("asked") else "resolved", form["id"])
 
 
-async def _pause(client: Client, form: dict[str, str], by: str) -> Done:
+async def _pause(client: Client, form: dict[str, str], by: str, _: ExecutionDetails) -> Done:
     reason = form.get("reason", "").strip() or None
     is_new = await client.pause(form["id"], reason=reason, by=by)
     return Done("paused" if is_new else "not_paused", form["id"])
 
 
-async def _resume(client: Client, form: dict[str, str], by: str) -> Done:
+async def _resume(client: Client, form: dict[str, str], by: str, _: ExecutionDetails) -> Done:
     is_ended = await client.resume(form["id"], by=by)
     return Done("resumed" if is_ended else "not_resumed", form["id"])
 
 
-async def _retry(client: Client, form: dict[str, str], by: str) -> Done:
-    await client.retry(form["id"], by=by)
+async def _retry(client: Client, form: dict[str, str], by: str, found: ExecutionDetails) -> Done:
+    step, edit = _step_in(form), _edit_in(form, found)
+    await client.retry(form["id"], from_step=step, edit=edit, by=by)
     return Done("retried", form["id"])
 
 
-async def _acknowledge(client: Client, form: dict[str, str], by: str) -> Done:
+async def _acknowledge(client: Client, form: dict[str, str], by: str, _: ExecutionDetails) -> Done:
     is_done = await client.acknowledge(form["id"], by=by)
     return Done("acknowledged" if is_done else "not_acknowledged", form["id"])
 
@@ -281,7 +316,8 @@ _ACTIONS: Final = (
         "retry",
         "Retry this execution?",
         "It is opened again and continues from what failed, a step or a compensation. A back-off"
-        " ends at once. Completed steps do not run again.",
+        " ends at once. Completed steps do not run again. If you name a step, it runs again from"
+        " there: the records from its outcome on are deleted.",
         "Leave it",
         "Retry it",
         _retry,
@@ -294,6 +330,15 @@ _ACTIONS: Final = (
         "Leave it",
         "Rerun it",
         _rerun,
+    ),
+    Action(
+        "fork",
+        "Fork this execution?",
+        "A new execution begins with the results of this one, up to a step, and runs the rest. This"
+        " one does not change, and it alone undoes what it did.",
+        "Leave it",
+        "Fork it",
+        _fork,
     ),
     Action(
         "resolve",

@@ -89,6 +89,11 @@ def details_of(
         or (summary.status == ExecutionStatus.FAILED and not found.compensations)
         or (waits_for_next_attempt and not is_final)
         or found.is_not_undone,
+        "can_run_again": summary.status in (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
+        or (
+            (is_blocked or (summary.trouble is not None and not is_final))
+            and summary.status != ExecutionStatus.COMPENSATING
+        ),
         "can_acknowledge": is_final and (found.is_not_undone or found.steps_cut_off > 0),
         "announce": f"{summary.status.lower()}. {says.headline}",
     }

@@ -17,7 +17,7 @@ _WORDS: Final = {
     "blocked": ("blocked", "No worker claims them until somebody unblocks them"),
     "undoing": ("not undone yet", "The compensation failed, and is retried"),
     "cut-off": ("cut off", "Cancelled in a step that may have taken effect, or timed out in one"),
-    "questions": (
+    "unresolved": (
         "waiting for an answer",
         "A step is in doubt, and a person must say what became of it",
     ),

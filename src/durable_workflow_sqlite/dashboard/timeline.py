@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from durable_workflow_sqlite.dashboard.scale import Scale, Span, idle_times
 from durable_workflow_sqlite.dashboard.text import duration
 from durable_workflow_sqlite.reading.executions import StepAttempt, step_words
-from durable_workflow_sqlite.records import CHILD_SIGNAL, StepKind, StepStatus
+from durable_workflow_sqlite.records import CHILD_SIGNAL, StepKind, StepStatus, who_ran
 
 ROWS_PER_PAGE: Final = 100
 _NARROWEST: Final = 0.4
@@ -104,6 +104,11 @@ class Row:
     def can_resolve(self) -> bool:
         """Whether somebody may say what it returned."""
         return self.kind == StepKind.STEP and self.state in _TROUBLE - {StepState.NOT_UNDONE}
+
+    @property
+    def ran_in(self) -> str | None:
+        """The execution that ran it, where this one is a fork that began with its records."""
+        return None if self.last is None else who_ran(self.last.input_data)
 
     @property
     def is_trouble(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 
 from durable_workflow_sqlite.engine.body_loop import BodyLoop
 from durable_workflow_sqlite.engine.changes import ChangePoller
@@ -14,7 +15,14 @@ from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.errors import NonDeterministicCallError
 from durable_workflow_sqlite.loops import LoopBinding
 from durable_workflow_sqlite.protocol import CheckpointStore
-from durable_workflow_sqlite.records import ExecutionStatus, WorkflowExecution, WorkflowSignal
+from durable_workflow_sqlite.records import (
+    ExecutionStatus,
+    StepCheckpoint,
+    Workflow,
+    WorkflowExecution,
+    WorkflowPatch,
+    WorkflowSignal,
+)
 
 
 class States:
@@ -102,6 +110,16 @@ class Access:
 
     def trouble_of(self, execution_id: str) -> BaseException | None:
         """Why the worker here does not claim an execution again by itself; None if it does."""
+        return None
+
+    def why_unfit(
+        self,
+        workflow: Workflow,
+        record: WorkflowExecution,
+        checkpoints: Iterable[StepCheckpoint],
+        patches: Iterable[WorkflowPatch],
+    ) -> Exception | None:
+        """With what the code here would leave an execution that had these records; else None."""
         return None
 
     async def will_claim(self, record: WorkflowExecution) -> bool:

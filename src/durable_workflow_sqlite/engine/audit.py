@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import socket
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
+from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.records import (
     MAX_IDENTIFIER_LENGTH,
     AuditEntry,
     ChangeEntry,
     ChangeScope,
 )
+
+NOTED_CHARACTERS: Final = 1000
+"""So much of a value is kept in the audit log."""
 
 
 def entry(
@@ -50,6 +55,13 @@ def change(
         details=None if not details else msgspec.json.encode(details).decode(),
         created_at=now,
     )
+
+
+def noted(text: str) -> object:
+    """A value for the audit log: as it is, or the beginning of its JSON."""
+    if len(text) <= NOTED_CHARACTERS and serialization.is_json(text):
+        return msgspec.Raw(text.encode())
+    return text[:NOTED_CHARACTERS]
 
 
 def details_of(details: str | None) -> dict[str, object]:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from binascii import crc32
 from contextvars import Context
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -23,6 +22,7 @@ from durable_workflow_sqlite.engine.body_errors import (
 from durable_workflow_sqlite.engine.body_loop import BodyLoop, as_time
 from durable_workflow_sqlite.engine.calls import Calls
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
+from durable_workflow_sqlite.engine.origins import Origin
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES
 from durable_workflow_sqlite.records import StepCheckpoint
@@ -64,6 +64,7 @@ class Body:
     children: those that are to end with it, by their ids, until it has got their ends.
     following: how it is to continue as new, once it has asked for that.
     heard: the number of the last event that it has got.
+    seeds: whose random numbers it repeats up to which event, where it is a fork.
     """
 
     __slots__ = (
@@ -93,6 +94,7 @@ class Body:
         "queue",
         "queue_key",
         "run_number",
+        "seeds",
         "started_at",
         "steps_begun",
         "trouble",
@@ -104,15 +106,17 @@ class Body:
         self,
         workflow_name: str,
         execution_id: str,
-        started_at: datetime,
+        origin: Origin,
         history: RecordedHistory,
         watchdog: Watchdog | None = None,
     ) -> None:
         self.workflow_name = workflow_name
         self.execution_id = execution_id
-        self.started_at = started_at
+        self.started_at = started_at = origin.began_at
+        self.seeds = origin.seeds
         self.history = history
-        hashes_from = crc32(execution_id.encode()) << SMALL_SET_BITS
+        hashed = self.seeds[0][0] if self.seeds else execution_id
+        hashes_from = crc32(hashed.encode()) << SMALL_SET_BITS
         self.loop = BodyLoop(started_at, hashes_from)  # type: ignore[abstract]
         self.calls = Calls()
         self.new: list[Operation] = []

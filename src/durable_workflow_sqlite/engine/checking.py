@@ -26,6 +26,7 @@ from durable_workflow_sqlite.engine.history import (
     place_in_words,
 )
 from durable_workflow_sqlite.engine.operations import Operation, WaitCall
+from durable_workflow_sqlite.engine.origins import origin_of
 from durable_workflow_sqlite.engine.replay import (
     check_all_was_asked_for,
     check_rest_was_asked_for,
@@ -114,7 +115,7 @@ def body_of(definition: AnyWorkflow, record: WorkflowExecution, history: Recorde
     body = Body(
         definition.name,
         record.workflow_execution_id,
-        record.started_at or record.created_at,
+        origin_of(record),
         history,
     )
     body.run_number = record.run_number

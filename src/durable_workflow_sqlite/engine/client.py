@@ -12,7 +12,6 @@ from durable_workflow_sqlite.engine import (
     acknowledging,
     cancelling,
     commands,
-    enqueuing,
     observing,
     resolving,
 )
@@ -23,6 +22,7 @@ from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.limiting_client import LimitingClient
 from durable_workflow_sqlite.engine.outcome import Cancellation
 from durable_workflow_sqlite.engine.pausing_client import PausingClient
+from durable_workflow_sqlite.engine.repeating_client import RepeatingClient
 from durable_workflow_sqlite.engine.scheduling_client import SchedulingClient
 from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
@@ -38,7 +38,7 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class Client(PausingClient, LimitingClient, SchedulingClient, EnqueuingClient):
+class Client(PausingClient, LimitingClient, SchedulingClient, EnqueuingClient, RepeatingClient):
     """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
 
     Creating a client costs nothing: it reads and recovers nothing, and needs no closing. Use it in
@@ -152,47 +152,6 @@ class Client(PausingClient, LimitingClient, SchedulingClient, EnqueuingClient):
         access = self._working()
         return await commands.unblock(access, execution_id, by, without_rows=without_rows)
 
-    async def retry(
-        self, execution_id: str, *, from_step: StepName | None = None, by: str | None = None
-    ) -> None:
-        """Run a FAILED execution again, from the step that failed; or unblock a blocked one.
-
-        If a step or compensation waits for its next attempt, the attempt begins at once, also if a
-        worker has the execution.
-
-        Completed steps do not run again. A wait that timed out waits again, with the same timeout.
-        The time to live is removed. If compensations of a FAILED or CANCELLED execution have
-        failed, these run again, and nothing else; then the execution has the same status as before.
-        Signals that were sent before the end, and that no wait took, can be taken now. Refused for
-        an execution that is blocked because rows of its steps were deleted by hand, until these are
-        restored.
-
-        from_step: a step, sleep or wait that has an outcome. It runs again, and also everything
-            after it. Give its name, or `(branch, name)` or `(branch, name, index)` if the name
-            occurs several times. The execution must be FAILED, CANCELLED, blocked or in trouble.
-            All records from that outcome on are deleted, in one transaction; the audit log names
-            them. A step that ran at that time begins again, with all of its attempts, and with the
-            same idempotency key. A wait that was open at that time is open again, until the same
-            deadline. The signals of deleted waits can be taken again. `retry` refuses if a step
-            would stay that was undone, or if a step would take effect twice.
-            If the execution is final, you can also name a sleep or wait that was open at its end:
-            it is open again, and all records stay. If it is in trouble, you can also name a step
-            or wait without an outcome: its records are deleted, and all outcomes since it began.
-
-        by: as for `cancel`.
-
-        Raises ExecutionNotFoundError. Raises ExecutionConflictError if a worker has the execution.
-        Also raises it without `from_step`, if the execution is neither FAILED nor blocked and waits
-        for no next attempt, or is completely undone; and with `from_step`, if the execution cannot
-        run again from that step. Raises ValueError if the step does not exist, or exists several
-        times. Nothing is written then.
-        """
-        access = self._working()
-        if from_step is None:
-            await commands.retry(access, execution_id, by)
-        else:
-            await commands.retry_from(access, execution_id, from_step, by)
-
     async def resolve(
         self,
         execution_id: str,
@@ -229,31 +188,6 @@ class Client(PausingClient, LimitingClient, SchedulingClient, EnqueuingClient):
         """
         how = resolving.How(value, not_done, failed)
         await resolving.resolve(self._working(), execution_id, step, how, by)
-
-    async def rerun(
-        self,
-        execution_id: str,
-        *,
-        new_id: str | None = None,
-        once: bool = False,
-        by: str | None = None,
-    ) -> ExecutionHandle[Any]:
-        """Enqueue a new execution with the workflow, version, input and tags of an old one.
-
-        It has the same priority, queue and key, and the same length of time to live. The old
-        execution may have any status, and does not change. The audit log of each names the other.
-
-        new_id: the id of the new execution; by default a new UUID.
-        once: refuse if somebody has already rerun the old execution.
-        by: as for `cancel`.
-
-        Without `once`, a rerun can be repeated with the same `new_id`. Raises
-        ExecutionNotFoundError, or ExecutionConflictError if another execution has that id, or
-        because of `once`. Nothing is written then.
-        """
-        return self.handle(
-            await enqueuing.rerun(self._working(), execution_id, new_id, by, once=once)
-        )
 
     async def acknowledge(
         self,

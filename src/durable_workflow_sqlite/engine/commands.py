@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -12,6 +13,8 @@ from durable_workflow_sqlite.engine.child_calls import (
     children_without_end,
     end_of_record,
 )
+from durable_workflow_sqlite.engine.editing import Edit
+from durable_workflow_sqlite.engine.fitting import check_fits
 from durable_workflow_sqlite.engine.forgetting import can_run_again, forget_from
 from durable_workflow_sqlite.engine.given import given
 from durable_workflow_sqlite.engine.history import RecordedHistory
@@ -103,18 +106,17 @@ async def retry(access: Access, execution_id: str, by: str | None) -> None:
     async def plan(seen: TakenExecution, now: datetime) -> Change:
         if why := why_not_reopened(seen.execution, seen.checkpoints):
             raise refused(execution_id, why)
-        await _refuse_cancelled_children(access, seen)
+        await refuse_cancelled_children(access, seen)
         change = reopened(seen, now)
-        ends = [await _end_again(access, one, by, now) for one in waits_for_children(change)]
-        entry = audit.entry(execution_id, "retry", by, now, _what_ended(seen.execution))
-        told = [one for one in ends if one is not None]
+        told = await ends_again(access, change, by, now)
+        entry = audit.entry(execution_id, "retry", by, now, what_ended(seen.execution))
         return Change(change.becomes, [*change.records, *told, entry])
 
     _, after = await mend(access, execution_id, plan)
     await access.resume(after)
 
 
-async def _refuse_cancelled_children(access: Access, seen: TakenExecution) -> None:
+async def refuse_cancelled_children(access: Access, seen: TakenExecution) -> None:
     """Raise if a child was cancelled as its parent ended: the parent would fail with that."""
     execution_id = seen.execution.workflow_execution_id
     for start, child_id in children_without_end(seen.checkpoints):
@@ -126,6 +128,14 @@ async def _refuse_cancelled_children(access: Access, seen: TakenExecution) -> No
                 f" it. Run it again from step {start.step_name!r} (from_step, in a command --from),"
                 " which starts another child; or rerun it",
             )
+
+
+async def ends_again(
+    access: Access, change: Change, by: str | None, now: datetime
+) -> list[WorkflowSignal]:
+    """What a parent that is retried is told at once of the children that it waits for again."""
+    ends = [await _end_again(access, one, by, now) for one in waits_for_children(change)]
+    return [one for one in ends if one is not None]
 
 
 async def _end_again(
@@ -171,7 +181,9 @@ async def _try_now(access: Access, execution_id: str, by: str | None) -> bool:
     return True
 
 
-async def retry_from(access: Access, execution_id: str, step: StepName, by: str | None) -> None:
+async def retry_from(
+    access: Access, execution_id: str, step: StepName, edits: Sequence[Edit], by: str | None
+) -> None:
     """See `DurableEngine.retry`, from a step that is named."""
     check_step(step)
 
@@ -182,8 +194,8 @@ async def retry_from(access: Access, execution_id: str, step: StepName, by: str 
             raise refused(execution_id, why)
         signals = await access.store.load_signals(execution_id)
         values = await given(access.store, execution_id)
-        forgotten = forget_from(seen, signals, values, step, now)
-        details = {**forgotten.details, **_what_ended(record)}
+        forgotten = forget_from(seen, signals, values, step, edits, now)
+        details = {**forgotten.details, **what_ended(record)}
         if record.blocked_reason is not None:
             details["blocked"] = record.blocked_reason
         becomes = as_open(
@@ -195,7 +207,12 @@ async def retry_from(access: Access, execution_id: str, step: StepName, by: str 
             error_message=None,
             ttl_expires_at=None,
             last_event=None,
+            replay_origin=forgotten.origin,
         )
+        if edits:
+            stays = forgotten.stays(seen.checkpoints)
+            act = "run again from there with these values"
+            await check_fits(access, execution_id, becomes, stays, seen.patches, act)
         return Change(
             becomes,
             [
@@ -210,5 +227,6 @@ async def retry_from(access: Access, execution_id: str, step: StepName, by: str 
     await access.resume(after)
 
 
-def _what_ended(record: WorkflowExecution) -> dict[str, object]:
+def what_ended(record: WorkflowExecution) -> dict[str, object]:
+    """For the audit log: the error that is cleared."""
     return {"error": record.error_type, "message": record.error_message}

@@ -24,6 +24,7 @@ from durable_workflow_sqlite.engine.operations import (
     TransactionCall,
     WaitCall,
 )
+from durable_workflow_sqlite.engine.origins import origin_of
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.engine.step_waits import is_open
 from durable_workflow_sqlite.engine.steps import perform_step
@@ -80,7 +81,7 @@ class Driver(TransactingRun):
         self._body = Body(
             definition.name,
             self.id,
-            record.started_at or record.created_at,
+            origin_of(record),
             history,
             environment.watchdog,
         )
@@ -275,13 +276,13 @@ class Driver(TransactingRun):
 
     def _look_for_answers(self) -> None:
         """A signal has come: it may be what a person answers to a step that is in doubt."""
-        questions = self.pauses.questions
-        if questions is None:
+        answers = self.pauses.answers
+        if answers is None:
             return
-        for call in questions.signal_came():
+        for call in answers.signal_came():
             if call in self.under_way:
                 continue  # it looks just now, or waits in memory
-            questions.is_over(call)
+            answers.is_over(call)
             if self._is_going and call.future is not None and not call.future.done():
                 self.under_way[call] = None
                 call.task = self._spawn(self._work(call), call.variables)

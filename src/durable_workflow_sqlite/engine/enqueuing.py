@@ -40,7 +40,7 @@ async def enqueue_named(
     if isinstance(args, str | bytes) or not isinstance(args, Sequence):
         raise TypeError(f"args must be a list of the arguments, not {args!r}")
     text = serialization.to_json(list(args), f"the input of workflow {workflow_type!r}")
-    definition = await _known(access, workflow_type, version)
+    definition = await known_workflow(access, workflow_type, version)
     if (code := access.registry.find(workflow_type, definition.version)) is not None:
         code.check_arguments(args)
         code.decode_input(text)  # raises for what it does not take
@@ -48,7 +48,7 @@ async def enqueue_named(
     return await starting.enqueue(access, definition, record, tags, signals, timing)
 
 
-async def _known(access: Access, workflow_type: str, version: int | None) -> Workflow:
+async def known_workflow(access: Access, workflow_type: str, version: int | None) -> Workflow:
     """The definition of that name, or its newest version: stored, or what a living worker has.
 
     Raises ValueError for an unknown one.
@@ -100,7 +100,7 @@ async def rerun(
                 )
     tags = await access.store.load_tags(execution_id)
     now = access.clock.now()
-    record = _rerun_record(found, definition, new_id, now)
+    record = rerun_record(found, definition, new_id, now)
     entries = (
         audit.entry(execution_id, RERUN, by, now, {"as": new_id}),
         audit.entry(new_id, RERUN, by, now, {"of": execution_id}),
@@ -124,9 +124,10 @@ def _is_rerun_of(entry: AuditEntry, execution_id: str) -> bool:
     return entry.act == RERUN and audit.details_of(entry.details).get("of") == execution_id
 
 
-def _rerun_record(
+def rerun_record(
     found: WorkflowExecution, definition: Workflow, new_id: str, now: datetime
 ) -> WorkflowExecution:
+    """A new execution that is enqueued with what an old one was."""
     ttl: timedelta | None = None
     if found.ttl_expires_at is not None:
         ttl = max(found.ttl_expires_at - found.created_at, timedelta(microseconds=1))

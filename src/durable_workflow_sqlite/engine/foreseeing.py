@@ -83,9 +83,9 @@ def foresee(
     checkpoints = tuple(checkpoints)
     try:
         history = RecordedHistory(checkpoints, patches=patches)
+        body = body_of(definition, record, history)
     except StoreCorruptError as error:
         return Verdict.DAMAGED, error
-    body = body_of(definition, record, history)
     variables = (context or definition.variables).copy()
     try:
         args = definition.decode_input(record.input_data)

@@ -1,29 +1,28 @@
 """The records to delete before an execution runs again from a step.
 
-The outcome of that step has a number. All that the workflow function heard from then on is
-forgotten, and so is every step that was not over by then. A wait that was open by then is open
-again, until the time that it had. What stays is a history as a crash would have left it: a replay
-of it comes to that step, and goes on from there.
+All that lies behind the point before that step (see `cutting`) is forgotten. A wait that was open
+by then is open again, until the time that it had.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from durable_workflow_sqlite.engine import deleted_rows
+from durable_workflow_sqlite.engine import deleted_rows, editing, origins
 from durable_workflow_sqlite.engine.child_calls import child_of_wait
+from durable_workflow_sqlite.engine.cutting import cut_before
+from durable_workflow_sqlite.engine.editing import Edit
 from durable_workflow_sqlite.engine.given import Given, left
 from durable_workflow_sqlite.engine.history import TIMERS, Place, RecordedHistory, StepHistory
-from durable_workflow_sqlite.engine.mending import may_need_undoing, missing_events, refused
-from durable_workflow_sqlite.engine.reopening import what_failed
+from durable_workflow_sqlite.engine.mending import may_need_undoing, refused
 from durable_workflow_sqlite.engine.step_names import StepName, find_step, in_words, names_of
 from durable_workflow_sqlite.engine.wait_records import timer_of
 from durable_workflow_sqlite.records import (
     CHILD_SIGNAL,
-    CUT_OFF,
     ExecutionStatus,
     Record,
     SignalStatus,
@@ -44,43 +43,24 @@ NOTED_AT_MOST = 100
 
 
 class Forgotten(msgspec.Struct, frozen=True):
-    """kept: how many steps and waits stay. details: for the audit log."""
+    """kept: how many steps and waits stay. origin: of its record. details: for the audit log."""
 
     attempts: list[StepCheckpoint]
     records: list[Record]
     kept: int
+    origin: str | None
     details: dict[str, object]
 
+    def stays(self, checkpoints: Sequence[StepCheckpoint]) -> list[StepCheckpoint]:
+        """What is recorded of steps from now on."""
+        gone = {id(one) for one in self.attempts}
+        now = {_key(one): one for one in checkpoints if id(one) not in gone}
+        now |= {_key(one): one for one in self.records if isinstance(one, StepCheckpoint)}
+        return [now[key] for key in sorted(now)]
 
-class _Cut(msgspec.Struct, frozen=True):
-    """The step, and the number and the time of its outcome.
 
-    is_open: whether it is a wait that had none when the execution ended.
-    """
-
-    place: Place
-    event: int
-    at: datetime
-    is_open: bool = False
-
-    def is_after(self, step: StepHistory) -> bool:
-        """Whether a step was over before."""
-        last, told = step.last, step.told
-        assert last is not None
-        if told is not None:
-            return (told.event or 0) < self.event
-        is_over = last.status is StepStatus.FAILED and last.error_type == CUT_OFF
-        return is_over and last.completed_at is not None and last.completed_at < self.at
-
-    def is_within(self, last: StepCheckpoint, place: Place) -> bool:
-        """Whether it is a wait that was open then; one that timed out since waits again."""
-        has_timed_out = last.status is StepStatus.FAILED and last.event is not None
-        return (
-            last.kind is not StepKind.STEP
-            and not has_timed_out
-            and last.started_at is not None
-            and (self.is_open if place == self.place else last.started_at < self.at)
-        )
+def _key(one: StepCheckpoint) -> tuple[str, int, int]:
+    return one.branch, one.step_index, one.attempt
 
 
 def forget_from(
@@ -88,16 +68,18 @@ def forget_from(
     signals: list[WorkflowSignal],
     values: dict[Place, Given],
     step: StepName,
+    edits: Sequence[Edit],
     now: datetime,
 ) -> Forgotten:
     """What to change. Raises ExecutionConflictError or ValueError where that cannot be.
 
-    values: what is given to steps, and was not taken yet.
+    values: what is given to steps, and was not taken yet. edits: other results of steps that stay.
     """
     execution_id = seen.execution.workflow_execution_id
     history = RecordedHistory(seen.checkpoints, seen.pending_timers)
     place, first = find_step(execution_id, history, step)
-    cut = _cut(seen, history, place, first)
+    edited = editing.found(execution_id, history, edits)
+    cut = cut_before(seen, history, place, first, "run again from", edited=edited)
     forgotten: list[tuple[Place, StepHistory]] = []
     open_again: list[StepCheckpoint] = []
     kept: dict[Place, StepHistory] = {}
@@ -117,13 +99,18 @@ def forget_from(
             open_again.append(last)
         else:
             forgotten.append((other, one))
-    _check_undone(seen.execution, list(kept.values()), forgotten, values)
+    stands = [one for other, one in kept.items() if other not in edited]
+    _check_undone(seen.execution, stands, forgotten, values)
+    assert first.last is not None
+    changes = editing.changes_of(seen.execution, kept, edited, in_words(first.last))
     places = {other for other, _ in forgotten}
     attempts = [
         one
         for one in seen.checkpoints
         if (one.branch, one.step_index) in places
         or _came_after(one, kept.get((one.branch, one.step_index)))
+        # What a person gives another result stands, whoever had undone it.
+        or (one.attempt == 0 and (one.branch, one.step_index) in edited)
         or (one.branch == TIMERS and (one.event or 0) >= cut.event)
     ]
     waits = [_open(one) for one in open_again]
@@ -134,75 +121,20 @@ def forget_from(
             *_timers(waits, seen.pending_timers),
             *_to_be_taken_again(taken, signals, now),
             *left(values, places),
+            *(one.after for one in changes),
         ],
         len(kept) + len(waits),
-        _details(first.last, forgotten, waits),
+        origins.cut_at(seen.execution, cut.event - 1),
+        {
+            **_details(first.last, forgotten, waits),
+            **editing.noted(changes),
+        },
     )
 
 
 def _came_after(attempt: StepCheckpoint, kept: StepHistory | None) -> bool:
     """Whether undoing has made the attempt, after one whose outcome stays."""
     return kept is not None and kept.told is not None and attempt.attempt > kept.told.attempt
-
-
-def _cut(seen: TakenExecution, history: RecordedHistory, place: Place, first: StepHistory) -> _Cut:
-    execution_id, last = seen.execution.workflow_execution_id, first.last
-    told = first.told
-    assert last is not None
-    name = in_words(last)
-    deleted = deleted_rows.still_missing(seen.execution, seen.checkpoints)
-    if deleted and deleted_rows.precede(deleted, place):
-        # What was deleted would run again, too, and nobody has agreed to that.
-        why = deleted_rows.why_refused(f"was not run again from {name}", deleted, seen.checkpoints)
-        raise refused(execution_id, why)
-    heard = seen.execution.last_event
-    is_over = seen.execution.status.is_terminal
-    if is_over and last.event is None and last.kind is not StepKind.STEP:
-        # All that the function heard before its end stays.
-        end = history.last_event if heard is None else heard
-        at = last.completed_at or seen.execution.updated_at
-        cut = _Cut(place, end + 1, at, is_open=True)
-    elif told is not None and told.event is not None and told.completed_at is not None:
-        cut = _Cut(place, told.event, told.completed_at)
-    elif seen.execution.trouble is not None and first.first and first.first.started_at:
-        # It may be what does not fit: it is forgotten, and what the function heard since it began.
-        at = first.first.started_at
-        since = [one.event for one in history.events if one.completed_at and one.completed_at > at]
-        cut = _Cut(place, (since[0] if since else None) or history.last_event + 1, at)
-    else:
-        raise refused(
-            execution_id,
-            f"cannot be run again from {name}, which has no outcome"
-            + (
-                ": it was cut off. Name a step that has completed or failed, or a wait"
-                if is_over
-                else " yet: an execution goes on from such a step by itself, unless it is in"
-                " trouble. Name a step that has completed or failed"
-            ),
-        )
-    earlier = [one for one in history.events if (one.event or 0) < cut.event]
-    if missing := missing_events(earlier):
-        raise refused(
-            execution_id,
-            f"cannot be run again from {name}: event {missing[0]} before it is missing, so what is"
-            " recorded may not be all. `durable-workflow doctor` says more; or rerun it",
-        )
-    failed = what_failed(seen.execution, seen.checkpoints)
-    if failed is not None and any(
-        (one.branch, one.step_index) == (failed.branch, failed.step_index) for one in earlier
-    ):
-        raise refused(
-            execution_id,
-            f"cannot be run again from {name}: {in_words(failed)} failed it, before that step had"
-            " its outcome. Run it again from that one",
-        )
-    if heard is not None and heard < cut.event and not cut.is_open:
-        raise refused(
-            execution_id,
-            f"cannot be run again from {name}: its workflow function had ended before that step"
-            " had its outcome. Name an earlier step",
-        )
-    return cut
 
 
 def _check_undone(
@@ -346,7 +278,7 @@ def can_run_again(status: ExecutionStatus, *, is_stopped: bool) -> str:
     ):
         return ""
     if status is ExecutionStatus.COMPLETED:
-        return "is COMPLETED: others may use its result; rerun it, under another id"
+        return "is COMPLETED: others may use its result; rerun or fork it, under another id"
     if status is ExecutionStatus.COMPENSATING:
         return "is COMPENSATING: it can be run again from a step once it is over"
     return (

@@ -77,7 +77,10 @@ class Numbering:
         self._body.check_open()
         self._made += 1
         body = self._body
-        seed = repr((body.execution_id, body.started_at.isoformat(), self._branch, self._made))
+        one = body.execution_id
+        if body.seeds:  # it is a fork
+            one = next((name for name, until in body.seeds if body.heard < until), one)
+        seed = repr((one, body.started_at.isoformat(), self._branch, self._made))
         return sha256(seed.encode()).digest()
 
     def patched(self, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import Context, copy_context
 from datetime import timedelta
@@ -20,6 +20,7 @@ from durable_workflow_sqlite.engine.environment import Environment
 from durable_workflow_sqlite.engine.error_codec import ErrorCodec
 from durable_workflow_sqlite.engine.execution import Execution
 from durable_workflow_sqlite.engine.failures import ErrorFormatter
+from durable_workflow_sqlite.engine.foreseeing import Verdict, foresee
 from durable_workflow_sqlite.engine.history import RecordedHistory
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.outcome import Interruption, Outcome, cancelled
@@ -38,8 +39,11 @@ from durable_workflow_sqlite.protocol import CheckpointStore
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     ExecutionStatus,
+    StepCheckpoint,
+    Workflow,
     WorkflowClaim,
     WorkflowExecution,
+    WorkflowPatch,
     WorkflowSignal,
 )
 
@@ -279,6 +283,24 @@ class OpenEngine(Access):
 
     def trouble_of(self, execution_id: str) -> BaseException | None:
         return self.dispatcher.trouble_of(execution_id)
+
+    def why_unfit(
+        self,
+        workflow: Workflow,
+        record: WorkflowExecution,
+        checkpoints: Iterable[StepCheckpoint],
+        patches: Iterable[WorkflowPatch],
+    ) -> Exception | None:
+        code, shared = (
+            self.registry.find(workflow.workflow_type, workflow.version),
+            self._environment,
+        )
+        if code is None:
+            return None
+        verdict, error = foresee(
+            code, record, checkpoints, patches, codec=shared.error_codec, context=shared.context
+        )
+        return None if verdict is Verdict.GOES_ON else error
 
     async def will_claim(self, record: WorkflowExecution) -> bool:
         return await self.dispatcher.will_claim(record)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from durable_workflow_sqlite.engine.questions import Questions
+from durable_workflow_sqlite.engine.awaited_answers import AwaitedAnswers
 from durable_workflow_sqlite.records import StepCheckpoint
 
 if TYPE_CHECKING:
@@ -20,20 +20,20 @@ class Pauses:
     """The pauses of one execution, by the attempts after which they are."""
 
     # Ten thousand executions may be in memory, and hardly any has a pause.
-    __slots__ = ("_expected", "_waiting", "questions")
+    __slots__ = ("_expected", "_waiting", "answers")
 
     def __init__(self, paused: Iterable[StepCheckpoint]) -> None:
         """paused: the attempts after which an earlier run has paused."""
         self._expected = {_attempt(one): one.due_at for one in paused if one.due_at} or None
         self._waiting: dict[_Attempt, tuple[datetime, asyncio.Future[None]]] | None = None
-        self.questions: Questions | None = None
+        self.answers: AwaitedAnswers | None = None
         """What waits for the answer of a person, once something does."""
 
-    def ask(self) -> Questions:
+    def ask(self) -> AwaitedAnswers:
         """Where something that waits for an answer says so."""
-        if self.questions is None:
-            self.questions = Questions()
-        return self.questions
+        if self.answers is None:
+            self.answers = AwaitedAnswers()
+        return self.answers
 
     def __bool__(self) -> bool:
         return bool(self._waiting or self._expected)

@@ -38,7 +38,7 @@ def why_not_reopened(execution: WorkflowExecution, checkpoints: Iterable[StepChe
             " --from); or rerun it"
         )
     if status is ExecutionStatus.COMPLETED:
-        return "is COMPLETED: only one that FAILED can be run again; rerun it"
+        return "is COMPLETED: only one that FAILED can be run again; rerun it, or fork it"
     why = f"is {status}, and waits for no later attempt: only one that FAILED can be run again"
     if execution.is_paused:
         with_it = "" if execution.paused_at is not None else f" with {execution.paused_with!r}"

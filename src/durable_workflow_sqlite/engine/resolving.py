@@ -49,10 +49,7 @@ from durable_workflow_sqlite.records import (
 
 ACT = "resolve"
 
-NOTED_CHARACTERS: Final = 1000
-"""So much of a value is kept in the audit log."""
-
-_BACK_OFF: Final = "in a back-off"
+BACK_OFF: Final = "in a back-off"
 
 
 class How(NamedTuple):
@@ -73,7 +70,7 @@ async def resolve(
     check_size(text, access.store.max_payload_bytes, "the value")
     is_value = not how.not_done and how.failed is None
     given_text = text if is_value else None
-    if await answer(access, execution_id, step, given_text, _noted(text), how.failed, by):
+    if await answer(access, execution_id, step, given_text, audit.noted(text), how.failed, by):
         return
     if not is_value:
         await refuse_unasked(access, execution_id, step)
@@ -98,14 +95,18 @@ async def resolve(
             raise refused(
                 execution_id, f"has not taken the value: {in_words(last)} returns none; give null"
             )
-        details: dict[str, object] = {"step": in_words(last), "was": was, "value": _noted(text)}
+        details: dict[str, object] = {
+            "step": in_words(last),
+            "was": was,
+            "value": audit.noted(text),
+        }
         if record.blocked_reason is not None:
             details["blocked"] = record.blocked_reason
         before = await given(access.store, execution_id)
         return Change(
-            _resumed(record, now),
+            resumed(record, now),
             [
-                *_resolved(last, was, text, history, now),
+                *resolved(last, was, text, history, now),
                 *left(before, [place]),  # the last value counts
                 audit.entry(execution_id, ACT, by, now, details),
                 to_whoever_left_it(execution_id, now),
@@ -151,7 +152,11 @@ async def _told_its_worker(
     if last is None or record.status.is_terminal or not _is_in_a_back_off(found):
         return False
     now = access.clock.now()
-    details: dict[str, object] = {"step": in_words(last), "was": _BACK_OFF, "value": _noted(text)}
+    details: dict[str, object] = {
+        "step": in_words(last),
+        "was": BACK_OFF,
+        "value": audit.noted(text),
+    }
     told = await access.store.hasten_attempts(
         execution_id,
         in_place_of_the_next(last, text, now),
@@ -163,13 +168,6 @@ async def _told_its_worker(
     if told:
         await access.hasten(execution_id)
     return bool(told)
-
-
-def _noted(text: str) -> object:
-    """The value for the audit log: as it is, or the beginning of its JSON."""
-    if len(text) <= NOTED_CHARACTERS:
-        return msgspec.Raw(text.encode())
-    return text[:NOTED_CHARACTERS]
 
 
 def _is_in_a_back_off(step: StepHistory) -> bool:
@@ -209,7 +207,10 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
     assert last is not None
     name = in_words(last)
     if status in (ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED):
-        raise refused(execution_id, f"is {status}: nothing waits for {name} any more")
+        instead = "A fork of it can have another result there (fork, edit=)"
+        if status is ExecutionStatus.CANCELLED:
+            instead += ", and so can it itself, run again from a step (retry, from_step=, edit=)"
+        raise refused(execution_id, f"is {status}: nothing waits for {name} any more. {instead}")
     if last.kind is StepKind.SIGNAL:
         when = " after a retry" if status is ExecutionStatus.FAILED else ""
         raise _needs_a_signal(execution_id, last, when)
@@ -217,7 +218,8 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
         raise refused(
             execution_id,
             "was compensated: what its steps did is undone. Rerun it, or run it"
-            " again from a step before what was undone",
+            " again from a step before what was undone. Or say which results count now of the steps"
+            " that were undone (edit= of retry with from_step=, or of fork)",
         )
     if step.compensation is not None:
         raise _is_being_undone(execution_id, last)
@@ -228,7 +230,7 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
         is_open = last.status is StepStatus.INTENT and status is not ExecutionStatus.COMPENSATING
         was = "sleeping" if is_open else ""
     elif last.status is StepStatus.FAILED and last.event is None and last.due_at is not None:
-        was = _BACK_OFF
+        was = BACK_OFF
     elif step.is_in_doubt and last.event is None:
         was = "in doubt"
     elif last.status is StepStatus.COMPLETED and _is_unreadable(record, place, last, log):
@@ -241,7 +243,9 @@ def _standing(seen: TakenExecution, place: Place, step: StepHistory, log: list[A
         execution_id,
         f"needs no value for {name}, which is {last.status}: its workflow function has got"
         " that, or was cancelled there. You can resolve only a step that failed the execution,"
-        " is in doubt, waits for its next attempt, or whose result cannot be read",
+        " is in doubt, waits for its next attempt, or whose result cannot be read."
+        " To replace another result, retry it with edit= (and from_step=, where it is to go on), or"
+        " fork it with edit=",
     )
 
 
@@ -259,7 +263,7 @@ def _is_unreadable(
     return any(audit.details_of(one.details).get("step") == in_words(last) for one in resolved)
 
 
-def _resumed(record: WorkflowExecution, now: datetime) -> WorkflowExecution:
+def resumed(record: WorkflowExecution, now: datetime) -> WorkflowExecution:
     if record.status is ExecutionStatus.FAILED:
         return as_open(
             record,
@@ -275,7 +279,7 @@ def _resumed(record: WorkflowExecution, now: datetime) -> WorkflowExecution:
     return as_open(record, now)
 
 
-def _resolved(
+def resolved(
     last: StepCheckpoint, was: str, text: str, history: RecordedHistory, now: datetime
 ) -> list[Record]:
     """The records of the step: it has completed, after all that has come so far."""

@@ -202,20 +202,20 @@ class _Settling:
     async def ask(self) -> StepCheckpoint | None:
         """Wait for an answer: in memory if it is only to be undone, else as the execution rests."""
         run, call = self._run, self._call
-        questions = run.pauses.ask()
+        answers = run.pauses.ask()
         while True:
-            questions.looks(call)
+            answers.looks(call)
             if (answer := await answer_to(run, self._last)) is not None:
                 taken, failed = await self._take(answer)
                 if taken:
-                    questions.is_over(call)
+                    answers.is_over(call)
                     return failed
             elif not asks(self._last):
                 await self._record(_question(self._bare, self._was, run.environment.clock.now()))
-            elif not questions.has_news(call):
+            elif not answers.has_news(call):
                 if not self.doubt.is_to_undo:
                     raise CutOff
-                comes = partial(questions.until_news, call)
+                comes = partial(answers.until_news, call)
                 await wait(run, call, self._last, comes, until=SOMETIME)
 
     async def _take(self, answer: Answer) -> tuple[bool, StepCheckpoint | None]:

@@ -124,11 +124,11 @@ class _Settling:
 
     async def ask(self) -> StepCheckpoint | None:
         run, undo = self._run, self._undo
-        questions = run.pauses.ask()
+        answers = run.pauses.ask()
         while True:
-            questions.looks(undo)
+            answers.looks(undo)
             if (answer := await answer_to(run, self._last)) is not None:
-                questions.is_over(undo)
+                answers.is_over(undo)
                 return await self._take(answer)
             if not asks(self._last):
                 await self._record(
@@ -140,8 +140,8 @@ class _Settling:
                         completed_at=run.environment.clock.now(),
                     )
                 )
-            elif not questions.has_news(undo):
-                await undo.wait_long(questions.until_news(undo), SOMETIME)
+            elif not answers.has_news(undo):
+                await undo.wait_long(answers.until_news(undo), SOMETIME)
 
     async def _take(self, answer: Answer) -> StepCheckpoint | None:
         await self._strip()

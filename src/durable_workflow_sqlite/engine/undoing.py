@@ -15,7 +15,7 @@ from durable_workflow_sqlite.errors import (
     SerializationError,
     StoreCorruptError,
 )
-from durable_workflow_sqlite.records import StepKind, StepStatus
+from durable_workflow_sqlite.records import StepKind, StepStatus, who_ran
 
 UNSTORABLE: Final = f"{SerializationError.__module__}:{SerializationError.__qualname__}"
 """The error of a step that took effect, and whose result could not be stored."""
@@ -45,13 +45,30 @@ def check_can_be_undone(
 def refuse_lost_references(
     execution_id: str, calls: Mapping[Place, StepCall], history: RecordedHistory
 ) -> None:
-    """Raise StoreCorruptError for a step whose compensation is in the code, not in its record."""
+    """Raise StoreCorruptError for a step that its records would leave as it is.
+
+    Its compensation is in the code and not in its record; or this process has recorded what it
+    did, and somebody has deleted the row since.
+    """
+    recorded = {place for place, step in history.steps() if step.last is not None}
+    for place, asked in calls.items():
+        if asked.checkpoint is not None and asked.may_need_undoing and place not in recorded:
+            raise StoreCorruptError(
+                f"execution {execution_id!r} is to be undone, and {asked.describe()} is not"
+                " recorded any more: a row of step_checkpoints was deleted by hand. Nothing is"
+                " undone until you restore the row, or a backup",
+                workflow_execution_id=execution_id,
+                step_name=asked.name,
+                step_index=place[1],
+                branch=place[0],
+            )
     for place, step in history.steps():
         call, last = calls.get(place), step.last
         if (
             call is None
             or last is None
             or last.compensate_ref is not None
+            or who_ran(last.input_data) is not None
             or step.compensation is not None
             or not (
                 last.status is StepStatus.COMPLETED

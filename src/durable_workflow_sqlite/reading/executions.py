@@ -63,6 +63,8 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     parent_execution_id: of the execution that started it as a child; None if no other did.
         root_execution_id: of the top of its tree, None where it has no parent. on_parent_end:
         "cancel" or "detach". run_number: 1, and one more each time that it continued as new.
+    forked_from: the execution whose first records it began with; None if it is not a fork.
+        forked_before: the step before which these end, in words; None for all that had completed.
     """
 
     id: str
@@ -101,6 +103,8 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None = None
+    forked_before: str | None = None
 
     @property
     def paused_name(self) -> str | None:
@@ -284,6 +288,18 @@ class PassedPatch(msgspec.Struct, frozen=True, kw_only=True):
     passed_at: datetime | None
 
 
+class Fork(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution that began with the first records of another one.
+
+    before: the step before which these records end, in words; None for all that had completed.
+    """
+
+    id: str
+    before: str | None
+    status: str
+    created_at: datetime | None
+
+
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     """All that is stored about one execution.
 
@@ -295,6 +311,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     problems: what in its rows no engine can read, in short sentences.
     children: the tree below it, of at most 100 executions.
     patches: the changes of the code of which it takes the new way.
+    forks: what began with records of it: the first 100, in the order in which they were started.
     """
 
     summary: ExecutionSummary
@@ -318,6 +335,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]
     children: Children
     patches: tuple[PassedPatch, ...] = ()
+    forks: tuple[Fork, ...] = ()
 
     @property
     def is_not_undone(self) -> bool:

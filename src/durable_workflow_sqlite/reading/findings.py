@@ -73,7 +73,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     in-doubt, timers, stopped, workers (none lives, and these wait), unknown (no living worker has
     their workflow registered), schedule. Also queues (what `queue_findings` finds), queue (waits
     for a worker for longer than `LATE`, and not for a slot), and failed (in the last hour). And
-    questions: steps in doubt that wait for the answer of a person.
+    unresolved: steps in doubt that wait for the answer of a person.
     examples: the ids of some of these executions.
     """
 

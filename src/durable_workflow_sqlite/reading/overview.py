@@ -37,7 +37,7 @@ class StepInDoubt(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str | None
 
 
-class StepQuestion(msgspec.Struct, frozen=True, kw_only=True):
+class UnresolvedStep(msgspec.Struct, frozen=True, kw_only=True):
     """A step, or a compensation, that is in doubt and waits for the answer of a person.
 
     step_name: of a compensation, STEP:compensate. question: what is asked. asked_at: since when.
@@ -119,7 +119,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     timers_overdue says how many of `next_timers` should have been noticed already. `cut_off` are
     the steps that were cancelled while they ran, or timed out: they may have taken effect, and are
-    not undone. `questions` are those that wait for the answer of a person.
+    not undone. `unresolved` are those that wait for the answer of a person.
     """
 
     oldest_unfinished: tuple[ExecutionSummary, ...]
@@ -130,8 +130,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     in_doubt_total: int
     cut_off: tuple[StepInDoubt, ...]
     cut_off_total: int
-    questions: tuple[StepQuestion, ...]
-    questions_total: int
+    unresolved: tuple[UnresolvedStep, ...]
+    unresolved_total: int
     blocked: tuple[BlockedExecution, ...]
     blocked_total: int
     in_trouble: tuple[ExecutionInTrouble, ...]

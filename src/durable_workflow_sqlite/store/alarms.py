@@ -94,9 +94,9 @@ def _of_executions(file: Readable, connection: object, now: datetime) -> Iterato
         ),
         (
             Kind.WARNING,
-            "questions",
-            queries.count_questions(connection),
-            lambda: queries.load_questions(connection, row_limit=EXAMPLES),
+            "unresolved",
+            queries.count_unresolved(connection),
+            lambda: queries.load_unresolved(connection, row_limit=EXAMPLES),
         ),
         (
             Kind.WARNING,

@@ -91,14 +91,14 @@ def _steps(seen: Overview, workers: Workers) -> Iterator[Finding]:
             if workers.living
             else f"start a worker, which runs them again: {START}",
         )
-    if seen.questions_total:
+    if seen.unresolved_total:
         yield Finding(
             level=Level.WARNING,
-            check="questions",
-            message=f"{many(seen.questions_total, 'step')} in doubt, waiting for a person: "
+            check="unresolved",
+            message=f"{many(seen.unresolved_total, 'step')} in doubt, waiting for a person: "
             + ", ".join(
                 f"{one.step_name} of {one.execution_id}, since {at(one.asked_at)}"
-                for one in seen.questions
+                for one in seen.unresolved
             ),
             hint="find out whether each took effect, then run `durable-workflow resolve FILE ID"
             " STEP JSON` with what it returned, or with --not-done, or with --failed WHY",

@@ -9,6 +9,7 @@ from durable_workflow_sqlite.reading.executions import (
     Act,
     Claim,
     ExecutionDetails,
+    Fork,
     PassedPatch,
     Signal,
     StepAttempt,
@@ -34,6 +35,8 @@ from durable_workflow_sqlite.store.rows import json_array, readable_time, text_t
 from durable_workflow_sqlite.store.trees import tree_below
 from durable_workflow_sqlite.store.unreadable import json_problem
 
+FORKS_SHOWN: Final = 100
+
 
 def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
     """Everything of one execution; None if no execution has this id."""
@@ -55,6 +58,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         acts = queries.load_audit_log(connection, workflow_execution_id=execution_id)
         patches = queries.load_patches(connection, workflow_execution_id=execution_id)
         cut_off = queries.count_cut_off_of(connection, workflow_execution_id=execution_id)
+        forks = queries.load_forks(connection, forked_from=execution_id, row_limit=FORKS_SHOWN)
         children = tree_below(queries, connection, execution_id)
     steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
     problems = _problems_of(row, data, steps, timers, signals)
@@ -82,6 +86,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         problems=tuple(problems),
         children=children,
         patches=tuple(map(_patch, patches)),
+        forks=tuple(map(_fork, forks)),
     )
 
 
@@ -105,6 +110,15 @@ def _patch(row: q.WorkflowPatchRow) -> PassedPatch:
         branch=row.branch,
         event=row.event,
         passed_at=readable_time(row.passed_at),
+    )
+
+
+def _fork(row: q.LoadForksRow) -> Fork:
+    return Fork(
+        id=row.workflow_execution_id,
+        before=row.forked_before,
+        status=row.status,
+        created_at=readable_time(row.created_at),
     )
 
 

@@ -114,6 +114,7 @@ class Mending:
             error_message=becomes.error_message,
             ttl_expires_at=optional_time_to_text(becomes.ttl_expires_at),
             last_event=becomes.last_event,
+            replay_origin=becomes.replay_origin,
             updated_at=time_to_text(becomes.updated_at),
             paused_at=optional_time_to_text(becomes.paused_at),
             paused_by=becomes.paused_by,

@@ -15,7 +15,7 @@ from durable_workflow_sqlite.reading.overview import (
     StepBeingUndone,
     StepInDoubt,
     StepNotUndone,
-    StepQuestion,
+    UnresolvedStep,
 )
 from durable_workflow_sqlite.reading.pauses import Paused, PausedExecution
 from durable_workflow_sqlite.records import check_integer, check_time
@@ -63,8 +63,10 @@ def overview(file: Readable, now: datetime, *, limit: int) -> Overview:
             in_doubt_total=in_doubt_total or 0,
             cut_off=tuple(map(_step_in_doubt, cut_off)),
             cut_off_total=queries.count_steps_cut_off(connection) or 0,
-            questions=tuple(map(_question, queries.load_questions(connection, row_limit=limit))),
-            questions_total=queries.count_questions(connection) or 0,
+            unresolved=tuple(
+                map(_unresolved, queries.load_unresolved(connection, row_limit=limit))
+            ),
+            unresolved_total=queries.count_unresolved(connection) or 0,
             blocked=tuple(map(_blocked, blocked)),
             blocked_total=queries.count_blocked(connection) or 0,
             in_trouble=tuple(map(_in_trouble, in_trouble)),
@@ -156,11 +158,13 @@ def summary(row: q.LoadSummariesRow) -> ExecutionSummary:
         root_execution_id=row.root_execution_id,
         on_parent_end=row.on_parent_end,
         run_number=row.run_number,
+        forked_from=row.forked_from,
+        forked_before=row.forked_before,
     )
 
 
-def _question(row: q.LoadQuestionsRow) -> StepQuestion:
-    return StepQuestion(
+def _unresolved(row: q.LoadUnresolvedRow) -> UnresolvedStep:
+    return UnresolvedStep(
         execution_id=row.workflow_execution_id,
         workflow_type=row.workflow_type,
         branch=row.branch,

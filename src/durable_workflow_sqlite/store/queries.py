@@ -67,6 +67,8 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None
+    forked_before: str | None
     worker_id: str | None
     created_at: str
     updated_at: str
@@ -74,6 +76,15 @@ class LoadSummariesRow(Struct, frozen=True, gc=False):
     status_since: str
     queued_seconds: float | None
     running_seconds: float | None
+
+
+class LoadForksRow(Struct, frozen=True, gc=False):
+    """What load_forks gives."""
+
+    workflow_execution_id: str
+    forked_before: str | None
+    status: str
+    created_at: str
 
 
 class LoadChildrenRow(Struct, frozen=True, gc=False):
@@ -141,6 +152,9 @@ class LoadExecutionsAmongRow(Struct, frozen=True, gc=False):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None
+    forked_before: str | None
+    replay_origin: str | None
     created_at: str
     updated_at: str
     paused_at: str | None
@@ -218,8 +232,8 @@ class LoadStepsInDoubtRow(Struct, frozen=True, gc=False):
     worker_id: str | None
 
 
-class LoadQuestionsRow(Struct, frozen=True, gc=False):
-    """What load_questions gives."""
+class LoadUnresolvedRow(Struct, frozen=True, gc=False):
+    """What load_unresolved gives."""
 
     workflow_execution_id: str
     workflow_type: str | None
@@ -761,6 +775,9 @@ class LoadExecutionRow(Struct, frozen=True, gc=False):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None
+    forked_before: str | None
+    replay_origin: str | None
     created_at: str
     updated_at: str
     paused_at: str | None
@@ -797,6 +814,9 @@ class TakeExecutionRow(Struct, frozen=True, gc=False):
     root_execution_id: str | None
     on_parent_end: str | None
     run_number: int
+    forked_from: str | None
+    forked_before: str | None
+    replay_origin: str | None
     created_at: str
     updated_at: str
     paused_at: str | None
@@ -1267,6 +1287,12 @@ class Queries(Protocol):
         """Where each of some executions is (a JSON array of ids), and what it waits for."""
         ...
 
+    def load_forks(
+        self, connection: object, *, forked_from: str, row_limit: int
+    ) -> list[LoadForksRow]:
+        """Some forks of an execution, in the order in which they were started."""
+        ...
+
     def load_children(
         self, connection: object, *, parent_execution_id: str, row_limit: int
     ) -> list[LoadChildrenRow]:
@@ -1338,14 +1364,14 @@ class Queries(Protocol):
         """How many rows load_steps_in_doubt has to give."""
         ...
 
-    def load_questions(self, connection: object, *, row_limit: int) -> list[LoadQuestionsRow]:
+    def load_unresolved(self, connection: object, *, row_limit: int) -> list[LoadUnresolvedRow]:
         """Steps and compensations in doubt that wait until a person says what became of them:
         those that began first.
         """
         ...
 
-    def count_questions(self, connection: object) -> int | None:
-        """How many rows load_questions has to give."""
+    def count_unresolved(self, connection: object) -> int | None:
+        """How many rows load_unresolved has to give."""
         ...
 
     def load_steps_cut_off(self, connection: object, *, row_limit: int) -> list[LoadStepsCutOffRow]:
@@ -2007,6 +2033,9 @@ class Queries(Protocol):
         root_execution_id: str | None,
         on_parent_end: str | None,
         run_number: int,
+        forked_from: str | None,
+        forked_before: str | None,
+        replay_origin: str | None,
         created_at: str,
         updated_at: str,
         paused_at: str | None,
@@ -2048,6 +2077,9 @@ class Queries(Protocol):
         root_execution_id: str | None,
         on_parent_end: str | None,
         run_number: int,
+        forked_from: str | None,
+        forked_before: str | None,
+        replay_origin: str | None,
         created_at: str,
         updated_at: str,
     ) -> int:
@@ -2339,6 +2371,7 @@ class Queries(Protocol):
         error_message: str | None,
         ttl_expires_at: str | None,
         last_event: int | None,
+        replay_origin: str | None,
         updated_at: str,
         paused_at: str | None,
         paused_by: str | None,
@@ -3079,6 +3112,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "match_rows": MatchRowsRow,
     "pick_oldest_unfinished": PickNewestRow,
     "load_summaries": LoadSummariesRow,
+    "load_forks": LoadForksRow,
     "load_children": LoadChildrenRow,
     "count_children": CountChildrenRow,
     "load_execution_data": LoadExecutionDataRow,
@@ -3088,7 +3122,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_signals": LoadSignalsRow,
     "load_next_timers": LoadNextTimersRow,
     "load_steps_in_doubt": LoadStepsInDoubtRow,
-    "load_questions": LoadQuestionsRow,
+    "load_unresolved": LoadUnresolvedRow,
     "load_steps_cut_off": LoadStepsCutOffRow,
     "load_blocked": LoadBlockedRow,
     "load_paused": LoadPausedRow,

@@ -315,6 +315,7 @@ class StatementStore(CheckpointStore, Maintenance):
                 self._transactions.count_change()
 
         await self._transactions.write(begin_again)
+        self._claims.began_again(execution)
 
     async def transact(
         self,
@@ -656,6 +657,9 @@ class StatementStore(CheckpointStore, Maintenance):
             root_execution_id=execution.root_execution_id,
             on_parent_end=execution.on_parent_end,
             run_number=execution.run_number,
+            forked_from=execution.forked_from,
+            forked_before=execution.forked_before,
+            replay_origin=execution.replay_origin,
             created_at=time_to_text(execution.created_at),
             updated_at=time_to_text(execution.updated_at),
             paused_at=optional_time_to_text(execution.paused_at),
@@ -789,6 +793,9 @@ class StatementStore(CheckpointStore, Maintenance):
                 root_execution_id=execution.root_execution_id,
                 on_parent_end=execution.on_parent_end,
                 run_number=execution.run_number,
+                forked_from=execution.forked_from,
+                forked_before=execution.forked_before,
+                replay_origin=execution.replay_origin,
                 created_at=time_to_text(execution.created_at),
                 updated_at=time_to_text(execution.updated_at),
             )

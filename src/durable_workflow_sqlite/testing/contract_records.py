@@ -894,6 +894,44 @@ class RecordsContract(StoreContract):
         assert await store.load_workflows() == [WORKFLOW]
 
     @over_a_store
+    async def test_a_fork_gets_the_records_that_it_begins_with_all_or_none(
+        self, store: CheckpointStore
+    ) -> None:
+        fork = queued(
+            "new",
+            NOON,
+            forked_from="old",
+            forked_before="step 'pay' (index 1)",
+            replay_origin='{"began_at":"2025-01-01T00:00:00Z","seeds":[["old",1]]}',
+        )
+        step = new_checkpoint(
+            "new", 0, status=StepStatus.COMPLETED, completed_at=NOON, event=1, output_data="1"
+        )
+        step = msgspec.structs.replace(step, input_data='{"ran_in":"old"}')
+        timer, patch = (
+            new_timer("new", "t", NOON + MINUTE),
+            WorkflowPatch(workflow_execution_id="new", patch_name="tax"),
+        )
+        records = (step, timer, patch, new_signal("new", "go"), new_audit_entry("fork", "new"))
+        assert await store.enqueue_execution(WORKFLOW, fork, {"customer": "7"}, *records)
+        found = await taken(store, "new")
+        assert found.execution == fork
+        assert [msgspec.structs.replace(one, id=None) for one in found.checkpoints] == [step]
+        assert (found.pending_timers, found.patches) == ([timer], [patch])
+        assert [one.signal_name for one in await store.load_pending_signals("new")] == ["go"]
+        assert not await store.enqueue_execution(WORKFLOW, fork, None, new_checkpoint("new", 1))
+        assert await taken(store, "new") == found
+        # What a replay of the copies needs changes with them.
+        becomes = msgspec.structs.replace(found.execution, replay_origin=None)
+        assert await store.mend_execution(found, becomes, forget=found.checkpoints, now=NOON)
+        assert await loaded(store, "new") == becomes
+        other = msgspec.structs.replace(fork, workflow_execution_id="other")
+        twice = [new_signal("other", "go", signal_key="k") for _ in range(2)]
+        with pytest.raises(StoreError):
+            await store.enqueue_execution(WORKFLOW, other, None, new_checkpoint("other", 0), *twice)
+        assert await store.load_execution("other") is None
+
+    @over_a_store
     async def test_a_new_execution_gets_its_signals_with_it(self, store: CheckpointStore) -> None:
         def signals(one: str) -> list[WorkflowSignal]:
             return [new_signal(one, "go", payload="1", signal_key="k"), new_signal(one, "stop")]

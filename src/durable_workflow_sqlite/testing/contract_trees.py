@@ -239,6 +239,18 @@ class TreesContract(StoreContract):
         await store.save(new_checkpoint("e", 0), claim=claim)
 
     @over_a_store
+    async def test_a_fork_that_begins_anew_has_nothing_copied_any_more(
+        self, store: CheckpointStore
+    ) -> None:
+        claim = await created(
+            store, new_execution("e", forked_from="old", forked_before="x", replay_origin="{}")
+        )
+        await store.continue_as_new(new_execution("e", run_number=2), claim=claim)
+        found = (await taken(store, "e")).execution
+        assert (found.forked_from, found.forked_before) == ("old", "x")
+        assert found.replay_origin is None
+
+    @over_a_store
     async def test_only_the_worker_that_has_it_begins_it_anew(self, store: CheckpointStore) -> None:
         claim = await created(store, new_execution("e", input_data="[1]"))
         await store.save(new_checkpoint("e", 0), claim=claim)

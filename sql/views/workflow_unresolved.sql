@@ -1,4 +1,4 @@
--- workflow_questions: the steps and compensations that are in doubt, and wait until a
+-- workflow_unresolved: the steps and compensations that are in doubt, and wait until a
 -- person says what became of them: `durable-workflow resolve`, the dashboard, or a row of
 -- workflow_signals.
 --
@@ -15,9 +15,9 @@
 -- age_seconds            real null  since a person is asked
 -- checkpoint_id          integer    the id in step_checkpoints
 
-drop view if exists workflow_questions;
+drop view if exists workflow_unresolved;
 
-create view workflow_questions as
+create view workflow_unresolved as
 select
     step.workflow_execution_id,
     workflow.workflow_type,

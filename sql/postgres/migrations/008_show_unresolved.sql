@@ -1,5 +1,5 @@
 -- A step that is in doubt may wait until a person says what became of it. Such an attempt
--- is INTENT, with the error_type StepAmbiguousError. The view workflow_questions shows
+-- is INTENT, with the error_type StepAmbiguousError. The view workflow_unresolved shows
 -- them; workflow_open_steps says what waits for an answer. A step that fails with
 -- StepAmbiguousError may have taken effect: workflow_in_doubt shows it, too.
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 
-class Questions:
+class AwaitedAnswers:
     """Told whenever a signal has come: it may be an answer.
 
     One that is not under way meanwhile rests: the execution may leave memory. To look for its

@@ -1,8 +1,8 @@
--- workflow_questions: the steps and compensations that are in doubt, and wait until a
+-- workflow_unresolved: the steps and compensations that are in doubt, and wait until a
 -- person says what became of them.
--- sql/views/workflow_questions.sql says what each column means.
+-- sql/views/workflow_unresolved.sql says what each column means.
 
-create or replace view durable_workflow.workflow_questions as
+create or replace view durable_workflow.workflow_unresolved as
 select
     step.workflow_execution_id,
     workflow.workflow_type,
