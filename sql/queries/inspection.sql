@@ -1018,7 +1018,7 @@ where
 
 -- name: load_unresolved
 -- Steps and compensations in doubt that wait until a person says what became of them:
--- those that began first.
+-- the longest waiting first.
 -- @scan step_checkpoints: an index that holds only those
 -- @sort: as many as wait for a person
 -- :row_limit integer
@@ -1033,7 +1033,7 @@ select
     asked_at,
     started_at
 from workflow_unresolved
-order by checkpoint_id
+order by asked_at, checkpoint_id
 limit :row_limit;
 
 -- name: count_unresolved$

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -268,7 +268,8 @@ class _Settling:
             else:
                 if isinstance(verdict, NotDone):
                     return await self._not_done("its probe says so")
-                await self._take_value(verdict.value)
+                returned = cast("Done[object]", verdict).value
+                await self._take_value(returned)
                 return None
             if not goes_on(run, call):
                 await record_cut_off(run, call, self._bare, has_begun=True)

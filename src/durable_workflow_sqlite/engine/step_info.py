@@ -16,9 +16,7 @@ from durable_workflow_sqlite.records import COMPENSATION_SUFFIX, StepCheckpoint
 if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.run import Run
 
-AtWork = ContextVar[tuple["Run", StepCheckpoint]]
-
-AT_WORK: Final[AtWork] = ContextVar("durable_workflow_step")
+AT_WORK: Final[ContextVar[tuple[Run, StepCheckpoint]]] = ContextVar("durable_workflow_step")
 """The attempt whose function runs. In an event loop it is set only meanwhile: `leave`."""
 
 
