@@ -1420,7 +1420,7 @@ class Queries(Protocol):
 
     def load_unresolved(self, connection: object, *, row_limit: int) -> list[LoadUnresolvedRow]:
         """Steps and compensations in doubt that wait until a person says what became of them:
-        those that began first.
+        the longest waiting first.
         """
         ...
 
