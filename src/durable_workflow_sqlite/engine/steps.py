@@ -52,6 +52,9 @@ from durable_workflow_sqlite.errors import SerializationError, StepTimeoutError
 from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
 
 if TYPE_CHECKING:
+    from contextvars import Token
+    from datetime import datetime
+
     from durable_workflow_sqlite.engine.run import Run
     from durable_workflow_sqlite.engine.threads import Thread
 
@@ -72,7 +75,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
     execution was to stop, and waits again in the next run.
     """
     environment = run.environment
-    attempt, first_started_at = 1, None
+    attempt = 1
+    first_started_at: datetime | None = None
     is_in_doubt = call.has_begun = False
     is_on_the_loop = is_async(call.action)
     late = None
@@ -151,7 +155,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 result = late.result()
             elif call.timeout is None and thread is None:
                 call.interruptible = call.has_begun = True
-                token = _enter((run, intent))
+                token: Token[tuple[Run, StepCheckpoint]] = _enter((run, intent))
                 try:
                     result = await call.action(*call.args)
                 except BaseException:
