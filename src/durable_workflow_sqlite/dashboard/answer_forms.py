@@ -57,8 +57,8 @@ def _field(
     name: str, label: str, schema: Mapping[str, Any], root: Mapping[str, Any], depth: int
 ) -> Field:
     schema = resolved(schema, root)
-    options = schema.get("anyOf")
-    if isinstance(options, list):
+    options = cast("list[dict[str, Any]] | None", schema.get("anyOf"))
+    if options:
         others = [one for one in options if resolved(one, root).get("type") != "null"]
         if len(others) == 1 and len(options) == 2:
             field = _field(name, label, others[0], root, depth)

@@ -92,13 +92,10 @@ def _misfit(
     if depth > _DEEPEST:
         return None
     schema = resolved(schema, root)
-    options = schema.get("anyOf") or schema.get("oneOf")
-    if isinstance(options, list) and options:
-        found = [
-            _misfit(value, one, at, root, depth + 1) for one in options if isinstance(one, Mapping)
-        ]
-        if found and None not in found:
-            return found[0] if len(found) == 1 else f"{at} fits none of its types: {found[0]}"
+    options = cast("list[dict[str, Any]]", schema.get("anyOf") or schema.get("oneOf") or [])
+    found = [_misfit(value, one, at, root, depth + 1) for one in options]
+    if found and None not in found:
+        return found[0] if len(found) == 1 else f"{at} fits none of its types: {found[0]}"
     if "const" in schema and not _is_same(value, schema["const"]):
         return f"{at} must be {_text(schema['const'])}, not {_text(value)}"
     if "enum" in schema and not any(_is_same(value, one) for one in schema["enum"]):
@@ -124,7 +121,7 @@ def _is_kind(value: Any, kind: str) -> bool:
     if isinstance(value, float):
         return kind == "number" or (kind == "integer" and value.is_integer())
     names: dict[type, str] = {str: "string", list: "array", dict: "object", type(None): "null"}
-    return names.get(type(value)) == kind or kind not in _IN_WORDS
+    return names.get(cast("type", type(value))) == kind or kind not in _IN_WORDS
 
 
 def _out_of_bounds(value: Any, schema: Mapping[str, Any], at: str) -> str | None:
@@ -190,7 +187,7 @@ def _misfit_in_array(
 ) -> str | None:
     if not isinstance(value, list):
         return None
-    given: list[Any] = value
+    given = cast("list[Any]", value)  # type: ignore[redundant-cast]  # pyright needs it
     first, rest = schema.get("prefixItems", []), schema.get("items", True)
     for number, one in enumerate(given):
         part = first[number] if number < len(first) else rest
