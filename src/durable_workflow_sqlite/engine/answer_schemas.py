@@ -121,7 +121,8 @@ def _is_kind(value: Any, kind: str) -> bool:
     if isinstance(value, float):
         return kind == "number" or (kind == "integer" and value.is_integer())
     names: dict[type, str] = {str: "string", list: "array", dict: "object", type(None): "null"}
-    return names.get(cast("type", type(value))) == kind or kind not in _IN_WORDS
+    found: Any = type(value)
+    return names.get(found) == kind or kind not in _IN_WORDS
 
 
 def _out_of_bounds(value: Any, schema: Mapping[str, Any], at: str) -> str | None:
