@@ -72,7 +72,7 @@ PICTURES = (
     Picture(
         "dashboard-signal",
         "execution?id=order-A-1013&squeeze=1",
-        script="document.querySelector('[data-dialog]').click()",
+        script="document.querySelector('[data-dialog][href*=\"/signal?\"]').click()",
     ),
     Picture("dashboard-phone", "execution?id=order-A-1017", width=390, height=780),
     Picture("dashboard-phone-dark", "", width=390, height=780, theme="dark"),
