@@ -24,6 +24,7 @@ _MODULES: Final = {
     "audit": "acts",
     **dict.fromkeys(("prune", "backup", "vacuum", "doctor", "dashboard"), "maintenance"),
     "move": "moving",
+    "mcp": "serving",
     **dict.fromkeys(("migrate", "worker"), "running"),
     **dict.fromkeys(("check-code", "export"), "code"),
 }
