@@ -120,8 +120,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         if status in STATUSES or status in {one.status for one in reader.counts()}:
             return
         raise ValueError(
-            f"no status has the name {status}{nearest(status, STATUSES)}; there are"
-            f" {', '.join(STATUSES)}"
+            f"no status has the name {status}, only {', '.join(STATUSES)}"
+            f"{nearest(status, STATUSES)}"
         )
 
 

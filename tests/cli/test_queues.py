@@ -171,6 +171,10 @@ def test_who_changed_limits_paused_and_resumed_is_in_the_audit_log(file: Path) -
     assert [line[:2] for line in lines("audit", file, "-n", "1")] == [["QUEUE", "mail"]]
     assert [line[1] for line in lines("audit", file, "--limit", "openai")] == ["openai"]
     assert run("audit", file, "--queue", "a", "--schedule", "b").returncode == 2
+    nothing = run("audit", file, "--limit", "20")
+    assert nothing.stdout == ""
+    assert "nobody has done anything to the limit for steps '20'" in nothing.stderr
+    assert "give -n 20" in nothing.stderr
     _, text = on_terminal("audit", file, columns=200)
     assert "concurrency: 3 → 5" in text
     _, text = on_terminal("queue", "show", file, "mail", columns=200)

@@ -335,6 +335,8 @@ def test_no_page_is_wider_than_its_window(
             "cancel?id=heavy",
             "bulk/cancel",
             "queues",
+            "workers",
+            "schedules",
         ):
             chrome.get(hostile_url + address)
             assert chrome.execute_script("return document.documentElement.scrollWidth") <= width, (

@@ -593,6 +593,40 @@ def test_a_worker_that_has_the_execution_does_not_take_the_mark_away(
     assert sorted(journal.lines) == sorted(DONE)
 
 
+@pytest.mark.parametrize("cancel", [False, True], ids=["fails", "is cancelled"])
+def test_a_worker_that_has_the_execution_undoes_nothing_without_a_row(
+    file: Path, journal: Journal, cancel: bool
+) -> None:
+    """What it knows of the deleted step is not enough: no other record says that it was undone."""
+
+    @workflow
+    async def booking(ctx: WorkflowContext) -> None:
+        await ctx.step("hotel", act, "hotel", compensate=undo)
+        await ctx.step("car", act, "car", compensate=undo)
+        await ctx.wait_signal("approved")
+        await ctx.step("pay", act, "pay", 99)
+
+    async def main() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[booking]) as engine:
+                handle = await engine.start(booking, execution_id="one")
+                await until(lambda: store.load_open_waits("one", "approved"))
+                with without(file, "step_name = 'hotel'"):
+                    await (handle.cancel() if cancel else handle.signal("approved"))
+                    with pytest.raises(StoreCorruptError, match=r"'hotel'.* is not recorded any"):
+                        await asyncio.wait_for(handle.result(), 30)
+                    found = await loaded(store, "one")
+                    assert "is not recorded any more" in (found.trouble or "")
+            async with DurableEngine(store, workflows=[booking]) as engine:
+                await engine.unblock("one")
+                with pytest.raises((WorkflowFailedError, WorkflowCancelledError)):
+                    await asyncio.wait_for(engine.handle("one").result(), 30)
+
+    asyncio.run(main())
+    done = ["hotel", "car"] if cancel else ["hotel", "car", "pay"]
+    assert journal.lines == [*done, "undo car", "undo hotel"]
+
+
 def test_what_dies_with_the_execution_stays_blocked(file: Path, journal: Journal) -> None:
     async def delete_and_die() -> None:
         async with SqliteCheckpointStore.file(file) as store:

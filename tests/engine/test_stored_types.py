@@ -582,6 +582,7 @@ MISFITS: list[tuple[Any, Any, str]] = [
     (int, True, "Expected `int`, got `bool`"),
     (datetime, datetime(2026, 7, 1, tzinfo=BERLIN), "the zone Europe/Berlin of a datetime"),
     (Box[datetime], Box(datetime(2026, 7, 1, tzinfo=BERLIN)), r"datetime at \.inside"),
+    (time, time(8, tzinfo=BERLIN), "the zone Europe/Berlin of a time does not come back"),
     (datetime, datetime(2026, 1, 1, fold=1), "a datetime comes back as another one"),  # noqa: DTZ001
     (Counted, Counted(1), r"an int at \.number comes back as another one"),
     (Doubtful, Doubtful(float("nan"), []), r"JSON has no number nan at \.number"),

@@ -25,6 +25,7 @@ from durable_workflow_sqlite.testing.contract_base import (
     created,
     new_checkpoint,
     new_execution,
+    new_signal,
 )
 from tests.databases import new_database
 from tests.processes import a_process, until
@@ -112,6 +113,49 @@ async def test_an_outcome_that_is_missing_stops_the_worker(
         await store.save(outcome, claim=claim)
         copy(backup, file)
         await is_refused(store, claim)
+    assert steps_in(file) == [("e", 0, "INTENT")]
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("last", ["its status", "nothing but a signal"])
+async def test_steps_that_are_missing_stop_a_worker_that_has_saved_something_else_since(
+    file: Path, backup: Path, opened: Opened, last: str
+) -> None:
+    """Of an execution that slept as the backup was made, and sleeps again."""
+    asleep = new_execution("e", status=ExecutionStatus.SUSPENDED)
+    async with opened(file) as store:
+        claim = await claimed(store)
+        await save(store, claim, 0)
+        await store.save(asleep, claim=claim)
+        copy(file, backup)
+        await save(store, claim, 1)
+        await store.save(asleep, claim=claim)
+        if last == "nothing but a signal":
+            await store.save(claim=claim, send=[new_signal("e", "hello")])
+        copy(backup, file)
+        await is_refused(store, claim)
+    assert steps_in(file) == [("e", 0, "INTENT")]
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("is_restored", [True, False])
+async def test_a_run_that_follows_another_is_known_apart_from_it(
+    file: Path, backup: Path, opened: Opened, is_restored: bool
+) -> None:
+    """The steps of the run before are deleted, which is no restore; a restore is."""
+    async with opened(file) as store:
+        claim = await claimed(store)
+        await save(store, claim, 0)
+        copy(file, backup)
+        following = new_execution("e", run_number=2)
+        await store.continue_as_new(following, claim=claim)
+        if is_restored:
+            copy(backup, file)
+            await is_refused(store, claim)
+        else:
+            with closing(sqlite3.connect(file)) as dba:
+                dba.execute("create table notes (words)")
+            await save(store, claim, 0)
     assert steps_in(file) == [("e", 0, "INTENT")]
 
 

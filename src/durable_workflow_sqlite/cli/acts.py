@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -15,6 +15,13 @@ from durable_workflow_sqlite.reading.acts import NamedAct
 from durable_workflow_sqlite.stores import open_reader
 
 app = typer.Typer(rich_markup_mode=None)
+
+_OPTIONS: Final = {
+    "schedule": "SCHEDULE",
+    "queue": "QUEUE",
+    "the limit for steps": "STEP",
+    "workflow": "WORKFLOW",
+}
 
 
 @on_database(app)
@@ -51,6 +58,10 @@ def audit(
         write_acts(found, datetime.now(UTC))
     else:
         tables.write_lines(map(cells, found))
+    if asked and not found:
+        option = next(one for one, given in _OPTIONS.items() if given in asked)
+        hint = f"; for the number of lines, give -n {name}" if (name or "").isdigit() else ""
+        output.fail(f"nobody has done anything to {option} {name!r}{hint}")
 
 
 def write_acts(found: Sequence[NamedAct], now: datetime) -> None:

@@ -170,6 +170,8 @@ def _of_time(value: Any, back: Any, kind: Any, at: str) -> str | None:
         return None
     if zone is None or value.utcoffset() != back.utcoffset():
         return _another(kind, at)
+    if back.tzinfo is None:  # of a time of day in a zone whose offset depends on the day
+        return f"the zone {zone} of {_one(kind)}{_where(at)} does not come back"
     if zone.utcoffset(None) != back.utcoffset():
         return (
             f"the zone {zone} of {_one(kind)}{_where(at)} comes back as {back.tzinfo}, a"

@@ -45,7 +45,23 @@ def check_can_be_undone(
 def refuse_lost_references(
     execution_id: str, calls: Mapping[Place, StepCall], history: RecordedHistory
 ) -> None:
-    """Raise StoreCorruptError for a step whose compensation is in the code, not in its record."""
+    """Raise StoreCorruptError for a step that its records would leave as it is.
+
+    Its compensation is in the code and not in its record; or this process has recorded what it
+    did, and somebody has deleted the row since.
+    """
+    recorded = {place for place, step in history.steps() if step.last is not None}
+    for place, asked in calls.items():
+        if asked.checkpoint is not None and asked.may_need_undoing and place not in recorded:
+            raise StoreCorruptError(
+                f"execution {execution_id!r} is to be undone, and {asked.describe()} is not"
+                " recorded any more: a row of step_checkpoints was deleted by hand. Nothing is"
+                " undone until you restore the row, or a backup",
+                workflow_execution_id=execution_id,
+                step_name=asked.name,
+                step_index=place[1],
+                branch=place[0],
+            )
     for place, step in history.steps():
         call, last = calls.get(place), step.last
         if (

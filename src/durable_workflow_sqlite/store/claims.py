@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
+import msgspec
+
 from durable_workflow_sqlite.errors import StoreError
 from durable_workflow_sqlite.records import (
     ExecutionStatus,
@@ -42,7 +44,7 @@ class Claims:
         self._held: dict[str, WorkflowClaim | None] = {}
         """By execution; None for one that is being released."""
         self._saved: dict[str, tuple[Record, ...]] = {}
-        """By execution: the records that were saved last under its claim."""
+        """By execution: the records that were saved last under its claim, and the last steps."""
 
     @property
     def worker_id(self) -> str:
@@ -106,7 +108,28 @@ class Claims:
             self.membership.told(serves)
 
     def saved(self, claim: WorkflowClaim, records: tuple[Record, ...]) -> None:
-        self._saved[claim.workflow_execution_id] = records
+        execution_id = claim.workflow_execution_id
+        if not records:
+            return
+        if type(records[0]) is not StepCheckpoint:
+            # An execution that only waits looks the same in an older file; its steps do not.
+            records = (*records, *self._last_steps(execution_id, records))
+        self._saved[execution_id] = records
+
+    def _last_steps(
+        self, execution_id: str, records: tuple[Record, ...]
+    ) -> Iterable[StepCheckpoint]:
+        if any(isinstance(one, StepCheckpoint) for one in records):
+            return ()
+        before = self._saved.get(execution_id, ())
+        return [one for one in before if isinstance(one, StepCheckpoint)]
+
+    def began_again(self, execution: WorkflowExecution) -> None:
+        """A new run has begun: the steps of the one before are deleted."""
+        first = msgspec.structs.replace(
+            execution, status=ExecutionStatus.RUNNING, last_event=None
+        )  # as the statement writes it
+        self._saved[execution.workflow_execution_id] = (first,)
 
     def has_saved_steps(self, workflow_execution_id: str) -> bool:
         """Whether a step was saved last under its claim: then the execution is surely RUNNING."""
@@ -145,8 +168,12 @@ class Claims:
                 execution = self._queries.load_execution(
                     self._connection, workflow_execution_id=execution_id
                 )
-                saved = (record.status.value, record.last_event)
-                if execution is None or (execution.status, execution.last_event) != saved:
+                saved = (record.status.value, record.last_event, record.run_number)
+                if execution is None or saved != (
+                    execution.status,
+                    execution.last_event,
+                    execution.run_number,
+                ):
                     return False
             elif isinstance(record, StepCheckpoint):
                 steps[record.branch, record.step_index, record.attempt] = record
