@@ -68,7 +68,7 @@ async def over_stdio(file: Path, *options: str) -> AsyncIterator[Model]:
     """A session with the command, in a process of its own."""
     words = ["-m", "durable_workflow_sqlite", "mcp", str(file), *options]
     command = mcp.StdioServerParameters(command=sys.executable, args=words, env=ENVIRONMENT)
-    async with mcp.Client(command) as session:
+    async with mcp.Client(mcp.stdio_client(command)) as session:
         yield Model(session)
 
 

@@ -360,7 +360,7 @@ class ModelTools:
         raise _not_found(execution_id)
 
     def _state(self, reader: Reader, asked: Wait) -> tuple[dict[str, Any], bool]:
-        """What `wait` answers now, and whether it is no use to wait longer."""
+        """What `wait` answers now, and whether waiting longer would change nothing."""
         found = self._one(reader, asked.execution_id)
         row = self._row(found, SHOWN)
         if found.status not in TERMINAL_STATUSES:
@@ -440,7 +440,7 @@ def _not_found(execution_id: str) -> RefusedError:
 
 
 def _needs_somebody(found: ExecutionSummary) -> str | None:
-    """Why it would be no use to wait longer; None if it may be over soon."""
+    """Why waiting longer would change nothing; None if it may be over soon."""
     if found.blocked_reason is not None:
         return "it is blocked: no worker claims it until somebody unblocks it; `retry` does that"
     if found.paused_at is not None:
