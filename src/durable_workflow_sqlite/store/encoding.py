@@ -51,22 +51,22 @@ PLAIN_ACTS: Final = frozenset({"unblock"})
 class Adapter(Protocol):
     """How a query is run: see `adapter.py`."""
 
-    def process_sql(self, query_name: str, operation: object, sql: str) -> str: ...
+    def process_sql(self, query_name: str, operation: object, sql: str, /) -> str: ...
 
     def select(
-        self, connection: Any, query_name: str, sql: str, parameters: Any, _: object
+        self, connection: Any, query_name: str, sql: str, parameters: Any, _: object, /
     ) -> list[Any]: ...
 
     def select_one(
-        self, connection: Any, query_name: str, sql: str, parameters: Any, _: object
+        self, connection: Any, query_name: str, sql: str, parameters: Any, _: object, /
     ) -> Any | None: ...
 
     def select_value(
-        self, connection: Any, query_name: str, sql: str, parameters: Any
+        self, connection: Any, query_name: str, sql: str, parameters: Any, /
     ) -> Any | None: ...
 
     def insert_update_delete(
-        self, connection: Any, query_name: str, sql: str, parameters: Any
+        self, connection: Any, query_name: str, sql: str, parameters: Any, /
     ) -> int: ...
 
 
