@@ -44,8 +44,8 @@ _HEAD: Final = 84
 _CLASS: Final = re.compile(r"[A-Za-z_][\w.]*: ")
 """How a trouble begins: with the class of the error, by which problems are grouped."""
 
-PLAIN_ACTS: Final = frozenset({"unblock"})
-"""Acts whose details hold names alone, which a statement reads."""
+_NAMES_ALONE: Final = frozenset({"blocked", "missing"})
+"""What the details of an unblocking say: names alone, which a statement reads."""
 
 
 class Adapter(Protocol):
@@ -78,6 +78,15 @@ def is_encoded(value: object) -> TypeGuard[str]:
 def is_encoded_text(value: object) -> TypeGuard[str]:
     """Whether plain text, as it stands in a column, is encoded."""
     return isinstance(value, str) and value.startswith(ENCODED)
+
+
+def has_names_alone(details: str) -> bool:
+    """Whether the details of an act are not encoded."""
+    try:
+        said = msgspec.json.decode(details, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return False  # it is encoded, or written by hand
+    return _NAMES_ALONE.issuperset(said)
 
 
 def class_of(trouble: str) -> str:
@@ -354,7 +363,7 @@ def _encode_schedule(encoding: Encoding, given: Parameters) -> None:
 
 
 def _encode_act(encoding: Encoding, given: Parameters) -> None:
-    if (text := given["details"]) is not None and given["act"] not in PLAIN_ACTS:
+    if (text := given["details"]) is not None and not has_names_alone(text):
         execution_id = given.get("workflow_execution_id")
         scope, name = (
             (given["scope"], given["name"]) if execution_id is None else ("EXECUTION", execution_id)

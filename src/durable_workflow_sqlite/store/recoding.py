@@ -19,7 +19,6 @@ from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.encoding import (
     DETAILS,
     INPUT,
-    PLAIN_ACTS,
     TEXT,
     VALUE,
     Encoding,
@@ -27,6 +26,7 @@ from durable_workflow_sqlite.store.encoding import (
     audit_place,
     class_of,
     execution_place,
+    has_names_alone,
     refused_place,
     schedule_place,
     signal_place,
@@ -84,7 +84,7 @@ def _of_signal(row: q.LoadValuesOfSignalsRow) -> Iterator[_Part]:
 def _of_act(row: q.LoadValuesOfActsRow) -> Iterator[_Part]:
     id_ = row.workflow_execution_id
     scope, name = (row.scope, row.name or "") if id_ is None else ("EXECUTION", id_)
-    if row.act not in PLAIN_ACTS:
+    if row.details is not None and not has_names_alone(row.details):
         place = audit_place(scope, name, row.act, row.created_at)
         yield from _part(row, "details", place, DETAILS)
 
