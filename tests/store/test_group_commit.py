@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -116,7 +117,7 @@ async def test_the_others_wait_for_the_lock_when_it_is_taken_just_after_the_firs
 
         def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
             cursor = super().execute(sql, *parameters)
-            if sql == "rollback" and self.armed:
+            if sql.startswith("rollback") and self.armed:
                 self.armed = False
                 other.execute("begin immediate")
                 asyncio.get_running_loop().call_later(0.3, other.execute, "rollback")
@@ -315,7 +316,7 @@ def test_a_rollback_that_fails_does_not_hide_the_error(file: Path) -> None:
         refusals = 0
 
         def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-            if sql == "rollback" and self.refusals:
+            if sql.startswith("rollback") and self.refusals:
                 self.refusals -= 1
                 raise sqlite3.OperationalError("cannot roll back")
             return super().execute(sql, *parameters)
@@ -542,3 +543,29 @@ def test_a_value_that_is_too_long_is_a_serialization_error_of_its_own(
 
     with closing(sqlite3.connect(file)) as connection:
         asyncio.run(main(connection))
+
+
+async def test_reads_and_news_have_their_turn_while_functions_follow_each_other(
+    file: Path,
+) -> None:
+    """Each function is in a thread, and the next one waits already when it has ended."""
+    is_over = False
+
+    async def stream(store: SqliteCheckpointStore) -> None:
+        while not is_over:
+            await store.write(lambda _: time.sleep(0.001))
+
+    async with SqliteCheckpointStore.file(file) as store:
+        streams = [asyncio.create_task(stream(store)) for _ in range(3)]
+        try:
+            async with asyncio.timeout(60):
+                for _ in range(20):
+                    assert await store.load_execution("e") is None
+                before = store.change_counter()
+                async with SqliteCheckpointStore.file(file) as other:
+                    await other.save(WORKFLOW)
+                while store.change_counter() == before:
+                    await asyncio.sleep(0.001)
+        finally:
+            is_over = True
+            await asyncio.gather(*streams)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import psycopg
 from psycopg import RawCursor
@@ -175,7 +175,7 @@ def join(connection: Any, schema: str, how: Wanted, identity: str | None = None)
 
     Raises TypeError, TransactionMisuseError and StoreError; some of it at the first operation.
     """
-    if not isinstance(connection, psycopg.Connection | psycopg.AsyncConnection):
+    if not _is_connection(connection):
         raise TypeError(
             f"connection must be a connection of psycopg to the same database, not {connection!r}"
         )
@@ -211,6 +211,10 @@ def join(connection: Any, schema: str, how: Wanted, identity: str | None = None)
 
     transactions.check_first(check)
     return JoinedStore(transactions.session, loaded.shared, transactions, NobodyWorks(), *how[1:])
+
+
+def _is_connection(value: object) -> TypeGuard[AnyConnection]:
+    return isinstance(value, psycopg.Connection | psycopg.AsyncConnection)
 
 
 def name_of(connection: AnyConnection) -> str:

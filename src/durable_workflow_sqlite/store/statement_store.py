@@ -344,13 +344,11 @@ class StatementStore(CheckpointStore, Maintenance):
             saved = tuple(records)
             self._save_all(saved, claim, check_records(saved, claim))
 
-        transaction = Transaction(
-            may_begin,
-            function,
-            save,
-            lambda error: save(failed(error)),
-            timeout.total_seconds(),
-        )
+        def save_failed(error: BaseException) -> None:
+            save(failed(error))
+
+        seconds = timeout.total_seconds()
+        transaction = Transaction(may_begin, function, save, save_failed, seconds)
         if not await self._transactions.transact(transaction):
             return False
         self._claims.saved(claim, saved)
@@ -377,10 +375,12 @@ class StatementStore(CheckpointStore, Maintenance):
         """
         check_transaction("write", function, timeout)
         results: list[T] = []
-        transaction = Transaction(
-            _always, lambda connection: function(connection, *args), results.append, None,
-            timeout.total_seconds(),
-        )  # fmt: skip
+
+        def call(connection: Any) -> T:
+            return function(connection, *args)
+
+        seconds = timeout.total_seconds()
+        transaction = Transaction(_always, call, results.append, None, seconds)
         await self._transactions.transact(transaction)
         return results[-1]
 
