@@ -78,7 +78,11 @@ async def recode() -> None:
         )
         await store.save(
             AuditEntry(
-                workflow_execution_id="e", act="retry", actor="kim", details="{}", created_at=NOON
+                workflow_execution_id="e",
+                act="retry",
+                actor="kim",
+                details='{"error": "x"}',
+                created_at=NOON,
             )
         )
         assert await store.save_schedule(
