@@ -244,6 +244,12 @@ def _step_error_place(execution_id: str) -> str:
     return _place("step_checkpoints", execution_id, "error_message")
 
 
+def _stream_place(given: Any) -> str:
+    """given: a row, or the parameters of a statement, as a mapping."""
+    names = ("workflow_execution_id", "branch", "step_index", "attempt")
+    return _place("workflow_stream_items", *(given[name] for name in names))
+
+
 def _signal_place(execution_id: str, signal_name: str, column: str = "payload") -> str:
     return _place("workflow_signals", execution_id, signal_name, column)
 
@@ -286,6 +292,10 @@ def _encode_step(encoding: Encoding, given: Parameters) -> None:
         given["error_message"] = encoding.encode(text, _step_error_place(execution_id), _TEXT)
 
 
+def _encode_stream_item(encoding: Encoding, given: Parameters) -> None:
+    given["item"] = encoding.encode(given["item"], _stream_place(given))
+
+
 def _encode_signal(encoding: Encoding, given: Parameters) -> None:
     execution_id = given["workflow_execution_id"]
     if (text := given.get("payload")) is not None:
@@ -324,6 +334,7 @@ WRITES: Final[Mapping[str, Callable[[Encoding, Parameters], None]]] = {
     "upsert_checkpoint": _encode_step,
     "record_step": _encode_step,
     "complete_step": _encode_step,
+    "insert_stream_item": _encode_stream_item,
     "insert_signal": _encode_signal,
     "send_signal": _encode_signal,
     "upsert_signal": _encode_signal,
@@ -404,6 +415,10 @@ def _decode_step(row: _Row) -> None:
     row.decode("error_message", _step_error_place(execution_id), _TEXT)
 
 
+def _decode_stream_item(row: _Row) -> None:
+    row.decode("item", _stream_place(row))
+
+
 def _decode_step_error(row: _Row) -> None:
     row.decode("error_message", _step_error_place(row["workflow_execution_id"]), _TEXT)
 
@@ -455,6 +470,7 @@ READS: Final[Mapping[type, Callable[[_Row], None]]] = {
     q.LoadSummariesRow: _decode_summary,
     q.StepCheckpointRow: _decode_step,
     q.LoadCheckpointsAmongRow: _decode_step,
+    q.WorkflowStreamItemRow: _decode_stream_item,
     q.LoadUndoingRow: _decode_step_error,
     q.LoadNotUndoneRow: _decode_step_error,
     q.LoadProblemsRow: _decode_problem,
