@@ -8,6 +8,7 @@ from durable_workflow_sqlite.engine.composing import ChildHandle
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.doubt import Done, InDoubt, NotDone
 from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.engine.following import End, Item, Reset
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
@@ -15,6 +16,8 @@ from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.step_info import StepInfo, step_info
+from durable_workflow_sqlite.engine.step_streams import step_stream
+from durable_workflow_sqlite.engine.streams import StepStream
 from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
 from durable_workflow_sqlite.errors import (
     ChildCancelledError,
@@ -86,6 +89,7 @@ from durable_workflow_sqlite.records import (
     StepKind,
     StepSlot,
     StepStatus,
+    StreamItem,
     TakenExecution,
     TimerStatus,
     UnqueuedExecution,
@@ -130,6 +134,7 @@ __all__ = [
     "DurableEngine",
     "DurableEngineObserver",
     "DurableWorkflowError",
+    "End",
     "EngineStoppedError",
     "ErrorClassNotFoundError",
     "ExecutionBlockedError",
@@ -139,6 +144,7 @@ __all__ = [
     "ExecutionNotFoundError",
     "ExecutionStatus",
     "InDoubt",
+    "Item",
     "KeyFileError",
     "Limit",
     "LimitFullError",
@@ -164,6 +170,7 @@ __all__ = [
     "Reader",
     "Record",
     "RecoveryResult",
+    "Reset",
     "RetryPolicy",
     "Schedule",
     "ScheduleNotFoundError",
@@ -181,6 +188,7 @@ __all__ = [
     "StepNotAwaitedError",
     "StepSlot",
     "StepStatus",
+    "StepStream",
     "StepTimeoutError",
     "StoreBusyError",
     "StoreCorruptError",
@@ -189,6 +197,7 @@ __all__ = [
     "StoreGoneError",
     "StoreMovedError",
     "StoreReadOnlyError",
+    "StreamItem",
     "SystemClock",
     "TakenExecution",
     "TimerStatus",
@@ -214,6 +223,7 @@ __all__ = [
     "open_reader",
     "open_store",
     "step_info",
+    "step_stream",
     "validate_schema",
     "workflow",
 ]

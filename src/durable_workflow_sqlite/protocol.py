@@ -264,9 +264,7 @@ class Records(Protocol):
                 heads[one.branch, one.step_index] = one
         return list(heads.values())
 
-    async def load_stream_ends(
-        self, workflow_execution_id: str, step_name: str
-    ) -> list[StreamEnd]:
+    async def load_stream_ends(self, workflow_execution_id: str, step_name: str) -> list[StreamEnd]:
         """How the steps of a name stand, in step order: their last attempts."""
         ends: dict[tuple[str, int], StreamEnd] = {}
         for one in await self.load_checkpoints(workflow_execution_id):

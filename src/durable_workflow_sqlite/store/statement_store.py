@@ -929,9 +929,7 @@ class StatementStore(CheckpointStore, Maintenance):
         )
         return [rows.stream_item_from(row) for row in found]
 
-    async def load_stream_heads(
-        self, workflow_execution_id: str, up_to: int
-    ) -> list[StreamItem]:
+    async def load_stream_heads(self, workflow_execution_id: str, up_to: int) -> list[StreamItem]:
         check_identifier("workflow_execution_id", workflow_execution_id)
         check_integer("up_to", up_to)
         found = await self._transactions.read(
@@ -943,9 +941,7 @@ class StatementStore(CheckpointStore, Maintenance):
         )
         return [rows.stream_item_from(row) for row in found]
 
-    async def load_stream_ends(
-        self, workflow_execution_id: str, step_name: str
-    ) -> list[StreamEnd]:
+    async def load_stream_ends(self, workflow_execution_id: str, step_name: str) -> list[StreamEnd]:
         check_identifier("workflow_execution_id", workflow_execution_id)
         check_identifier("step_name", step_name)
         found = await self._transactions.read(
