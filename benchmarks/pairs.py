@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -22,6 +23,7 @@ import msgspec
 
 from benchmarks.ours import by_hand, child, mapped, no_steps, nothing
 from durable_workflow_sqlite import (
+    AesGcmCodec,
     Client,
     DurableEngine,
     ExecutionStatus,
@@ -173,8 +175,25 @@ async def map_steps(file: Path, sizes: Sizes) -> Figures:
         )
 
 
+async def encrypted(file: Path, sizes: Sizes) -> Figures:
+    """Steps whose results are encrypted, against plain ones, in executions of nothing else."""
+    codec = AesGcmCodec([("key", os.urandom(32))])
+    async with (
+        SqliteCheckpointStore.file(file) as plain,
+        DurableEngine(plain) as engine,
+        SqliteCheckpointStore.file(file.with_name("encrypted.db"), codec=codec) as store,
+        DurableEngine(store) as other,
+    ):
+        return await in_pairs(
+            sizes.pairs,
+            sizes.each,
+            lambda: other.run(steps, sizes.each, None),
+            lambda: engine.run(steps, sizes.each, None),
+        )
+
+
 WORKS: dict[str, Callable[[Path, Sizes], Awaitable[Figures]]] = {
-    work.__name__: work for work in (enqueue, limited, claims, map_steps)
+    work.__name__: work for work in (enqueue, limited, claims, map_steps, encrypted)
 }
 
 

@@ -36,6 +36,11 @@
 --
 -- Times are UTC in ISO-8601 text with six digits and a Z, so that they sort as text:
 -- strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'). Data columns hold JSON text.
+--
+-- A store with a codec encodes input_data, output_data, payload, declared and details,
+-- and the texts error_message, trouble and refused_reason. An encoded value is a JSON
+-- string that begins with "\u0065ncoded:", in an array for an input; an encoded text
+-- begins so, too. What is plain is read as it is.
 
 -- workflows: a definition that executions were started from.
 

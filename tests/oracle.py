@@ -22,6 +22,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from durable_workflow_sqlite import PayloadCodec
+from durable_workflow_sqlite.store.encoding import (
+    VALUE,
+    Encoding,
+    execution_place,
+    is_encoded,
+    step_place,
+)
+
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 SUFFIX = ":compensate"
 TIMERS = "$timers"
@@ -217,6 +226,40 @@ def look_through(
         frozenset(name for (name,) in in_doubt),
         frozenset(json.dumps(one) for (one,) in children),
         tuple(sorted(own)),
+    )
+
+
+def decoded(found: Snapshot, execution_id: str, codec: PayloadCodec) -> Snapshot:
+    """A snapshot of a store with a codec, as one without it would look. Each value is encoded."""
+    encoding = Encoding(codec)
+
+    def plain(text: str | None, place: str) -> str | None:
+        assert text is None or is_encoded(text), f"{place} is plain: {text}"
+        return None if text is None else encoding.plain(text, place, VALUE)
+
+    steps = [
+        step._replace(
+            output_data=plain(
+                step.output_data,
+                step_place(execution_id, step.branch, step.step_index, step.attempt),
+            )
+        )
+        for step in found.steps
+    ]
+    signals = [
+        (
+            number,
+            name,
+            None if text is None else encoding.plain_payload(text, execution_id, name),
+            status,
+        )
+        for number, name, text, status in found.signals
+    ]
+    return replace(
+        found,
+        output_data=plain(found.output_data, execution_place(execution_id, "output_data")),
+        steps=tuple(steps),
+        signals=tuple(signals),
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionStatus,
+    PayloadCodec,
     SqliteCheckpointStore,
     open_store,
 )
@@ -74,13 +75,16 @@ class HarmedConnection(sqlite3.Connection):
 
 
 def open_harmed(
-    file: Path, harm: Harm | None, before_kill: Callable[[], object] = lambda: None
+    file: Path,
+    harm: Harm | None,
+    before_kill: Callable[[], object] = lambda: None,
+    codec: PayloadCodec | None = None,
 ) -> SqliteCheckpointStore:
     """A store whose process is harmed at a commit; those of migrations are harmed elsewhere."""
     connection = sqlite3.connect(
         file, isolation_level=None, factory=HarmedConnection, check_same_thread=False
     )
-    store = SqliteCheckpointStore(connection)
+    store = SqliteCheckpointStore(connection, codec=codec)
     connection.harm, connection.commits = harm, 0
     connection.before_kill = before_kill
     return store

@@ -85,6 +85,11 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
             "row_limit": 99,
         }
     ],
+    **{
+        f"load_values_of_{one}": [{"after": 0, "row_limit": 999}]
+        for one in ("executions", "steps", "signals", "acts")
+    },
+    "load_values_of_schedules": [{}],
     "load_claim": [{"workflow_execution_id": "RUNNING, full"}],
     "load_claim_of": [{"workflow_execution_id": "RUNNING, full"}],
     "load_pending": [{"workflow_execution_id": "RUNNING, full"}],

@@ -379,3 +379,34 @@ where
             and later.step_index = latest.step_index
             and later.attempt > latest.attempt
     );
+
+-- name: load_values_of_steps
+-- The values of some steps, in the order of their numbers.
+-- :after integer
+-- :row_limit integer
+select
+    id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    output_data,
+    error_message
+from step_checkpoints
+where id > :after
+order by id
+limit :row_limit;
+
+-- name: update_values_of_step!
+-- Changes the values of a step, if they are still those that were read.
+-- @unfenced: they say the same as before, and a row that a worker has changed stays
+-- :former_output_data text null
+-- :former_error_message text null
+update step_checkpoints
+set
+    output_data = :output_data,
+    error_message = :error_message
+where
+    id = :id
+    and output_data is :former_output_data
+    and error_message is :former_error_message;

@@ -1460,3 +1460,40 @@ where
     schedule_name = :schedule_name
     and status in ('PENDING', 'RUNNING', 'SUSPENDED', 'COMPENSATING')
 order by workflow_execution_id;
+
+-- name: load_values_of_executions
+-- The values of some executions, in the order of their numbers.
+-- :after integer
+-- :row_limit integer
+-- =row_number integer
+select
+    rowid as row_number,
+    workflow_execution_id,
+    input_data,
+    output_data,
+    error_message,
+    trouble
+from workflow_executions
+where rowid > :after
+order by rowid
+limit :row_limit;
+
+-- name: update_values_of_execution!
+-- Changes the values of an execution, if they are still those that were read.
+-- @unfenced: they say the same as before, and a row that a worker has changed stays
+-- :former_input_data text null
+-- :former_output_data text null
+-- :former_error_message text null
+-- :former_trouble text null
+update workflow_executions
+set
+    input_data = :input_data,
+    output_data = :output_data,
+    error_message = :error_message,
+    trouble = :trouble
+where
+    workflow_execution_id = :workflow_execution_id
+    and input_data is :former_input_data
+    and output_data is :former_output_data
+    and error_message is :former_error_message
+    and trouble is :former_trouble;

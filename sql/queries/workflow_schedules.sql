@@ -239,3 +239,30 @@ where
     and coalesce(next_fire_at, '') > :now
 order by coalesce(next_fire_at, '')
 limit 1;
+
+-- name: update_values_of_schedule!
+-- Changes the values of a schedule, if they are still those that were read.
+-- :former_input_data text null
+-- :former_declared text null
+-- :former_trouble text null
+update workflow_schedules
+set
+    input_data = :input_data,
+    declared = :declared,
+    trouble = :trouble
+where
+    schedule_name = :schedule_name
+    and input_data is :former_input_data
+    and declared is :former_declared
+    and trouble is :former_trouble;
+
+-- name: load_values_of_schedules
+-- The values of all schedules, by name.
+-- @scan workflow_schedules: there are few
+select
+    schedule_name,
+    input_data,
+    declared,
+    trouble
+from workflow_schedules
+order by schedule_name;

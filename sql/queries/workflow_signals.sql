@@ -322,3 +322,32 @@ where workflow_signal_id in (
     where status in ('DELIVERED', 'EXPIRED', 'REFUSED') and created_at < :before
     limit :batch_size
 );
+
+-- name: load_values_of_signals
+-- The values of some signals, in the order of their numbers.
+-- :after integer
+-- :row_limit integer
+select
+    workflow_signal_id,
+    workflow_execution_id,
+    signal_name,
+    payload,
+    refused_reason
+from workflow_signals
+where workflow_signal_id > :after
+order by workflow_signal_id
+limit :row_limit;
+
+-- name: update_values_of_signal!
+-- Changes the values of a signal, if they are still those that were read.
+-- @unfenced: they say the same as before, and a row that a worker has changed stays
+-- :former_payload text null
+-- :former_refused_reason text null
+update workflow_signals
+set
+    payload = :payload,
+    refused_reason = :refused_reason
+where
+    workflow_signal_id = :workflow_signal_id
+    and payload is :former_payload
+    and refused_reason is :former_refused_reason;

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from durable_workflow_sqlite import stores
+from durable_workflow_sqlite.encryption import KEY_FILE_VARIABLE
 
 VARIABLE: Final = "DURABLE_WORKFLOW_DB"
 
 HELP: Final = f"the database, instead of FILE; {VARIABLE} names it for all commands"
+
+KEYS_HELP: Final = f"the file of keys that decrypt its values, instead of {KEY_FILE_VARIABLE}"
 
 _HEAD: Final = b"SQLite format 3\0"
 

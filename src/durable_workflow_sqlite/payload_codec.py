@@ -41,7 +41,7 @@ class RotatingCodec(PayloadCodec, Protocol):
     """A codec with several keys: the newest encodes, and all of them decode."""
 
     def key_id(self, data: bytes) -> str:
-        """Which key has encoded `data`, of which only the first 64 bytes may be there."""
+        """Which key has encoded `data`, of which only the first 63 bytes may be there."""
         ...
 
     def knows(self, key_id: str) -> bool:

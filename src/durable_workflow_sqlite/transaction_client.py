@@ -35,7 +35,7 @@ def _starting(
 ) -> Callable[Concatenate[TransactionClient, P], str]:
     @functools.wraps(method)
     def start(self: TransactionClient, /, *args: P.args, **kwargs: P.kwargs) -> str:
-        behind: Any = self._behind
+        behind: Any = self.behind
         return run_now(method(behind, *args, **kwargs)).execution_id
 
     return start
@@ -46,7 +46,7 @@ def _sending(
 ) -> Callable[Concatenate[TransactionClient, P], SignalResult]:
     @functools.wraps(method)
     def send(self: TransactionClient, /, *args: P.args, **kwargs: P.kwargs) -> SignalResult:
-        behind: Any = self._behind
+        behind: Any = self.behind
         return run_now(method(behind, *args, **kwargs))
 
     return send
@@ -82,7 +82,7 @@ class TransactionClient:
         clock: Clock | None = None,
     ) -> None:
         store = stores.joined_store(connection, schema, codec, max_payload_bytes)
-        self._behind = _Behind(store, clock=clock)
+        self.behind = _Behind(store, clock=clock)
 
     enqueue = _starting(EnqueuingClient.enqueue)
     enqueue_named = _starting(EnqueuingClient.enqueue_named)

@@ -11,10 +11,11 @@ from typing import Any
 from durable_workflow_sqlite import (
     DurableEngine,
     DurableWorkflowError,
+    PayloadCodec,
     WorkflowDefinition,
 )
 from tests.databases import new_database
-from tests.oracle import ProcessRun, Snapshot, look
+from tests.oracle import ProcessRun, Snapshot, decoded, look
 from tests.processes import Harm, Journal, open_harmed, run_process
 
 EXECUTION, FORK = "one", "two"
@@ -31,6 +32,7 @@ class Scenario:
     ends: tuple[str, ...] = ("COMPLETED",)
     engine: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Options of the engine."""
+    codec: PayloadCodec | None = None
     forks: Mapping[str, str] = field(default_factory=dict[str, str])
     """The forks of the execution, and how each is to end; notes of each end in `in ID`."""
 
@@ -76,11 +78,13 @@ class World:
         return KILLED if was_killed else ENDED
 
     def look(self) -> Snapshot:
-        return look(self.file, EXECUTION)
+        found = look(self.file, EXECUTION)
+        codec = self.scenario.codec
+        return found if codec is None else decoded(found, EXECUTION, codec)
 
     async def _main(self, harm: Harm | None) -> None:
         definition = self.scenario.make(self.journal)
-        store = open_harmed(self.file, harm)
+        store = open_harmed(self.file, harm, codec=self.scenario.codec)
         options = self.scenario.engine
         async with store, DurableEngine(store, workflows=[definition], **options) as engine:
             await self.scenario.drive(engine, definition, self.journal)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from durable_workflow_sqlite import (
+    AesGcmCodec,
     DurableEngine,
     DurableWorkflowError,
     ExecutionConflictError,
@@ -49,6 +50,7 @@ from tests.oracle import (
 )
 from tests.processes import Journal, until
 
+CODEC = AesGcmCodec([("of-tests", b"k" * 32)])
 A_MOMENT = timedelta(milliseconds=4)
 PARKS_AT_ONCE = {"park_after": timedelta(milliseconds=1)}
 ONE_THREAD = {"max_concurrent": 1}
@@ -1220,6 +1222,9 @@ SCENARIOS = [
     Scenario("rows of one's own", own_rows, run),
     Scenario("rows of one's own, undone", partial(own_rows, fails=True), run, ("FAILED",)),
     Scenario("retries", retries, run),
+    Scenario("retries, encrypted", retries, run, codec=CODEC),
+    Scenario("a saga, encrypted", saga, run, ("FAILED",), codec=CODEC),
+    Scenario("signals, encrypted", signals, send_with_keys, codec=CODEC),
     Scenario("errors that are no exceptions", panics, run, ("FAILED",)),
     Scenario("saga with a failing compensation", saga, run, ("FAILED",)),
     Scenario("paused and resumed", saga, pause_again_and_again, ("FAILED",)),

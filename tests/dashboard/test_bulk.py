@@ -62,6 +62,20 @@ def send(client: TestClient, act: str, page: str, **more: str) -> Any:
     return client.post(f"/bulk/{act}", data={**fields(page), **more})
 
 
+def test_what_was_undone_is_rerun_once(outage: Path, visit: Open, wait: Callable[[], None]) -> None:
+    client = visit(outage)
+    for times, report_says in ((1, "Rerun 7 Refused 0"), (2, "Rerun 0 Refused 7")):
+        page = confirm(client, "rerun", {"type": "payment", "error": "ConnectionError"})
+        assert "Rerun 7 executions?" in words(page)
+        answer = send(client, "rerun", page)
+        wait()
+        assert report_says in words(client.get(answer.headers["location"]).text), times
+    assert rows(outage, STATUSES) == [*BEFORE[:2], ("PENDING", 7), BEFORE[2]]
+    assert rows(outage, "select act, actor, count(*) from workflow_audit_log group by 1, 2") == [
+        ("rerun", "dashboard, from testclient", 14)  # of the old ones, and of the new
+    ]
+
+
 def test_it_is_shown_first_and_done_when_that_is_confirmed(
     outage: Path, visit: Open, wait: Callable[[], None]
 ) -> None:

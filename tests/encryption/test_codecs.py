@@ -457,7 +457,7 @@ def test_the_blocking_store_has_a_codec_too(file: Path) -> None:
 # Whether no statement is left out
 
 VALUES = {"input_data", "output_data", "error_message", "payload", "refused_reason", "trouble",
-          "details", "step_error_message", "last_message"}  # fmt: skip
+          "details", "step_error_message", "last_message", "question"}  # fmt: skip
 OF_STEPS = {"input_data"}
 """What a row of a step has in this column is no value of a user."""
 
@@ -466,23 +466,19 @@ def test_each_statement_that_writes_values_is_known() -> None:
     for folder in (QUERIES_DIR, QUERIES_OF_POSTGRES):
         for name, text in load_statements(folder).items():
             writes = re.search(r"^\s*(insert|update|with)\b", text, re.MULTILINE) is not None
-            has = {
-                one
-                for one in re.findall(r"(?<!:):(\w+)", text)
-                if one in VALUES - {"step_error_message", "last_message"}
-            }
-            if writes and has:
+            has = {one for one in re.findall(r"(?<!:):(\w+)", text) if one in VALUES}
+            if writes and has and not name.startswith("update_values_of_"):
                 assert name in encoding.WRITES, (name, has)
 
 
 def test_each_row_that_holds_values_is_known() -> None:
     for name, row in ROW_CLASSES.items():
         has = VALUES.intersection(row.__struct_fields__)
-        if has:
-            assert row in encoding.READS, (name, has)
+        if has and not name.startswith("load_values_of_"):
+            assert row.__name__ in encoding.READS, (name, has)
 
 
 def test_nothing_known_is_gone() -> None:
     known: Mapping[str, Callable[..., object]] = encoding.WRITES
     assert set(known) <= set(load_statements(QUERIES_DIR))
-    assert set(encoding.READS) <= set(ROW_CLASSES.values())
+    assert set(encoding.READS) <= {row.__name__ for row in ROW_CLASSES.values()}

@@ -181,7 +181,7 @@ def test_the_variable_names_the_file_of_keys(
             opens(file)
     add_new_key(keys, "first")
     with open_reader(file) as reader:
-        assert reader.codec is not None  # type: ignore[attr-defined]
+        assert reader.encoding.has_codec  # type: ignore[attr-defined]
     monkeypatch.setenv("DURABLE_WORKFLOW_KEY_FILE", "")
     with open_reader(file) as reader:
-        assert reader.codec is None  # type: ignore[attr-defined]
+        assert not reader.encoding.has_codec  # type: ignore[attr-defined]

@@ -232,6 +232,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "load_due_schedules": lambda: store.load_due_schedules(NOON),
         "load_unfinished_of_schedule": lambda: store.load_unfinished_of_schedule("s"),
         "delete_schedule": lambda: store.delete_schedule("s"),
+        "recode": store.recode,
         "delete_finished": lambda: store.delete_finished(["queued"], long_ago),
         "delete_execution": lambda: store.delete_execution("queued"),
         "delete_completed_before": lambda: store.delete_completed_before(long_ago),

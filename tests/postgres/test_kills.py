@@ -56,6 +56,10 @@ async def test_each_execution_ends_however_often_workers_are_killed(
         return journal.read_text().splitlines()
 
     async with open_store() as store:
+        table = f"{schema}.own_rows"
+        await store.write(
+            lambda one: one.execute(f"create table {table} (execution text, number integer)")
+        )
         client = Client(store)
         handles = [await client.enqueue(journey) for _ in range(EXECUTIONS)]
         ids = [one.execution_id for one in handles]
@@ -77,6 +81,8 @@ async def test_each_execution_ends_however_often_workers_are_killed(
         assert results == [STEPS] * EXECUTIONS
         done = await store.load_executions_by_status([ExecutionStatus.COMPLETED])
         assert sorted(one.workflow_execution_id for one in done) == sorted(ids)
+        rows = await store.read(lambda one: one.execute(f"select * from {table}").fetchall())
+        assert sorted(rows) == sorted((one, number) for one in ids for number in range(STEPS))
         runs = Counter(lines())
         assert runs.keys() == {f"{one} {number}" for one in ids for number in range(STEPS)}
         assert runs.total() - len(runs) <= KILLS * AT_ONCE

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import Final
+import time
+from typing import Any, Final
 
 from durable_workflow_sqlite import DurableEngine, WorkflowContext, workflow
 from durable_workflow_sqlite.postgres import presence
@@ -18,6 +19,7 @@ STEPS: Final = 5
 async def journey(ctx: WorkflowContext) -> int:
     for number in range(STEPS):
         await ctx.step(f"leg {number}", note, ctx.execution_id, number)
+        await ctx.transaction(f"row {number}", put, ctx.execution_id, number)
     return STEPS
 
 
@@ -25,6 +27,14 @@ async def note(execution_id: str, number: int) -> int:
     """One line in one write: so a kill leaves it whole, or leaves none."""
     os.write(_journal, f"{execution_id} {number}\n".encode())
     await asyncio.sleep(0.01)
+    return number
+
+
+def put(connection: Any, execution_id: str, number: int) -> int:
+    """A row in a table of the user, slowly, so that many kills are in the middle of it."""
+    table = f"{connection.store_schema}.own_rows"
+    connection.execute(f"insert into {table} values (%s, %s)", (execution_id, number))
+    time.sleep(0.005)
     return number
 
 

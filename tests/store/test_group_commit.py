@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -542,3 +543,29 @@ def test_a_value_that_is_too_long_is_a_serialization_error_of_its_own(
 
     with closing(sqlite3.connect(file)) as connection:
         asyncio.run(main(connection))
+
+
+async def test_reads_and_news_have_their_turn_while_functions_follow_each_other(
+    file: Path,
+) -> None:
+    """Each function is in a thread, and the next one waits already when it has ended."""
+    is_over = False
+
+    async def stream(store: SqliteCheckpointStore) -> None:
+        while not is_over:
+            await store.write(lambda _: time.sleep(0.001))
+
+    async with SqliteCheckpointStore.file(file) as store:
+        streams = [asyncio.create_task(stream(store)) for _ in range(3)]
+        try:
+            async with asyncio.timeout(60):
+                for _ in range(20):
+                    assert await store.load_execution("e") is None
+                before = store.change_counter()
+                async with SqliteCheckpointStore.file(file) as other:
+                    await other.save(WORKFLOW)
+                while store.change_counter() == before:
+                    await asyncio.sleep(0.001)
+        finally:
+            is_over = True
+            await asyncio.gather(*streams)

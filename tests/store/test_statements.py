@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from durable_workflow_sqlite import (
+    AesGcmCodec,
     AuditEntry,
     ChangeEntry,
     ChangeScope,
@@ -64,6 +65,33 @@ CONTROL = re.compile(
     r"|pragma [a-z_.]+( = -?\w+|\([a-z_\"]+\))?"
 )
 WRITES = re.compile(r"(insert|update|delete|replace|create|drop|alter)\b")
+
+
+async def recode() -> None:
+    """Decode a value of each kind."""
+    codec = AesGcmCodec([("first", b"k" * 32)])
+    async with SqliteCheckpointStore.in_memory(codec=codec) as store:
+        await store.save(WORKFLOW, new_execution("e", input_data="[1]"))
+        await store.save(
+            new_checkpoint("e", 0, output_data="1"), new_signal("e", "go", payload="1")
+        )
+        await store.save(
+            AuditEntry(
+                workflow_execution_id="e", act="retry", actor="kim", details="{}", created_at=NOON
+            )
+        )
+        assert await store.save_schedule(
+            Schedule(
+                schedule_name="s",
+                workflow_type="order",
+                input_data="[1]",
+                every_seconds=60,
+                created_at=NOON,
+                updated_at=NOON,
+            ),
+            seen=None,
+        )
+        assert (await store.recode(to_plain=True)).rows == 5
 
 
 def plain(sql: str) -> str:
@@ -323,6 +351,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
         SqliteCheckpointStore.in_memory,
     ):
         asyncio.run(main(opened))
+    asyncio.run(recode())
     seen = check(sent)
     # Each query is there for a store method; those for people are sent by the inspector, and
     # those about a move by the move.

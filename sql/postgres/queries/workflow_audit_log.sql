@@ -76,3 +76,30 @@ where
             and old.created_at < :before
         limit :batch_size
     );
+
+-- name: load_values_of_acts
+-- The values of some acts of the audit log, in the order of their numbers.
+-- :after integer
+-- :row_limit integer
+select
+    workflow_audit_id,
+    workflow_execution_id,
+    scope,
+    name,
+    act,
+    created_at,
+    details
+from durable_workflow.workflow_audit_log
+where workflow_audit_id > :after
+order by workflow_audit_id
+limit :row_limit;
+
+-- name: update_values_of_act!
+-- Changes the details of an act of the audit log, if they are those that were read.
+-- :former_details text null
+update durable_workflow.workflow_audit_log
+set
+    details = :details
+where
+    workflow_audit_id = :workflow_audit_id
+    and details is not distinct from :former_details;

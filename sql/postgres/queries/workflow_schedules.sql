@@ -235,3 +235,30 @@ where
     and coalesce(next_fire_at, '-infinity') > :now
 order by coalesce(next_fire_at, '-infinity')
 limit 1;
+
+-- name: update_values_of_schedule!
+-- Changes the values of a schedule, if they are still those that were read.
+-- :former_input_data text null
+-- :former_declared text null
+-- :former_trouble text null
+update durable_workflow.workflow_schedules
+set
+    input_data = :input_data,
+    declared = :declared,
+    trouble = :trouble
+where
+    schedule_name = :schedule_name
+    and input_data is not distinct from :former_input_data
+    and declared is not distinct from :former_declared
+    and trouble is not distinct from :former_trouble;
+
+-- name: load_values_of_schedules
+-- The values of all schedules, by name.
+-- @scan workflow_schedules: there are few
+select
+    schedule_name,
+    input_data,
+    declared,
+    trouble
+from durable_workflow.workflow_schedules
+order by schedule_name;

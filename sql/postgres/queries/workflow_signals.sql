@@ -337,3 +337,32 @@ where workflow_signal_id = any(
         limit :batch_size
     )
 );
+
+-- name: load_values_of_signals
+-- The values of some signals, in the order of their numbers.
+-- :after integer
+-- :row_limit integer
+select
+    workflow_signal_id,
+    workflow_execution_id,
+    signal_name,
+    payload,
+    refused_reason
+from durable_workflow.workflow_signals
+where workflow_signal_id > :after
+order by workflow_signal_id
+limit :row_limit;
+
+-- name: update_values_of_signal!
+-- Changes the values of a signal, if they are still those that were read.
+-- @unfenced: they say the same as before, and a row that a worker has changed stays
+-- :former_payload text null
+-- :former_refused_reason text null
+update durable_workflow.workflow_signals
+set
+    payload = :payload,
+    refused_reason = :refused_reason
+where
+    workflow_signal_id = :workflow_signal_id
+    and payload is not distinct from :former_payload
+    and refused_reason is not distinct from :former_refused_reason;

@@ -138,6 +138,7 @@ class StatementStore(CheckpointStore):
     delete_old_timers = blocking(Statements.delete_old_timers)
     delete_old_signals = blocking(Statements.delete_old_signals)
     delete_finished = blocking(Statements.delete_finished)
+    recode = blocking(Statements.recode)
 
 
 class SqliteCheckpointStore(StatementStore):

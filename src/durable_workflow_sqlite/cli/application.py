@@ -23,6 +23,7 @@ _MODULES: Final = {
     "queue": "queues",
     "audit": "acts",
     **dict.fromkeys(("prune", "backup", "vacuum", "doctor", "dashboard"), "maintenance"),
+    "keys": "keys",
     "move": "moving",
     **dict.fromkeys(("migrate", "worker"), "running"),
     **dict.fromkeys(("check-code", "export"), "code"),
@@ -76,6 +77,9 @@ def build() -> Callable[..., object]:
     @app.callback()
     def for_all(  # pyright: ignore[reportUnusedFunction]
         db: Annotated[str | None, typer.Option("--db", metavar="FILE", help=database.HELP)] = None,
+        key_file: Annotated[
+            str | None, typer.Option("--key-file", metavar="KEYS", help=database.KEYS_HELP)
+        ] = None,
         version: Annotated[
             bool,
             typer.Option(
@@ -86,6 +90,6 @@ def build() -> Callable[..., object]:
             ),
         ] = False,
     ) -> None:
-        del db, version  # `OnDatabase` reads the one, its callback the other
+        del db, key_file, version  # `OnDatabase` reads these, its callback the last
 
     return typer.main.get_command(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from typer.core import TyperCommand
 from durable_workflow_sqlite import database, stores
 from durable_workflow_sqlite.choosing import Chosen, statuses_of
 from durable_workflow_sqlite.cli.output import WrongUsageError
+from durable_workflow_sqlite.encryption import KEY_FILE_VARIABLE
 from durable_workflow_sqlite.errors import StoreError
 
 
@@ -27,7 +29,10 @@ class OnDatabase(TyperCommand):
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         if ctx.resilient_parsing or given.get("help"):
             return super().parse_args(ctx, args)
-        before = ctx.find_root().params.get("db")
+        root = ctx.find_root()
+        before = root.params.get("db")
+        keys = given.get("key_file")
+        _give_keys(ctx, keys if isinstance(keys, str) else root.params.get("key_file"))
         db, first = (one if isinstance(one, str) else None for one in map(given.get, _WORDS))
         db = before if db is None else db
         try:
@@ -55,6 +60,21 @@ class OnDatabase(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)
         return [one for one in params if one.name != "file"] if ctx.meta.get(_NAMED) else params
+
+
+def _give_keys(ctx: Any, keys: str | None) -> None:
+    """Name the file of keys to all that opens the database, until the command is over."""
+    if keys is None:
+        return
+    before = os.environ.get(KEY_FILE_VARIABLE)
+    os.environ[KEY_FILE_VARIABLE] = keys
+
+    @ctx.find_root().call_on_close  # type: ignore[untyped-decorator]
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(KEY_FILE_VARIABLE, None)
+        else:
+            os.environ[KEY_FILE_VARIABLE] = before
 
 
 class OnNewDatabase(OnDatabase):
@@ -216,8 +236,12 @@ def _file(
         ),
     ] = None,
     db: Annotated[str | None, typer.Option("--db", metavar="FILE", help=database.HELP)] = None,
+    key_file: Annotated[
+        str | None, typer.Option("--key-file", metavar="KEYS", help=database.KEYS_HELP)
+    ] = None,
 ) -> str:
-    del db  # `OnDatabase` has put it in the place of `file`, or refused to go on without one
+    # `OnDatabase` has put the one in the place of `file`, or refused to go on, and named the other.
+    del db, key_file
     assert file is not None
     return file
 

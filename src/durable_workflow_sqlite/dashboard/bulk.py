@@ -56,9 +56,20 @@ ACTS: Final = {
             "Retry",
             "Each is opened again and continues from what failed, a step or a compensation. A"
             " back-off ends at once. Completed steps do not run again. Executions that were"
-            " completely undone are refused.",
+            " completely undone are refused: rerun these.",
             "Retry them",
             "Retried",
+            ("FAILED",),
+        ),
+        BulkAction(
+            "rerun",
+            "Rerun",
+            "RETRY",
+            "Rerun",
+            "Each starts a new execution, with the same input and tags, that does all of its steps"
+            " again. The old ones do not change. Executions that somebody has rerun are refused.",
+            "Rerun them",
+            "Rerun",
             ("FAILED",),
         ),
         BulkAction(
@@ -323,6 +334,7 @@ def _command(file: str, act: str, form: dict[str, str], by: str) -> Command:
         return commands.signal(file, name, json_in(form, "payload"), has_payload=has_payload)
     make: dict[str, Callable[[], Command]] = {
         "retry": lambda: commands.retry(file, by=by),
+        "rerun": lambda: commands.rerun(once=True, by=by),
         "cancel": lambda: commands.cancel(file, by=by),
         "unblock": lambda: commands.unblock(file, by=by),
         "pause": lambda: commands.pause(file, reason=form.get("reason", "").strip() or None, by=by),

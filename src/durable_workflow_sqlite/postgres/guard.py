@@ -174,13 +174,13 @@ class UserConnection(psycopg.Connection[Any]):
     def cancel(self) -> None:
         self._refuse("cancel")
 
-    def set_autocommit(self, _: bool) -> None:
+    def set_autocommit(self, value: bool) -> None:
         self._refuse("autocommit")
 
-    def set_isolation_level(self, _: Any) -> None:
+    def set_isolation_level(self, value: Any) -> None:
         self._refuse("isolation_level")
 
-    def set_read_only(self, _: Any) -> None:
+    def set_read_only(self, value: Any) -> None:
         self._refuse("read_only")
 
     def __enter__(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import psycopg
 from psycopg import RawCursor
@@ -29,7 +29,7 @@ from durable_workflow_sqlite.postgres.sql import (
     load_encoding_queries,
     load_queries,
 )
-from durable_workflow_sqlite.store.encoding import Encoding, encoding_statements
+from durable_workflow_sqlite.store.encoding import Encoding
 from durable_workflow_sqlite.store.joined import JoinedStore, JoinedTransactions, NobodyWorks
 from durable_workflow_sqlite.store.migration_files import read_migrations
 from durable_workflow_sqlite.store.moves import check_not_moved
@@ -156,17 +156,16 @@ class Wanted(NamedTuple):
     loaded: Loaded
     as_statement: AsStatement
     max_payload_bytes: int
+    encoding: Encoding | None
 
 
 def wanted(schema: str, codec: PayloadCodec | None, max_payload_bytes: int) -> Wanted:
     """What a store on PostgreSQL with this codec and this limit writes with."""
     check_codec(codec)
     check_max_payload_bytes(max_payload_bytes)
-    if codec is None:
-        return Wanted(load_queries(schema), as_statement, max_payload_bytes)
-    encoding = Encoding(codec)
-    statements = encoding_statements(as_statement, encoding)
-    return Wanted(load_encoding_queries(schema, encoding), statements, max_payload_bytes)
+    encoding = None if codec is None else Encoding(codec)
+    loaded = load_queries(schema) if encoding is None else load_encoding_queries(schema, encoding)
+    return Wanted(loaded, as_statement, max_payload_bytes, encoding)
 
 
 def join(connection: Any, schema: str, how: Wanted, identity: str | None = None) -> StatementStore:
@@ -176,7 +175,7 @@ def join(connection: Any, schema: str, how: Wanted, identity: str | None = None)
 
     Raises TypeError, TransactionMisuseError and StoreError; some of it at the first operation.
     """
-    if not isinstance(connection, psycopg.Connection | psycopg.AsyncConnection):
+    if not _is_connection(connection):
         raise TypeError(
             f"connection must be a connection of psycopg to the same database, not {connection!r}"
         )
@@ -212,6 +211,10 @@ def join(connection: Any, schema: str, how: Wanted, identity: str | None = None)
 
     transactions.check_first(check)
     return JoinedStore(transactions.session, loaded.shared, transactions, NobodyWorks(), *how[1:])
+
+
+def _is_connection(value: object) -> TypeGuard[AnyConnection]:
+    return isinstance(value, psycopg.Connection | psycopg.AsyncConnection)
 
 
 def name_of(connection: AnyConnection) -> str:

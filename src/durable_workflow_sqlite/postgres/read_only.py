@@ -39,8 +39,8 @@ class ReadOnlySchema(Readable):
     def __init__(
         self, session: Session, address: Address, codec: PayloadCodec | None = None
     ) -> None:
-        loaded = load_encoding_queries(address.schema, Encoding(codec, hides=True))
-        self._codec = codec
+        self._encoding = Encoding(codec, hides=True)
+        loaded = load_encoding_queries(address.schema, self._encoding)
         self._session = session
         self._address = address
         self._where = without_password(address.url)
@@ -94,8 +94,8 @@ class ReadOnlySchema(Readable):
         return self._queries
 
     @property
-    def codec(self) -> PayloadCodec | None:
-        return self._codec
+    def encoding(self) -> Encoding:
+        return self._encoding
 
     @property
     def of_postgres(self) -> QueriesOfPostgres:

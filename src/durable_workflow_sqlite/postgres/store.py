@@ -57,7 +57,7 @@ class PostgresStore(StatementStore):
         schema = address.schema if schema is None else checked_schema(schema)
         url = address.url
         self._wanted = wanted(schema, codec, max_payload_bytes)
-        loaded, statements, most = self._wanted
+        loaded = self._wanted.loaded
         self._session = Session(url, is_pooled=address.is_pooled)
         self._schema = schema
         try:
@@ -75,12 +75,7 @@ class PostgresStore(StatementStore):
             self._session, loaded.of_postgres, schema, self._presence, self._forget_what_is_known
         )
         super().__init__(
-            self._session,
-            loaded.shared,
-            self._commit,
-            self._presence,
-            statements,
-            most,
+            self._session, loaded.shared, self._commit, self._presence, *self._wanted[1:]
         )
         self._commit.join = self.joined
         self._told: set[int] | None = None

@@ -47,7 +47,8 @@ TRIES: Final = 10
 
 
 class _Asked(NamedTuple):
-    operation: Callable[[], Any] | Transaction
+    operation: Any
+    """It is called without arguments, or is a `Transaction`."""
     shortcut: Shortcut | None
     future: asyncio.Future[Any]
 
@@ -256,14 +257,14 @@ class PostgresTransactions(Transactions):
     def _read(self, one: _Asked) -> _Outcome:
         for _ in range(TRIES - 1):
             try:
-                return one.future, one.operation(), None  # type: ignore[operator]
+                return one.future, one.operation(), None
             except psycopg.Error as error:
                 if not (self._session.is_lost or is_to_be_tried_again(error)):
                     return one.future, None, translated(error, self._where)
             except Exception as error:  # noqa: BLE001
                 return one.future, None, error
         try:
-            return one.future, one.operation(), None  # type: ignore[operator]
+            return one.future, one.operation(), None
         except Exception as error:  # noqa: BLE001
             return one.future, None, translated(error, self._where)
 
@@ -395,7 +396,7 @@ class PostgresTransactions(Transactions):
                 outcomes.append((future, None, None))
                 continue
             self._send(shortcuts)  # an operation may build on what was asked for before it
-            outcomes.append((future, operation(), None))  # type: ignore[operator]
+            outcomes.append((future, operation(), None))
         self._send(shortcuts)
         return outcomes
 
@@ -414,7 +415,7 @@ class PostgresTransactions(Transactions):
             for may_be_again in (True, False):
                 self._session.execute("savepoint one")
                 try:
-                    outcome: _Outcome = future, operation(), None  # type: ignore[operator]
+                    outcome: _Outcome = future, operation(), None
                 except BaseException as error:
                     if self._session.is_lost or is_to_be_tried_again(error):
                         raise

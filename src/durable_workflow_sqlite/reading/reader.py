@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from durable_workflow_sqlite.reading.acts import NamedAct
+from durable_workflow_sqlite.reading.encodings import EncodedValues
 from durable_workflow_sqlite.reading.executions import (
     ExecutionCount,
     ExecutionDetails,
@@ -153,6 +154,10 @@ class Reader(Protocol):
 
         counts: as for `workers`.
         """
+        ...
+
+    def encodings(self) -> list[EncodedValues]:
+        """How many values each key has encoded, and how many are plain."""
         ...
 
     def check_up(self, now: datetime, *, quick: bool = False) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import PauseScope
 from durable_workflow_sqlite.store import moves, rows_checkup
 from durable_workflow_sqlite.store import queries as q
+from durable_workflow_sqlite.store.encodings_checkup import encoded
 from durable_workflow_sqlite.store.overview import overview, paused
 from durable_workflow_sqlite.store.problems import problems
 from durable_workflow_sqlite.store.readable import Readable
@@ -51,6 +52,7 @@ def check_content(file: Readable, now: datetime, *, quick: bool) -> Iterator[Fin
     if moved.out is not None:
         return  # what is here goes on elsewhere
     yield from rows_checkup.rows(file)
+    yield from encoded(file, quick=quick)
     yield from rows_checkup.history(file, quick=quick)
     signals = rows_checkup.untaken_signals(file, now)
     yield from rows_checkup.edited(file, signals, quick=quick)

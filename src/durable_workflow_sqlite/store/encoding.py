@@ -23,9 +23,8 @@ from durable_workflow_sqlite.errors import (
     SerializationError,
     StoreError,
 )
-from durable_workflow_sqlite.payload_codec import ENCODED, PayloadCodec
+from durable_workflow_sqlite.payload_codec import ENCODED, PayloadCodec, RotatingCodec
 from durable_workflow_sqlite.records import CHILD_SIGNAL
-from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.transactions import AsStatement
 
 HIDDEN: Final = "encrypted"
@@ -36,10 +35,16 @@ HIDDEN_DETAILS: Final = f'{{"{HIDDEN}": true}}'
 
 _ENCODED_JSON: Final = (f'"{ENCODED}', f'["{ENCODED}')
 
+UNKNOWN: Final = "?"
+"""What stands for the key of a value where a codec has no names for its keys."""
+
+_HEAD: Final = 84
+"""So many characters of base64 hold the header of a value: 63 bytes."""
+
 _CLASS: Final = re.compile(r"[A-Za-z_][\w.]*: ")
 """How a trouble begins: with the class of the error, by which problems are grouped."""
 
-_PLAIN_ACTS: Final = frozenset({"unblock"})
+PLAIN_ACTS: Final = frozenset({"unblock"})
 """Acts whose details hold names alone, which a statement reads."""
 
 
@@ -75,6 +80,12 @@ def is_encoded_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and value.startswith(ENCODED)
 
 
+def class_of(trouble: str) -> str:
+    """The beginning of a trouble that is never encoded."""
+    found = _CLASS.match(trouble)
+    return "" if found is None else found[0]
+
+
 class Undecoded(str):
     """An encoded value that could not be decoded, as it stands in its column."""
 
@@ -97,7 +108,7 @@ def why_encoded(text: str, what: str, execution_id: str | None) -> PayloadDecode
 # How the text in a column becomes an encoded one, and back
 
 
-class _Form:
+class Form:
     """How an encoded value stands in a column."""
 
     def __init__(self, before: str, after: str, hidden: str) -> None:
@@ -107,10 +118,10 @@ class _Form:
         """What people see of a value that cannot be decoded."""
 
 
-_VALUE: Final = _Form('"', '"', f'"{HIDDEN}"')
-_INPUT: Final = _Form('["', '"]', f'["{HIDDEN}"]')
-_TEXT: Final = _Form("", "", HIDDEN)
-_DETAILS: Final = _Form('"', '"', HIDDEN_DETAILS)
+VALUE: Final = Form('"', '"', f'"{HIDDEN}"')
+INPUT: Final = Form('["', '"]', f'["{HIDDEN}"]')
+TEXT: Final = Form("", "", HIDDEN)
+DETAILS: Final = Form('"', '"', HIDDEN_DETAILS)
 
 
 class _ChildEnd(msgspec.Struct):
@@ -133,11 +144,11 @@ class Encoding:
         self._codec = codec
         self._hides = hides
 
-    def encode(self, text: str, place: str, form: _Form = _VALUE) -> str:
+    def encode(self, text: str, place: str, form: Form = VALUE) -> str:
         """Raises StoreError if the codec fails, and SerializationError for what is not JSON."""
         if self._codec is None:
             return text
-        if form is not _TEXT:
+        if form is not TEXT:
             _check_json(text, place)  # as the database does of what is not encoded
         try:
             data = self._codec.encode(text.encode(), place)
@@ -146,7 +157,7 @@ class Encoding:
             raise StoreError(f"the codec could not encode {place}: {error!r}") from error
         return f"{form.before}{body}{form.after}"
 
-    def decode(self, text: str, place: str, form: _Form = _VALUE, *, strictly: bool = False) -> str:
+    def decode(self, text: str, place: str, form: Form = VALUE, *, strictly: bool = False) -> str:
         """What was encoded; text that is not encoded as it is."""
         if not text.startswith(form.before):
             return text
@@ -159,7 +170,7 @@ class Encoding:
             kept.error = error
             return kept
 
-    def _decoded(self, text: str, place: str, form: _Form) -> str:
+    def _decoded(self, text: str, place: str, form: Form) -> str:
         if self._codec is None:
             raise why_encoded(text, place, None)
         body = text[len(form.before) : len(text) - len(form.after)]
@@ -170,22 +181,54 @@ class Encoding:
         except Exception as error:  # whatever a codec does
             raise PayloadDecodeError(f"{place} cannot be decoded: {error}") from error
 
+    def key_of(self, text: str, form: Form) -> str | None:
+        """Which key has encoded a value: None if it is plain, UNKNOWN if the codec cannot tell."""
+        if not text.startswith(form.before):
+            return None
+        if not isinstance(self._codec, RotatingCodec):
+            return UNKNOWN
+        head = text[len(form.before) : len(form.before) + _HEAD]
+        try:
+            return self._codec.key_id(binascii.a2b_base64(head[: len(head) // 4 * 4]))
+        except (PayloadDecodeError, ValueError):
+            return UNKNOWN
+
+    @property
+    def has_codec(self) -> bool:
+        return self._codec is not None
+
+    def knows(self, key: str) -> bool:
+        """Whether the codec has a key of this name, as `key_of` gives it."""
+        if isinstance(self._codec, RotatingCodec):
+            return self._codec.knows(key)
+        return self._codec is not None
+
+    @property
+    def current_key(self) -> str:
+        """The key that encodes; UNKNOWN if the codec has no names for its keys."""
+        return self._codec.current_key_id if isinstance(self._codec, RotatingCodec) else UNKNOWN
+
+    def plain(self, text: str, place: str, form: Form) -> str:
+        """As `decode`, and raises PayloadDecodeError."""
+        plain = self.decode(text, place, form, strictly=True)
+        if isinstance(plain, Undecoded):
+            raise plain.error
+        return plain
+
     def encode_trouble(self, text: str, place: str) -> str:
         """The class of the error stays: problems are grouped by it."""
-        found = _CLASS.match(text)
-        before = "" if found is None else found[0]
-        return before + self.encode(text[len(before) :], place, _TEXT)
+        before = class_of(text)
+        return before + self.encode(text[len(before) :], place, TEXT)
 
     def decode_trouble(self, text: str, place: str) -> str:
         """It is shown, and nothing depends on it: so what cannot be decoded is always hidden."""
-        found = _CLASS.match(text)
-        before = "" if found is None else found[0]
-        plain = self.decode(text[len(before) :], place, _TEXT)
+        before = class_of(text)
+        plain = self.decode(text[len(before) :], place, TEXT)
         return before + (HIDDEN if isinstance(plain, Undecoded) else plain)
 
     def decode_payload(self, text: str, execution_id: str, signal_name: str) -> str:
         """The payload of a signal."""
-        place = _signal_place(execution_id, signal_name)
+        place = signal_place(execution_id, signal_name)
         if is_encoded(text) or not signal_name.startswith(CHILD_SIGNAL) or ENCODED not in text:
             return self.decode(text, place)
         try:
@@ -199,14 +242,21 @@ class Encoding:
         end.output = msgspec.Raw(output.encode())
         if end.error_message is not None:
             place = execution_place(child, "error_message")
-            message = self.decode(end.error_message, place, _TEXT)
+            message = self.decode(end.error_message, place, TEXT)
             if isinstance(message, Undecoded):
                 return _instead_of(message)
             end.error_message = message
         return msgspec.json.encode(end).decode()
 
+    def plain_payload(self, text: str, execution_id: str, signal_name: str) -> str:
+        """As `decode_payload`, and raises PayloadDecodeError."""
+        plain = self.decode_payload(text, execution_id, signal_name)
+        if isinstance(plain, Undecoded):
+            raise plain.error
+        return plain
+
     def encode_payload(self, text: str, execution_id: str, signal_name: str) -> str:
-        return self.encode(text, _signal_place(execution_id, signal_name))
+        return self.encode(text, signal_place(execution_id, signal_name))
 
 
 def _check_json(text: str, place: str) -> None:
@@ -239,30 +289,30 @@ def step_place(execution_id: str, branch: str, step_index: int, attempt: int) ->
     return _place("step_checkpoints", execution_id, branch, step_index, attempt, "output_data")
 
 
-def _step_error_place(execution_id: str) -> str:
+def step_error_place(execution_id: str) -> str:
     """Of an error's text, which people read without the number of its step."""
     return _place("step_checkpoints", execution_id, "error_message")
 
 
-def _stream_place(given: Any) -> str:
+def stream_place(given: Any) -> str:
     """given: a row, or the parameters of a statement, as a mapping."""
     names = ("workflow_execution_id", "branch", "step_index", "attempt")
     return _place("workflow_stream_items", *(given[name] for name in names))
 
 
-def _signal_place(execution_id: str, signal_name: str, column: str = "payload") -> str:
+def signal_place(execution_id: str, signal_name: str, column: str = "payload") -> str:
     return _place("workflow_signals", execution_id, signal_name, column)
 
 
-def _refused_place(execution_id: str) -> str:
+def refused_place(execution_id: str) -> str:
     return _place("workflow_signals", execution_id, "refused_reason")
 
 
-def _schedule_place(schedule_name: str, column: str) -> str:
+def schedule_place(schedule_name: str, column: str) -> str:
     return _place("workflow_schedules", schedule_name, column)
 
 
-def _audit_place(scope: str, name: str, act: str, created_at: str) -> str:
+def audit_place(scope: str, name: str, act: str, created_at: str) -> str:
     return _place("workflow_audit_log", scope, name, act, created_at, "details")
 
 
@@ -273,7 +323,7 @@ Parameters = dict[str, Any]
 
 def _encode_execution(encoding: Encoding, given: Parameters) -> None:
     execution_id = given["workflow_execution_id"]
-    for column, form in (("input_data", _INPUT), ("output_data", _VALUE), ("error_message", _TEXT)):
+    for column, form in (("input_data", INPUT), ("output_data", VALUE), ("error_message", TEXT)):
         if (text := given.get(column)) is not None:
             given[column] = encoding.encode(text, execution_place(execution_id, column), form)
     if (trouble := given.get("trouble")) is not None:
@@ -289,11 +339,11 @@ def _encode_step(encoding: Encoding, given: Parameters) -> None:
         place = step_place(execution_id, given["branch"], given["step_index"], given["attempt"])
         given["output_data"] = encoding.encode(text, place)
     if (text := given.get("error_message")) is not None:
-        given["error_message"] = encoding.encode(text, _step_error_place(execution_id), _TEXT)
+        given["error_message"] = encoding.encode(text, step_error_place(execution_id), TEXT)
 
 
 def _encode_stream_item(encoding: Encoding, given: Parameters) -> None:
-    given["item"] = encoding.encode(given["item"], _stream_place(given))
+    given["item"] = encoding.encode(given["item"], stream_place(given))
 
 
 def _encode_signal(encoding: Encoding, given: Parameters) -> None:
@@ -301,26 +351,26 @@ def _encode_signal(encoding: Encoding, given: Parameters) -> None:
     if (text := given.get("payload")) is not None:
         given["payload"] = encoding.encode_payload(text, execution_id, given["signal_name"])
     if (text := given.get("refused_reason")) is not None:
-        given["refused_reason"] = encoding.encode(text, _refused_place(execution_id), _TEXT)
+        given["refused_reason"] = encoding.encode(text, refused_place(execution_id), TEXT)
 
 
 def _encode_schedule(encoding: Encoding, given: Parameters) -> None:
     name = given["schedule_name"]
-    for column, form in (("input_data", _INPUT), ("declared", _VALUE)):
+    for column, form in (("input_data", INPUT), ("declared", VALUE)):
         if (text := given[column]) is not None:
-            given[column] = encoding.encode(text, _schedule_place(name, column), form)
+            given[column] = encoding.encode(text, schedule_place(name, column), form)
     if (text := given["trouble"]) is not None:
-        given["trouble"] = encoding.encode_trouble(text, _schedule_place(name, "trouble"))
+        given["trouble"] = encoding.encode_trouble(text, schedule_place(name, "trouble"))
 
 
 def _encode_act(encoding: Encoding, given: Parameters) -> None:
-    if (text := given["details"]) is not None and given["act"] not in _PLAIN_ACTS:
+    if (text := given["details"]) is not None and given["act"] not in PLAIN_ACTS:
         execution_id = given.get("workflow_execution_id")
         scope, name = (
             (given["scope"], given["name"]) if execution_id is None else ("EXECUTION", execution_id)
         )
-        place = _audit_place(scope, name, given["act"], given["created_at"])
-        given["details"] = encoding.encode(text, place, _DETAILS)
+        place = audit_place(scope, name, given["act"], given["created_at"])
+        given["details"] = encoding.encode(text, place, DETAILS)
 
 
 WRITES: Final[Mapping[str, Callable[[Encoding, Parameters], None]]] = {
@@ -365,12 +415,12 @@ class _Row:
         found = getattr(self.row, column, None)
         return self._given.get(column) if found is None else found
 
-    def decode(self, column: str, place: str, form: _Form = _VALUE) -> None:
+    def decode(self, column: str, place: str, form: Form = VALUE) -> None:
         text = getattr(self.row, column, None)
         if isinstance(text, str) and text.startswith(form.before):
             self.set(column, self._encoding.decode(text, place, form, strictly=self.strictly))
 
-    def show(self, column: str, place: str, form: _Form) -> None:
+    def show(self, column: str, place: str, form: Form) -> None:
         """Decode what only people read: it is hidden if it cannot be decoded."""
         text = getattr(self.row, column, None)
         if isinstance(text, str) and text.startswith(form.before):
@@ -394,16 +444,16 @@ class _Row:
 
 def _decode_execution(row: _Row) -> None:
     execution_id = row["workflow_execution_id"]
-    row.decode("input_data", execution_place(execution_id, "input_data"), _INPUT)
+    row.decode("input_data", execution_place(execution_id, "input_data"), INPUT)
     row.decode("output_data", execution_place(execution_id, "output_data"))
-    row.decode("error_message", execution_place(execution_id, "error_message"), _TEXT)
+    row.decode("error_message", execution_place(execution_id, "error_message"), TEXT)
     row.decode_trouble(execution_place(execution_id, "trouble"))
 
 
 def _decode_summary(row: _Row) -> None:
     _decode_execution(row)
-    place = _step_error_place(row["workflow_execution_id"])
-    row.decode("step_error_message", place, _TEXT)
+    place = step_error_place(row["workflow_execution_id"])
+    row.decode("step_error_message", place, TEXT)
 
 
 def _decode_step(row: _Row) -> None:
@@ -412,26 +462,30 @@ def _decode_step(row: _Row) -> None:
     if step.output_data is not None:
         place = step_place(execution_id, step.branch, step.step_index, step.attempt)
         row.decode("output_data", place)
-    row.decode("error_message", _step_error_place(execution_id), _TEXT)
+    row.decode("error_message", step_error_place(execution_id), TEXT)
 
 
 def _decode_stream_item(row: _Row) -> None:
-    row.decode("item", _stream_place(row))
+    row.decode("item", stream_place(row))
 
 
 def _decode_step_error(row: _Row) -> None:
-    row.decode("error_message", _step_error_place(row["workflow_execution_id"]), _TEXT)
+    row.decode("error_message", step_error_place(row["workflow_execution_id"]), TEXT)
+
+
+def _decode_question(row: _Row) -> None:
+    row.decode("question", step_error_place(row["workflow_execution_id"]), TEXT)
 
 
 def _decode_problem(row: _Row) -> None:
-    problem: q.LoadProblemsRow = row.row
+    problem = row.row
     execution_id = problem.last_execution_id
     if problem.problem == "IN TROUBLE":
         row.decode_trouble(execution_place(execution_id, "trouble"), "last_message")
     elif problem.problem == "FAILED":
-        row.decode("last_message", execution_place(execution_id, "error_message"), _TEXT)
+        row.decode("last_message", execution_place(execution_id, "error_message"), TEXT)
     else:
-        row.decode("last_message", _step_error_place(execution_id), _TEXT)
+        row.decode("last_message", step_error_place(execution_id), TEXT)
 
 
 def _decode_signal(row: _Row) -> None:
@@ -440,14 +494,14 @@ def _decode_signal(row: _Row) -> None:
 
 
 def _decode_refused(row: _Row) -> None:
-    row.show("refused_reason", _refused_place(row["workflow_execution_id"]), _TEXT)
+    row.show("refused_reason", refused_place(row["workflow_execution_id"]), TEXT)
 
 
 def _decode_schedule(row: _Row) -> None:
     name = row["schedule_name"]
-    row.decode("input_data", _schedule_place(name, "input_data"), _INPUT)
-    row.decode("declared", _schedule_place(name, "declared"))
-    row.decode_trouble(_schedule_place(name, "trouble"))
+    row.decode("input_data", schedule_place(name, "input_data"), INPUT)
+    row.decode("declared", schedule_place(name, "declared"))
+    row.decode_trouble(schedule_place(name, "trouble"))
 
 
 def _decode_act(row: _Row) -> None:
@@ -456,37 +510,38 @@ def _decode_act(row: _Row) -> None:
     scope, name = (
         (row["scope"], row["name"]) if execution_id is None else ("EXECUTION", execution_id)
     )
-    row.show("details", _audit_place(scope, name, act.act, act.created_at), _DETAILS)
+    row.show("details", audit_place(scope, name, act.act, act.created_at), DETAILS)
 
 
-READS: Final[Mapping[type, Callable[[_Row], None]]] = {
-    q.LoadExecutionRow: _decode_execution,
-    q.LoadExecutionsAmongRow: _decode_execution,
-    q.TakeExecutionRow: _decode_execution,
-    q.LoadExecutionDataRow: _decode_execution,
-    q.LoadChildrenRow: _decode_execution,
-    q.LoadInTroubleRow: _decode_execution,
-    q.LoadTroublesRow: _decode_execution,
-    q.LoadSummariesRow: _decode_summary,
-    q.StepCheckpointRow: _decode_step,
-    q.LoadCheckpointsAmongRow: _decode_step,
-    q.WorkflowStreamItemRow: _decode_stream_item,
-    q.LoadUndoingRow: _decode_step_error,
-    q.LoadNotUndoneRow: _decode_step_error,
-    q.LoadProblemsRow: _decode_problem,
-    q.WorkflowSignalRow: _decode_signal,
-    q.LoadSignalsRow: _decode_signal,
-    q.LoadKeyedSignalRow: _decode_signal,
-    q.LoadRefusedSignalsRow: _decode_refused,
-    q.WorkflowScheduleRow: _decode_schedule,
-    q.LoadScheduleStatesRow: _decode_schedule,
-    q.LoadAuditLogRow: _decode_act,
-    q.LoadLatestActsRow: _decode_act,
-    q.LoadActsOnRow: _decode_act,
+READS: Final[Mapping[str, Callable[[_Row], None]]] = {
+    "LoadExecutionRow": _decode_execution,
+    "LoadExecutionsAmongRow": _decode_execution,
+    "TakeExecutionRow": _decode_execution,
+    "LoadExecutionDataRow": _decode_execution,
+    "LoadChildrenRow": _decode_execution,
+    "LoadInTroubleRow": _decode_execution,
+    "LoadTroublesRow": _decode_execution,
+    "LoadSummariesRow": _decode_summary,
+    "StepCheckpointRow": _decode_step,
+    "LoadCheckpointsAmongRow": _decode_step,
+    "WorkflowStreamItemRow": _decode_stream_item,
+    "LoadUndoingRow": _decode_step_error,
+    "LoadNotUndoneRow": _decode_step_error,
+    "LoadUnresolvedRow": _decode_question,
+    "LoadProblemsRow": _decode_problem,
+    "WorkflowSignalRow": _decode_signal,
+    "LoadSignalsRow": _decode_signal,
+    "LoadKeyedSignalRow": _decode_signal,
+    "LoadRefusedSignalsRow": _decode_refused,
+    "WorkflowScheduleRow": _decode_schedule,
+    "LoadScheduleStatesRow": _decode_schedule,
+    "LoadAuditLogRow": _decode_act,
+    "LoadLatestActsRow": _decode_act,
+    "LoadActsOnRow": _decode_act,
 }
-"""The classes of rows that hold values."""
+"""The classes of rows that hold values, by name: they are generated from the queries."""
 
-_STRICT: Final = frozenset({q.LoadExecutionsAmongRow, q.LoadCheckpointsAmongRow})
+_STRICT: Final = frozenset({"LoadExecutionsAmongRow", "LoadCheckpointsAmongRow"})
 """Rows that a replay needs as they were: nothing of them is hidden, and they cannot be read."""
 
 
@@ -537,7 +592,7 @@ class EncodingAdapter:
         return given
 
     def _decode(self, row: Any, parameters: Any) -> None:
-        kind = type(row)
+        kind = type(row).__name__
         decode = READS.get(kind)
         if decode is not None:
             decode(_Row(self._encoding, row, parameters, strictly=kind in _STRICT))

@@ -45,7 +45,8 @@ from durable_workflow_sqlite.store.user_reader import UserReader
 
 T = TypeVar("T")
 
-_Queued = tuple[Callable[[], Any] | Transaction, Shortcut | None, "asyncio.Future[Any]"]
+_Queued = tuple[Any, Shortcut | None, "asyncio.Future[Any]"]
+"""The first is an operation, which is called without arguments, or a `Transaction`."""
 _Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
 RETRY_AFTER_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02)
@@ -136,10 +137,13 @@ class GroupCommit(Transactions):
         self._at_once_until = 0.0
         self._look_at_files_at = 0.0
         self._in_thread: asyncio.Future[list[_Outcome]] | None = None
+        self._readers: list[asyncio.Future[None]] = []
+        """Who reads once the thread is free, and before it gets the next group."""
         self._executor: ThreadPoolExecutor | None = None
         self._busy_timeout_ms = BUSY_TIMEOUT_MS
         self._rollback_failed = False
         self._data_version: int | None = None
+        self._is_asked_for_changes = False
         self._change_counter = 0
         self._forks = _forks
         self._closed = False
@@ -173,9 +177,11 @@ class GroupCommit(Transactions):
         return await future
 
     async def read(self, operation: Callable[[], T]) -> T:
-        self._enter()
+        loop = self._enter()
         while self._in_thread is not None:
-            await asyncio.wait([self._in_thread])
+            turn: asyncio.Future[None] = loop.create_future()
+            self._readers.append(turn)
+            await turn
         self._look_at_files_now_and_then(monotonic())
         try:
             self._roll_back_what_is_left()
@@ -210,7 +216,9 @@ class GroupCommit(Transactions):
 
     def change_counter(self) -> int:
         if self._in_thread is not None or self._closed or self._forks != _forks:
+            self._is_asked_for_changes = True
             return self._change_counter  # the answer can wait until nobody else uses the connection
+        self._is_asked_for_changes = False
         try:
             self._check_files()
             (version,) = self._connection.execute("pragma data_version").fetchone()
@@ -288,6 +296,7 @@ class GroupCommit(Transactions):
             self._loop = loop
             self._queue.clear()  # what a loop that is gone never waited for
             self._functions = 0
+            self._readers.clear()
             self._refusals = _Refusals()
             self._in_thread = None
         return loop
@@ -450,6 +459,12 @@ class GroupCommit(Transactions):
                 outcomes = done.result()
             except BaseException as error:  # noqa: BLE001 - whoever asked must hear of it
                 outcomes = self._all_failed(group, error)
+            if self._is_asked_for_changes:
+                self.change_counter()  # one group may follow the other for long
+            readers, self._readers = self._readers, []
+            for turn in readers:
+                if not turn.done():
+                    turn.set_result(None)
             _settle(outcomes)
             # What was asked for in the meantime, after those that this has woken.
             asyncio.get_running_loop().call_soon(self._flush)
@@ -624,7 +639,7 @@ class GroupCommit(Transactions):
                     outcomes.append((future, None, None))
                     continue
                 self._send(shortcuts)  # an operation may build on what was asked for before it
-                outcomes.append((future, operation(), None))  # type: ignore[operator]
+                outcomes.append((future, operation(), None))
             self._send(shortcuts)
         except BaseException as error:  # noqa: BLE001
             self._roll_back()
@@ -645,7 +660,7 @@ class GroupCommit(Transactions):
             for operation, _, future in group:
                 self._connection.execute("savepoint one")
                 try:
-                    result = operation()  # type: ignore[operator]
+                    result = operation()
                 except BaseException as error:
                     if not self._connection.in_transaction:
                         raise  # SQLite gave up on all of it, as it may on a full disk

@@ -23,7 +23,7 @@ from durable_workflow_sqlite.payload_codec import (
 )
 from durable_workflow_sqlite.store.adapter import as_statement
 from durable_workflow_sqlite.store.connection import database_path, file_at
-from durable_workflow_sqlite.store.encoding import Encoding, encoding_statements
+from durable_workflow_sqlite.store.encoding import Encoding
 from durable_workflow_sqlite.store.guard import guard_of
 from durable_workflow_sqlite.store.migrations import SCHEMA_VERSION
 from durable_workflow_sqlite.store.moves import check_not_moved
@@ -171,17 +171,16 @@ class Wanted(NamedTuple):
     queries: Queries
     as_statement: AsStatement
     max_payload_bytes: int
+    encoding: Encoding | None
 
 
 def wanted(codec: PayloadCodec | None, max_payload_bytes: int) -> Wanted:
     """What a store on SQLite with this codec and this limit writes with."""
     check_codec(codec)
     check_max_payload_bytes(max_payload_bytes)
-    if codec is None:
-        return Wanted(load_queries(), as_statement, max_payload_bytes)
-    encoding = Encoding(codec)
-    statements = encoding_statements(as_statement, encoding)
-    return Wanted(load_encoding_queries(encoding), statements, max_payload_bytes)
+    encoding = None if codec is None else Encoding(codec)
+    queries = load_queries() if encoding is None else load_encoding_queries(encoding)
+    return Wanted(queries, as_statement, max_payload_bytes, encoding)
 
 
 def join(

@@ -701,6 +701,18 @@ class LoadOpenStepsRow(Struct, frozen=True, gc=False):
     status: str
 
 
+class LoadValuesOfStepsRow(Struct, frozen=True, gc=False):
+    """What load_values_of_steps gives."""
+
+    id: int
+    workflow_execution_id: str
+    branch: str
+    step_index: int
+    attempt: int
+    output_data: str | None
+    error_message: str | None
+
+
 class LoadAuditLogRow(Struct, frozen=True, gc=False):
     """What load_audit_log gives."""
 
@@ -709,6 +721,18 @@ class LoadAuditLogRow(Struct, frozen=True, gc=False):
     actor: str
     details: str | None
     created_at: str
+
+
+class LoadValuesOfActsRow(Struct, frozen=True, gc=False):
+    """What load_values_of_acts gives."""
+
+    workflow_audit_id: int
+    workflow_execution_id: str | None
+    scope: str
+    name: str | None
+    act: str
+    created_at: str
+    details: str | None
 
 
 class LoadClaimRow(Struct, frozen=True, gc=False):
@@ -942,6 +966,17 @@ class LoadIdsToPruneRow(Struct, frozen=True, gc=False):
     created_at: str
 
 
+class LoadValuesOfExecutionsRow(Struct, frozen=True, gc=False):
+    """What load_values_of_executions gives."""
+
+    row_number: int
+    workflow_execution_id: str
+    input_data: str | None
+    output_data: str | None
+    error_message: str | None
+    trouble: str | None
+
+
 class LoadLimitUsesRow(Struct, frozen=True, gc=False):
     """What load_limit_uses gives."""
 
@@ -1035,6 +1070,15 @@ class LoadBufferedSchedulesRow(Struct, frozen=True, gc=False):
     schedule_name: str
 
 
+class LoadValuesOfSchedulesRow(Struct, frozen=True, gc=False):
+    """What load_values_of_schedules gives."""
+
+    schedule_name: str
+    input_data: str
+    declared: str | None
+    trouble: str | None
+
+
 class LoadKeyedSignalRow(Struct, frozen=True, gc=False):
     """What load_keyed_signal gives."""
 
@@ -1065,6 +1109,16 @@ class LoadSignalsAfterRow(Struct, frozen=True, gc=False):
     workflow_signal_id: int
     workflow_execution_id: str
     signal_name: str
+
+
+class LoadValuesOfSignalsRow(Struct, frozen=True, gc=False):
+    """What load_values_of_signals gives."""
+
+    workflow_signal_id: int
+    workflow_execution_id: str
+    signal_name: str
+    payload: str | None
+    refused_reason: str | None
 
 
 class CountStepSlotsRow(Struct, frozen=True, gc=False):
@@ -1902,6 +1956,25 @@ class Queries(Protocol):
         """
         ...
 
+    def load_values_of_steps(
+        self, connection: object, *, after: int, row_limit: int
+    ) -> list[LoadValuesOfStepsRow]:
+        """The values of some steps, in the order of their numbers."""
+        ...
+
+    def update_values_of_step(
+        self,
+        connection: object,
+        *,
+        output_data: str | None,
+        error_message: str | None,
+        id: int,
+        former_output_data: str | None,
+        former_error_message: str | None,
+    ) -> int:
+        """Changes the values of a step, if they are still those that were read."""
+        ...
+
     # workflow_audit_log.sql
 
     def insert_audit_entry(
@@ -1949,6 +2022,23 @@ class Queries(Protocol):
 
     def delete_old_changes(self, connection: object, *, before: str, batch_size: int) -> int:
         """Deletes a batch of the entries about what is not an execution, from before a time."""
+        ...
+
+    def load_values_of_acts(
+        self, connection: object, *, after: int, row_limit: int
+    ) -> list[LoadValuesOfActsRow]:
+        """The values of some acts of the audit log, in the order of their numbers."""
+        ...
+
+    def update_values_of_act(
+        self,
+        connection: object,
+        *,
+        details: str | None,
+        workflow_audit_id: int,
+        former_details: str | None,
+    ) -> int:
+        """Changes the details of an act of the audit log, if they are those that were read."""
         ...
 
     # workflow_claims.sql
@@ -2525,6 +2615,29 @@ class Queries(Protocol):
         """The unfinished executions that a schedule has started, in the order of their ids."""
         ...
 
+    def load_values_of_executions(
+        self, connection: object, *, after: int, row_limit: int
+    ) -> list[LoadValuesOfExecutionsRow]:
+        """The values of some executions, in the order of their numbers."""
+        ...
+
+    def update_values_of_execution(
+        self,
+        connection: object,
+        *,
+        input_data: str | None,
+        output_data: str | None,
+        error_message: str | None,
+        trouble: str | None,
+        workflow_execution_id: str,
+        former_input_data: str | None,
+        former_output_data: str | None,
+        former_error_message: str | None,
+        former_trouble: str | None,
+    ) -> int:
+        """Changes the values of an execution, if they are still those that were read."""
+        ...
+
     # workflow_limit_uses.sql
 
     def insert_limit_use(
@@ -2743,6 +2856,25 @@ class Queries(Protocol):
         """When the next of the schedules fires that are not due."""
         ...
 
+    def update_values_of_schedule(
+        self,
+        connection: object,
+        *,
+        input_data: str,
+        declared: str | None,
+        trouble: str | None,
+        schedule_name: str,
+        former_input_data: str | None,
+        former_declared: str | None,
+        former_trouble: str | None,
+    ) -> int:
+        """Changes the values of a schedule, if they are still those that were read."""
+        ...
+
+    def load_values_of_schedules(self, connection: object) -> list[LoadValuesOfSchedulesRow]:
+        """The values of all schedules, by name."""
+        ...
+
     # workflow_signals.sql
 
     def insert_signal(
@@ -2885,6 +3017,25 @@ class Queries(Protocol):
         """Deletes a batch of signals that were delivered, expired or refused, and came before a
         time.
         """
+        ...
+
+    def load_values_of_signals(
+        self, connection: object, *, after: int, row_limit: int
+    ) -> list[LoadValuesOfSignalsRow]:
+        """The values of some signals, in the order of their numbers."""
+        ...
+
+    def update_values_of_signal(
+        self,
+        connection: object,
+        *,
+        payload: str | None,
+        refused_reason: str | None,
+        workflow_signal_id: int,
+        former_payload: str | None,
+        former_refused_reason: str | None,
+    ) -> int:
+        """Changes the values of a signal, if they are still those that were read."""
         ...
 
     # workflow_spreading.sql
@@ -3255,8 +3406,10 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_checkpoints_after": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
     "load_open_steps": LoadOpenStepsRow,
+    "load_values_of_steps": LoadValuesOfStepsRow,
     "load_audit_log": LoadAuditLogRow,
     "load_changes": LoadAuditLogRow,
+    "load_values_of_acts": LoadValuesOfActsRow,
     "load_claim": LoadClaimRow,
     "load_claiming_workers": LoadClaimingWorkersRow,
     "load_claims_of": LoadClaimsOfRow,
@@ -3287,6 +3440,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_ids_to_prune": LoadIdsToPruneRow,
     "load_finished": LoadUnregisteredRow,
     "load_unfinished_of_schedule": LoadUnregisteredRow,
+    "load_values_of_executions": LoadValuesOfExecutionsRow,
     "load_limit_uses": LoadLimitUsesRow,
     "load_limit_uses_of_key": LoadLimitUsesRow,
     "load_limit": LoadLimitRow,
@@ -3298,10 +3452,12 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_schedules": WorkflowScheduleRow,
     "load_due_schedules": WorkflowScheduleRow,
     "load_buffered_schedules": LoadBufferedSchedulesRow,
+    "load_values_of_schedules": LoadValuesOfSchedulesRow,
     "load_keyed_signal": LoadKeyedSignalRow,
     "load_pending_signals": WorkflowSignalRow,
     "load_next_signals": WorkflowSignalRow,
     "load_signals_after": LoadSignalsAfterRow,
+    "load_values_of_signals": LoadValuesOfSignalsRow,
     "count_step_slots": CountStepSlotsRow,
     "load_stream_items": WorkflowStreamItemRow,
     "load_stream_heads": WorkflowStreamItemRow,

@@ -47,8 +47,8 @@ class ReadOnlyFile(Readable):
         self._path = path
         self._connection = connection
         self._is_immutable = is_immutable
-        self._codec = codec
-        self._queries = load_encoding_queries(Encoding(codec, hides=True))
+        self._encoding = Encoding(codec, hides=True)
+        self._queries = load_encoding_queries(self._encoding)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], codec: PayloadCodec | None = None) -> Self:
@@ -131,8 +131,8 @@ class ReadOnlyFile(Readable):
         return self._queries
 
     @property
-    def codec(self) -> PayloadCodec | None:
-        return self._codec
+    def encoding(self) -> Encoding:
+        return self._encoding
 
     @property
     def dialect(self) -> Dialect:

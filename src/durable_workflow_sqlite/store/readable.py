@@ -9,8 +9,8 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from durable_workflow_sqlite.payload_codec import PayloadCodec
 from durable_workflow_sqlite.reading.findings import Finding
+from durable_workflow_sqlite.store.encoding import Encoding
 from durable_workflow_sqlite.store.queries import Queries
 
 
@@ -33,8 +33,8 @@ class Readable(Protocol):
         ...
 
     @property
-    def codec(self) -> PayloadCodec | None:
-        """What decodes the values; None if nothing does."""
+    def encoding(self) -> Encoding:
+        """What decodes the values, if there is a codec."""
         ...
 
     @property

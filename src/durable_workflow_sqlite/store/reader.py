@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 from durable_workflow_sqlite.reading.acts import NamedAct
+from durable_workflow_sqlite.reading.encodings import EncodedValues
 from durable_workflow_sqlite.reading.executions import (
     ExecutionCount,
     ExecutionDetails,
@@ -24,6 +25,7 @@ from durable_workflow_sqlite.reading.workers import Workers
 from durable_workflow_sqlite.records import check_integer, check_time
 from durable_workflow_sqlite.store import alarms, details, overview, problems, throughput
 from durable_workflow_sqlite.store.cursor import Cursor
+from durable_workflow_sqlite.store.encodings_checkup import encodings
 from durable_workflow_sqlite.store.histories import histories
 from durable_workflow_sqlite.store.picking import AT_ONCE, pick, place_of
 from durable_workflow_sqlite.store.readable import Readable
@@ -36,6 +38,9 @@ from durable_workflow_sqlite.store.rows import json_array, readable_time, time_t
 
 class StatementReader(Readable, Reader):
     """What a reader answers in any database. A subclass opens it, and is the `Readable`."""
+
+    def encodings(self) -> list[EncodedValues]:
+        return encodings(self)
 
     def counts(self) -> list[ExecutionCount]:
         with self.reading() as connection:

@@ -42,6 +42,7 @@ from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.encoding import (
     HIDDEN,
     HIDDEN_DETAILS,
+    VALUE,
     Encoding,
     is_encoded,
     is_encoded_text,
@@ -51,6 +52,7 @@ from durable_workflow_sqlite.store.encoding import (
 R = TypeVar("R")
 V = TypeVar("V")
 
+_ENCODED_VALUE: Final = VALUE.before
 _WITHOUT_CODEC: Final = Encoding(None)
 
 _TIME_LENGTH: Final = len("2030-01-01T00:00:00.000000Z")
@@ -134,17 +136,16 @@ def execution_from(
     row: q.LoadExecutionRow | q.TakeExecutionRow | q.LoadExecutionsAmongRow,
 ) -> WorkflowExecution:
     try:
+        _check_decoded(row)
         return WorkflowExecution(
             workflow_execution_id=row.workflow_execution_id,
             workflow_id=row.workflow_id,
             status=_STATUSES.get(row.status) or ExecutionStatus(row.status),
             current_step=row.current_step,
-            input_data=None if row.input_data is None else _decoded(row.input_data, row),
-            output_data=None if row.output_data is None else _decoded(row.output_data, row),
+            input_data=row.input_data,
+            output_data=row.output_data,
             error_type=row.error_type,
-            error_message=None
-            if row.error_message is None
-            else _decoded_text(row.error_message, row),
+            error_message=row.error_message,
             ttl_expires_at=optional_text_to_time("ttl_expires_at", row.ttl_expires_at),
             guarantee=_GUARANTEES.get(row.guarantee) or WorkflowGuarantee(row.guarantee),
             priority=row.priority,
@@ -191,6 +192,10 @@ def unqueued_from(row: q.LoadUnqueuedRow) -> UnqueuedExecution:
 
 def checkpoint_from(row: q.StepCheckpointRow | q.LoadCheckpointsAmongRow) -> StepCheckpoint:
     try:
+        # Not by a function for most: an execution may have thousands of these.
+        output, message = row.output_data, row.error_message
+        if message is not None or (output is not None and output.startswith(_ENCODED_VALUE)):
+            _check_decoded(row)
         return StepCheckpoint(
             id=row.id,
             # Many rows have the same text: interned, it is in memory once.
@@ -202,11 +207,9 @@ def checkpoint_from(row: q.StepCheckpointRow | q.LoadCheckpointsAmongRow) -> Ste
             kind=_KINDS.get(row.kind) or StepKind(row.kind),
             status=_STEP_STATUSES.get(row.status) or StepStatus(row.status),
             input_data=row.input_data,
-            output_data=None if row.output_data is None else _decoded(row.output_data, row),
+            output_data=output,
             error_type=row.error_type,
-            error_message=None
-            if row.error_message is None
-            else _decoded_text(row.error_message, row),
+            error_message=message,
             idempotency_key=row.idempotency_key,
             compensate_ref=row.compensate_ref,
             # Not by `optional_text_to_time`: an execution may have thousands of these.
@@ -397,34 +400,20 @@ def pause_from(row: q.WorkflowPauseRow) -> Pause:
         raise _unreadable(f"the pause of {row.scope} {row.name!r}", error) from None
 
 
-def _decoded(
-    text: str,
+def _check_decoded(
     row: q.LoadExecutionRow
     | q.TakeExecutionRow
     | q.LoadExecutionsAmongRow
     | q.StepCheckpointRow
     | q.LoadCheckpointsAmongRow,
-) -> str:
-    """A value; raises PayloadDecodeError if it is still encoded."""
-    if is_encoded(text):
-        id_ = row.workflow_execution_id
-        raise why_encoded(text, f"a value of execution {id_!r}", id_)
-    return text
-
-
-def _decoded_text(
-    text: str,
-    row: q.LoadExecutionRow
-    | q.TakeExecutionRow
-    | q.LoadExecutionsAmongRow
-    | q.StepCheckpointRow
-    | q.LoadCheckpointsAmongRow,
-) -> str:
-    """As `_decoded`, of plain text."""
-    if is_encoded_text(text):
-        id_ = row.workflow_execution_id
-        raise why_encoded(text, f"an error of execution {id_!r}", id_)
-    return text
+) -> None:
+    """Raise PayloadDecodeError if a value is still encoded."""
+    id_ = row.workflow_execution_id
+    for text in (row.input_data, row.output_data):
+        if is_encoded(text):
+            raise why_encoded(text, f"a value of execution {id_!r}", id_)
+    if is_encoded_text(row.error_message):
+        raise why_encoded(row.error_message, f"an error of execution {id_!r}", id_)
 
 
 def _of_schedule(text: str, row: q.WorkflowScheduleRow) -> str:

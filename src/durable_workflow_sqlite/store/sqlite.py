@@ -106,8 +106,7 @@ class SqliteCheckpointStore(StatementStore):
         )
         self._commit = commit
         self._wanted = wanted(codec, max_payload_bytes)
-        queries, statements, most = self._wanted
-        super().__init__(connection, queries, commit, self._lock, statements, most)
+        super().__init__(connection, self._wanted.queries, commit, self._lock, *self._wanted[1:])
         commit.join = self.joined
         self._guard = LockGuard(path)
 

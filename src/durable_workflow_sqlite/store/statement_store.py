@@ -59,6 +59,7 @@ from durable_workflow_sqlite.records import (
 )
 from durable_workflow_sqlite.store import rows
 from durable_workflow_sqlite.store.claims import Claims
+from durable_workflow_sqlite.store.encoding import Encoding, encoding_statements
 from durable_workflow_sqlite.store.executions import (
     finished,
     load_execution,
@@ -71,6 +72,7 @@ from durable_workflow_sqlite.store.pauses import Pauses
 from durable_workflow_sqlite.store.queries import Queries
 from durable_workflow_sqlite.store.queue import Queue
 from durable_workflow_sqlite.store.queues import Queues
+from durable_workflow_sqlite.store.recoding import Recoded, Recoding
 from durable_workflow_sqlite.store.retention import Retention
 from durable_workflow_sqlite.store.rows import (
     json_array,
@@ -116,7 +118,11 @@ class StatementStore(CheckpointStore, Maintenance):
         liveness: Liveness,
         as_statement: AsStatement,
         max_payload_bytes: int,
+        encoding: Encoding | None,
     ) -> None:
+        self._encoding = encoding
+        if encoding is not None:
+            as_statement = encoding_statements(as_statement, encoding)
         self.max_payload_bytes = max_payload_bytes
         self._database = connection
         self._queries = queries
@@ -342,13 +348,11 @@ class StatementStore(CheckpointStore, Maintenance):
             saved = tuple(records)
             self._save_all(saved, claim, check_records(saved, claim))
 
-        transaction = Transaction(
-            may_begin,
-            function,
-            save,
-            lambda error: save(failed(error)),
-            timeout.total_seconds(),
-        )
+        def save_failed(error: BaseException) -> None:
+            save(failed(error))
+
+        seconds = timeout.total_seconds()
+        transaction = Transaction(may_begin, function, save, save_failed, seconds)
         if not await self._transactions.transact(transaction):
             return False
         self._claims.saved(claim, saved)
@@ -375,10 +379,12 @@ class StatementStore(CheckpointStore, Maintenance):
         """
         check_transaction("write", function, timeout)
         results: list[T] = []
-        transaction = Transaction(
-            _always, lambda connection: function(connection, *args), results.append, None,
-            timeout.total_seconds(),
-        )  # fmt: skip
+
+        def call(connection: Any) -> T:
+            return function(connection, *args)
+
+        seconds = timeout.total_seconds()
+        transaction = Transaction(_always, call, results.append, None, seconds)
         await self._transactions.transact(transaction)
         return results[-1]
 
@@ -1364,6 +1370,23 @@ class StatementStore(CheckpointStore, Maintenance):
         One transaction. Returns the ids of what was deleted.
         """
         return await self._retention.delete_finished(workflow_execution_ids, before)
+
+    async def recode(
+        self, *, to_plain: bool = False, on_progress: Callable[[int], object] | None = None
+    ) -> Recoded:
+        """Encode all that is not encoded with the newest key of the codec, also what is plain.
+
+        In small transactions, while workers run: a row that a worker changes meanwhile stays as the
+        worker writes it. It goes on where it was interrupted if it is called again.
+
+        to_plain: decode all instead.
+        on_progress: called with how many rows were looked at.
+
+        Without a codec, nothing changes, and what is encoded is counted as left.
+        """
+        encoding = self._encoding or Encoding(None)
+        recoding = Recoding(self._database, self._queries, self._transactions, encoding)
+        return await recoding.run(to_plain=to_plain, on_progress=on_progress)
 
     async def delete_old_timers(self, before: datetime, *, batch_size: int = 500) -> int:
         return await self._retention.delete_old_timers(before, batch_size)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, TypeVarTuple
+from typing import Any, Generic, Self, TypeVar, TypeVarTuple, Unpack
 
 from durable_workflow_sqlite import (
     Cancellation,
@@ -193,6 +193,14 @@ class Sandbox(Plannable):
         """
         __tracebackhide__ = True
         return self._call(self._sandbox.result_of(execution_id, result_type))
+
+    def write(self, function: Callable[[Any, Unpack[Ts]], T], *args: *Ts) -> T:
+        """As `store.write`: to make the tables that functions of `ctx.transaction` use."""
+        return self._call(self._sandbox.write(function, *args))
+
+    def read(self, function: Callable[[Any, Unpack[Ts]], T], *args: *Ts) -> T:
+        """As `store.read`: to see what is in these tables."""
+        return self._call(self._sandbox.read(function, *args))
 
     def advance(self, duration: timedelta) -> None:
         """Let time pass; stop at every deadline until the engine has done its work."""

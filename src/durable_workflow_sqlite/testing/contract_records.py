@@ -318,9 +318,12 @@ class RecordsContract(StoreContract):
             errors.append(error)
             return [new_checkpoint("e", len(errors), status=StepStatus.FAILED, completed_at=NOON)]
 
+        def gives_unfit(_: Any) -> list[StepCheckpoint]:
+            return [unfit]
+
         for function, timeout in (
             (fails, MINUTE),
-            (lambda _: [unfit], MINUTE),
+            (gives_unfit, MINUTE),
             (takes_long, timedelta(milliseconds=10)),
         ):
             assert await store.transact(function, failed, claim=claim, timeout=timeout)

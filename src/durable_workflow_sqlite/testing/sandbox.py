@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar, TypeVarTuple
+from typing import Any, Final, Generic, Self, TypeVar, TypeVarTuple, Unpack
 
 from durable_workflow_sqlite import (
     Cancellation,
@@ -23,6 +23,7 @@ from durable_workflow_sqlite.testing.simulation import BEGINNING, Simulation, ne
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 STOPS_WITHIN_S: Final = 0.1
@@ -199,6 +200,18 @@ class AsyncSandbox(Simulation):
             return await result
         finally:
             result.cancel()
+
+    # Tables of the user's own
+
+    async def write(self, function: Callable[[Any, Unpack[Ts]], T], *args: *Ts) -> T:
+        """As `store.write`: to make the tables that functions of `ctx.transaction` use."""
+        process = await self._running()
+        return await process.run(process.store.write(function, *args))
+
+    async def read(self, function: Callable[[Any, Unpack[Ts]], T], *args: *Ts) -> T:
+        """As `store.read`: to see what is in these tables."""
+        process = await self._running()
+        return await process.run(process.store.read(function, *args))
 
     # Time
 
