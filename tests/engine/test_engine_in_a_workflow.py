@@ -33,6 +33,11 @@ async def first_state(engine: DurableEngine) -> None:
         break
 
 
+async def first_item(engine: DurableEngine) -> None:
+    async for _ in engine.follow("there"):
+        break
+
+
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 
 ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
@@ -48,6 +53,7 @@ ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
     ),
     "cancel": lambda engine: engine.cancel("there"),
     "observe": first_state,
+    "follow": first_item,
     "result_of": lambda engine: engine.result_of("there"),
     "unblock": lambda engine: engine.unblock("there"),
     "retry": lambda engine: engine.retry("there"),

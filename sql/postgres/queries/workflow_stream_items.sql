@@ -137,3 +137,29 @@ where
             )
             and step_checkpoints.workflow_execution_id = :workflow_execution_id
     );
+
+-- name: load_values_of_stream_items
+-- The values of some items of streams, in the order of their numbers.
+-- :after integer
+-- :row_limit integer
+select
+    workflow_stream_item_id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    attempt,
+    item
+from durable_workflow.workflow_stream_items
+where workflow_stream_item_id > :after
+order by workflow_stream_item_id
+limit :row_limit;
+
+-- name: update_values_of_stream_item!
+-- Changes the value of an item of a stream, if it is still the one that was read.
+-- @unfenced: it says the same as before, and no worker changes an item
+-- :former_item text
+update durable_workflow.workflow_stream_items
+set item = :item
+where
+    workflow_stream_item_id = :workflow_stream_item_id
+    and item = :former_item;

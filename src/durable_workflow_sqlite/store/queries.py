@@ -1152,6 +1152,17 @@ class LoadStreamEndsRow(Struct, frozen=True, gc=False):
     is_over: int
 
 
+class LoadValuesOfStreamItemsRow(Struct, frozen=True, gc=False):
+    """What load_values_of_stream_items gives."""
+
+    workflow_stream_item_id: int
+    workflow_execution_id: str
+    branch: str
+    step_index: int
+    attempt: int
+    item: str
+
+
 class WorkflowTagRow(Struct, frozen=True, gc=False):
     """A row of workflow_tags."""
 
@@ -3170,6 +3181,18 @@ class Queries(Protocol):
         """
         ...
 
+    def load_values_of_stream_items(
+        self, connection: object, *, after: int, row_limit: int
+    ) -> list[LoadValuesOfStreamItemsRow]:
+        """The values of some items of streams, in the order of their numbers."""
+        ...
+
+    def update_values_of_stream_item(
+        self, connection: object, *, item: str, workflow_stream_item_id: int, former_item: str
+    ) -> int:
+        """Changes the value of an item of a stream, if it is still the one that was read."""
+        ...
+
     # workflow_tags.sql
 
     def insert_tags(self, connection: object, *, workflow_execution_id: str, tags: str) -> int:
@@ -3462,6 +3485,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_stream_items": WorkflowStreamItemRow,
     "load_stream_heads": WorkflowStreamItemRow,
     "load_stream_ends": LoadStreamEndsRow,
+    "load_values_of_stream_items": LoadValuesOfStreamItemsRow,
     "load_tags": WorkflowTagRow,
     "load_pending_timers": WorkflowTimerRow,
     "load_timers": WorkflowTimerRow,

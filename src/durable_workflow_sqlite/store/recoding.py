@@ -32,6 +32,7 @@ from durable_workflow_sqlite.store.encoding import (
     signal_place,
     step_error_place,
     step_place,
+    stream_place,
 )
 from durable_workflow_sqlite.store.transactions import Transactions
 
@@ -81,6 +82,10 @@ def _of_signal(row: q.LoadValuesOfSignalsRow) -> Iterator[_Part]:
     yield from _part(row, "refused_reason", refused_place(id_), TEXT)
 
 
+def _of_stream_item(row: q.LoadValuesOfStreamItemsRow) -> Iterator[_Part]:
+    yield from _part(row, "item", stream_place(msgspec.structs.asdict(row)))
+
+
 def _of_act(row: q.LoadValuesOfActsRow) -> Iterator[_Part]:
     id_ = row.workflow_execution_id
     scope, name = (row.scope, row.name or "") if id_ is None else ("EXECUTION", id_)
@@ -122,6 +127,12 @@ _TABLES: Final = (
     _Table("load_values_of_executions", "update_values_of_execution", "row_number", _of_execution),
     _Table("load_values_of_steps", "update_values_of_step", "id", _of_step),
     _Table("load_values_of_signals", "update_values_of_signal", "workflow_signal_id", _of_signal),
+    _Table(
+        "load_values_of_stream_items",
+        "update_values_of_stream_item",
+        "workflow_stream_item_id",
+        _of_stream_item,
+    ),
     _Table("load_values_of_acts", "update_values_of_act", "workflow_audit_id", _of_act),
 )
 
@@ -233,6 +244,7 @@ def _columns(kind: type) -> tuple[str, ...]:
             "refused_reason",
             "details",
             "declared",
+            "item",
         )
         if one in kind.__struct_fields__  # type: ignore[attr-defined]
     )
