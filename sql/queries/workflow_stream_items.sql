@@ -62,6 +62,7 @@ limit :row_limit;
 
 -- name: load_stream_heads
 -- Of each step of an execution, the last item of its stream up to an item.
+-- @sort: once, where somebody goes on to follow one execution
 select
     head.workflow_stream_item_id,
     head.workflow_execution_id,

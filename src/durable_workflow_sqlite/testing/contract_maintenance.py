@@ -194,7 +194,7 @@ def _aged(one: str, status: ExecutionStatus, minutes: int) -> WorkflowExecution:
 
 
 async def _give_everything(store: CheckpointStore, *ids: str) -> None:
-    """A checkpoint, a timer that is done, a signal that was delivered, a patch, a stream, an audit entry."""
+    """A checkpoint, a timer that is done, a delivered signal, a patch, a stream, an audit entry."""
     for one in ids:
         await store.save(
             new_checkpoint(one, 0),

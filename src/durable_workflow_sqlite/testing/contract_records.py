@@ -147,10 +147,10 @@ class RecordsContract(StoreContract):
     ) -> None:
         await store.save(
             new_execution("e"),
-            new_checkpoint("e", 0, step_name="say", status=StepStatus.COMPLETED, event=1),
-            new_checkpoint("e", 1, step_name="say", status=StepStatus.FAILED),
-            new_checkpoint("e", 1, step_name="say", attempt=2),
-            new_checkpoint("e", 2, step_name="other"),
+            new_checkpoint("e", 0, name="say", status=StepStatus.COMPLETED, event=1),
+            new_checkpoint("e", 1, name="say", status=StepStatus.FAILED),
+            new_checkpoint("e", 1, name="say", attempt=2),
+            new_checkpoint("e", 2, name="other"),
         )
         assert await store.load_stream_ends("e", "say") == [
             ("", 0, StepStatus.COMPLETED, True),
