@@ -77,7 +77,7 @@ def transactions(sent: list[str]) -> list[list[str]]:
         if sql == "begin immediate":
             found.append([])
             is_open = True
-        elif sql == "commit":
+        elif sql.startswith("commit"):
             is_open = False
         elif is_open:
             found[-1].append(sql)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from durable_workflow_sqlite import (
+    Client,
     DurableEngine,
     SerializationError,
     SqliteCheckpointStore,
@@ -149,6 +150,32 @@ def test_what_cannot_be_read_any_more_is_told_from_what_stops(file: Path) -> Non
     for body in (other_input, other_result):
         check = check_code(file, [of(body)])
         assert only(check) == ("cannot be read", None, None, 3)
+
+
+async def dice(ctx: WorkflowContext, number: int) -> str:
+    """Its steps depend on chance."""
+    names = [f"throw {int(ctx.random() * 1000)}" for _ in range(2)]
+    await ctx.step(names[0], act, names[0])
+    await ctx.wait_signal("go")
+    return await ctx.step(names[1], act, names[1])
+
+
+def test_a_fork_is_replayed_as_what_it_was_forked_from(file: Path) -> None:
+    begin(file, dice, count=1)
+
+    async def fork() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            await Client(store).fork("order 0", new_id="fork")
+            await Client(store).fork("fork", new_id="fork of it")
+
+    asyncio.run(fork())
+    check = check_code(file, [of(dice)])
+    assert (check.checked, check.problems) == (3, ())
+    check = check_code(file, [of(order)])
+    assert only(check)[0] == "stops"
+    assert check.problems[0].count == 3
+    exported = json.loads(run("export", file, "fork").stdout)
+    assert exported["execution"]["forked_from"] == "order 0"
 
 
 def test_a_workflow_that_is_not_here_and_a_version_that_is_not_here_are_named(file: Path) -> None:

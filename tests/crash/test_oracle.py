@@ -348,3 +348,21 @@ def test_what_begins_while_it_is_paused_is_seen(worlds: Worlds, tmp_path: Path) 
     ]
     paused = replace(first, journal=(*first.journal, PAUSED))
     assert violations([paused, second]), "a pause outlives its process"
+
+
+@pytest.mark.crash
+def test_what_a_fork_does_that_was_copied_is_seen(worlds: Worlds, tmp_path: Path) -> None:
+    world = worlds("forked", tmp_path / "world")
+    runs = world.forks["two"]
+    assert violations(runs) == []
+
+    def also(*lines: str) -> list[str]:
+        last = replace(runs[-1], journal=(*runs[-1].journal, *lines))
+        return violations([*runs[:-1], last])
+
+    assert any("first ran again, and its result was copied" in one for one in also("run first"))
+    assert any("undone in the order" in one for one in also("undo second"))
+    of_it = [*world.processes[:-1]]
+    last = world.processes[-1]
+    of_it.append(replace(last, journal=(*last.journal, "undo second")))
+    assert any("second of a COMPLETED execution was undone" in one for one in violations(of_it))

@@ -42,7 +42,7 @@ class Slow(sqlite3.Connection):
 
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         cursor = super().execute(sql, *parameters)
-        if sql == "commit" and hasattr(self, "seen"):
+        if sql.startswith("commit") and hasattr(self, "seen"):
             self.seen.append(super().execute(WAITS_FOR_NOTHING).fetchone()[0])
         return cursor
 

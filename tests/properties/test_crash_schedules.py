@@ -78,7 +78,7 @@ def _loses_commits(monkeypatch: pytest.MonkeyPatch) -> None:
         return int(count)
 
     def lossy(self: KillableConnection, sql: str, *parameters: Any) -> sqlite3.Cursor:
-        if sql == "commit" and not hasattr(self, "has_lost") and signals(self):
+        if sql.startswith("commit") and not hasattr(self, "has_lost") and signals(self):
             self.has_lost = True
             sql = "rollback"
         return execute(self, sql, *parameters)

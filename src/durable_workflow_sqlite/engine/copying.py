@@ -20,7 +20,6 @@ from durable_workflow_sqlite.engine.history import (
     Place,
     RecordedHistory,
     StepHistory,
-    was_cut_off,
 )
 from durable_workflow_sqlite.engine.mending import refused
 from durable_workflow_sqlite.engine.origins import ancestors, origin_of_fork
@@ -83,9 +82,9 @@ def beginning_of(seen: TakenExecution, before: StepName | None, edits: Sequence[
     open_waits: list[StepCheckpoint] = []
     for place, step in history.steps():
         assert step.last is not None
-        if cut.is_after(step) and not (cut.is_open and place == cut.place):
+        if step.told is not None and (step.told.event or 0) < cut.event:
             kept[place] = step
-        elif cut.is_within(step.last, place):
+        elif not cut.is_after(step) and cut.is_within(step.last, place):
             open_waits.append(step.last)
     changes = editing.changes_of(record, kept, edited, words or "its end")
     if cut.event == 1:  # the function has heard nothing by then: it begins anew
@@ -94,7 +93,7 @@ def beginning_of(seen: TakenExecution, before: StepName | None, edits: Sequence[
     after = {id(one.before): one.after for one in changes}
     over = [
         after.get(id(one), one)
-        for one in seen.checkpoints
+        for one in sorted(seen.checkpoints, key=_row)  # so that the copies have the same order
         if _is_copied(one, kept.get((one.branch, one.step_index)), cut)
     ]
     waits = [
@@ -107,7 +106,7 @@ def beginning_of(seen: TakenExecution, before: StepName | None, edits: Sequence[
             completed_at=None,
             event=None,
         )
-        for one in open_waits
+        for one in sorted(open_waits, key=_row)
     ]
     return Beginning(
         words,
@@ -122,12 +121,16 @@ def beginning_of(seen: TakenExecution, before: StepName | None, edits: Sequence[
     )
 
 
+def _row(one: StepCheckpoint) -> int:
+    return one.id or 0
+
+
 def _is_copied(one: StepCheckpoint, step: StepHistory | None, cut: Cut) -> bool:
     if one.branch == TIMERS:
         return one.event is not None and one.event < cut.event
-    if step is None or one.attempt == 0:
+    if step is None or step.told is None or one.attempt == 0:
         return False
-    return step.told is None or one.attempt <= step.told.attempt
+    return one.attempt <= step.told.attempt
 
 
 def _check_stands(seen: TakenExecution, kept: Mapping[Place, StepHistory]) -> None:
@@ -182,8 +185,6 @@ def _of(execution_id: str) -> dict[str, str | None]:
 def _copy(one: StepCheckpoint, execution_id: str, source: str) -> StepCheckpoint:
     if one.kind is not StepKind.STEP:
         return msgspec.structs.replace(one, **_of(execution_id))
-    if was_cut_off(one):  # whether it took effect is a question to the other execution
-        one = msgspec.structs.replace(one, started_at=None, error_message="it never began")
     return msgspec.structs.replace(
         one,
         workflow_execution_id=execution_id,

@@ -34,12 +34,17 @@ class Cut(msgspec.Struct, frozen=True):
 
     place: None for a point behind everything that the function has heard.
     is_open: whether it is a wait that had no outcome when the execution ended.
+    row: what has a lower id than this had begun before.
+    is_read: whether `at` was read from a clock. Outcomes that come at once have times that differ
+        by a microsecond, and what began later may have an earlier time.
     """
 
     place: Place | None
     event: int
     at: datetime
     is_open: bool = False
+    row: int = 0
+    is_read: bool = True
 
     def is_after(self, step: StepHistory) -> bool:
         """Whether a step was over before."""
@@ -53,12 +58,11 @@ class Cut(msgspec.Struct, frozen=True):
     def is_within(self, last: StepCheckpoint, place: Place) -> bool:
         """Whether it is a wait that was open then; one that timed out since waits again."""
         has_timed_out = last.status is StepStatus.FAILED and last.event is not None
-        return (
-            last.kind is not StepKind.STEP
-            and not has_timed_out
-            and last.started_at is not None
-            and (self.is_open if place == self.place else last.started_at < self.at)
-        )
+        if last.kind is StepKind.STEP or has_timed_out or last.started_at is None:
+            return False
+        if place == self.place:
+            return self.is_open
+        return (last.id or 0) < self.row or (self.is_read and last.started_at < self.at)
 
 
 def cut_before(
@@ -114,6 +118,7 @@ def cut_before(
                 " trouble. Name a step that has completed or failed"
             ),
         )
+    cut = _with_order(cut, seen)
     earlier = check_before(seen, history, cut, f"{act} {name}")
     failed = what_failed(seen.execution, seen.checkpoints)
     at_fault = None if failed is None else (failed.branch, failed.step_index)
@@ -136,6 +141,18 @@ def cut_before(
     return cut
 
 
+def _with_order(cut: Cut, seen: TakenExecution) -> Cut:
+    """With what tells whether something had begun before that point."""
+    before = [
+        one.completed_at
+        for one in seen.checkpoints
+        if one.completed_at is not None and one.completed_at < cut.at
+    ]
+    is_read = not before or cut.at - max(before) > _A_MOMENT
+    until = (one.id or 0 for one in seen.checkpoints if 0 < (one.event or 0) <= cut.event)
+    return msgspec.structs.replace(cut, row=max(until, default=0), is_read=is_read or cut.is_open)
+
+
 def behind_everything(
     seen: TakenExecution, history: RecordedHistory, edited: Collection[Place] = ()
 ) -> Cut:
@@ -147,14 +164,15 @@ def behind_everything(
         found = next((one for other, one in history.steps() if other == place), None)
         told = None if found is None else found.told
         if told is not None and told.event is not None and told.completed_at is not None:
-            return Cut(None, told.event, told.completed_at)
+            return _with_order(Cut(None, told.event, told.completed_at), seen)
     end = history.last_event if record.last_event is None else record.last_event
     if not record.status.is_terminal:
         # A wait that has begun is open, whatever the clocks of its workers said.
         times = [one.started_at for one in seen.checkpoints if one.started_at is not None]
         return Cut(None, end + 1, max([record.updated_at, *times]) + _A_MOMENT)
     ends = [one.completed_at for one in history.events if (one.event or 0) <= end]
-    return Cut(None, end + 1, max((one for one in ends if one), default=record.created_at))
+    at = max((one for one in ends if one), default=record.created_at)
+    return _with_order(Cut(None, end + 1, at), seen)
 
 
 def check_before(
