@@ -411,7 +411,7 @@ async def test_an_item_that_cannot_be_stored_is_refused_at_once() -> None:
         with pytest.raises(SerializationError, match="JSON"):
             stream.put(object())
         with pytest.raises(SerializationError, match="JSON"):
-            await stream.write({1, 2})
+            await stream.write({"a": object()})
         stream.put("fits")
 
     assert await outcome_of(say, max_payload_bytes=1000) == ["fits", "COMPLETED"]

@@ -41,7 +41,7 @@ class Writer(Protocol):
 class StepStream:
     """The stream of one attempt of a step: `step_stream()` gives it.
 
-    Any process reads it with `client.follow`. The items of each attempt begin anew. They are
+    Any process reads it with `client.follow`. Each attempt begins with items of its own. They are
     deleted with the execution.
     """
 
@@ -58,7 +58,8 @@ class StepStream:
     def put(self, item: object) -> None:
         """Put an item into the stream. It is written at most 20 ms later, together with others.
 
-        item: plain data that JSON can hold. All items are written before the step ends. You may
+        item: what a signal may carry; who follows gets plain data. All items are written before
+            the outcome of the step. You may
             call this from the thread of a sync action.
 
         After a timeout or a cancellation of the attempt, this does nothing. Raises RuntimeError
