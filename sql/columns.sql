@@ -130,14 +130,18 @@
 --                        that ran it and alone undoes it, as {"ran_in": "order-7"}; for a
 --                        compensation, the number of its attempt, as {"attempt": 2}; for a
 --                        wait that names a type, that type and the kinds of JSON that it
---                        takes, as {"type": "str", "json": ["string"]}; else null
+--                        takes, as {"type": "str", "json": ["string"]}. While a probe is
+--                        asked again, also how often it has failed ("probes"). Of an attempt
+--                        that is not in doubt though it timed out ("idempotent"), or failed
+--                        with StepAmbiguousError ("answer"), why. Else null
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said
 -- idempotency_key        the key that the step passes to an outside service
 -- compensate_ref         the function that undoes it, as module:name
 -- started_at             when it began
--- completed_at           when it ended
+-- completed_at           when it ended; while a person is asked what became of it, since
+--                        when
 -- due_at                 when a sleep or a wait ends, and when a failed attempt is tried
 --                        again; null where nothing is due
 -- event                  the number of this outcome, from 1, in the order in which the

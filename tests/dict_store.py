@@ -81,7 +81,11 @@ class Tables(msgspec.Struct):
     def is_in_doubt(self, step):
         """Whether a step that is over may have taken effect, and nothing came after it."""
         is_cut_off = step.error_type == r.CUT_OFF and step.event is None
-        has_timed_out = step.error_type == r.TIMED_OUT and step.due_at is None
+        is_marked = '"idempotent":' in (step.input_data or "") or '"answer":' in (
+            step.input_data or ""
+        )
+        is_unclear = step.error_type in (r.TIMED_OUT, r.AMBIGUOUS) and not is_marked
+        has_timed_out = is_unclear and step.due_at is None
         place = {"branch": step.branch, "step_index": step.step_index}
         others = self.steps_of(step.workflow_execution_id, **place)
         is_undone = any(other.status == d.StepStatus.COMPENSATED for other in others)
@@ -194,6 +198,8 @@ class Tables(msgspec.Struct):
     def wakes_at(self, one, otherwise=None):
         waits = [step for step in self.steps_of(one, status="INTENT") if step.kind != "STEP"]
         times = [timer.fire_at for timer in self.timers_of(one)]
+        if any(map(asks, self.steps_of(one, status="INTENT"))):
+            otherwise = None
         times = times + [step.due_at for step in waits] or [otherwise]
         return min(filter(None, [*times, self.executions[one].ttl_expires_at]), default=None)
 
@@ -428,7 +434,12 @@ def holder_of(execution):
 
 
 def waits_for_attempt(step):
-    return step.due_at and step.status == ("FAILED" if step.attempt else "INTENT")
+    return step.due_at and (step.status == "INTENT" or (step.status == "FAILED" and step.attempt))
+
+
+def asks(step):
+    is_open = step.status == "INTENT" and not step.due_at and step.kind == "STEP"
+    return is_open and step.error_type == r.AMBIGUOUS
 
 
 def conflict(one, why):
@@ -882,12 +893,13 @@ class DictStore(d.CheckpointStore):
     @writes
     def hasten_attempts(self, t, one, *records, only=None, now=None):
         at, execution = now or r.utc_now(), t.get(one)
-        if not execution or execution.status.is_terminal or execution.status == "SUSPENDED":
+        if not execution or execution.status.is_terminal:
             return 0
-        due = [step for step in t.last_attempts(one) if waits_for_attempt(step)]
+        last = t.last_attempts(one)
+        due = [step for step in last if waits_for_attempt(step) or (only and asks(step))]
         due = [step for step in due if (step.id == only.id if only else step.due_at > at)]
         if due:
-            t.save([change(step, due_at=min(at, step.due_at)) for step in due])
+            t.save([change(step, due_at=min(at, step.due_at)) for step in due if step.due_at])
             t.save(records)
             t.put_into_queue(one, at)
         return len(due)

@@ -36,6 +36,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.records import who_ran
+from tests.crash.doubts import DOUBTS
 from tests.crash.harness import EXECUTION, FORK, Scenario, run
 from tests.oracle import (
     GIVEN,
@@ -1284,4 +1285,5 @@ SCENARIOS = [
     Scenario("a step that is resolved", cannot_pay, resolve_and_fail_later, ("FAILED",)),
     Scenario("cancelled at once, and rerun", quiet, cancel_and_rerun, ("CANCELLED",)),
     Scenario("patched", patched, run),
+    *DOUBTS,
 ]

@@ -79,7 +79,11 @@ async def recode() -> None:
         await store.save(
             StreamItem(workflow_execution_id="e", step_index=0, step_name="say", item="1"),
             AuditEntry(
-                workflow_execution_id="e", act="retry", actor="kim", details="{}", created_at=NOON
+                workflow_execution_id="e",
+                act="retry",
+                actor="kim",
+                details='{"error": "x"}',
+                created_at=NOON,
             ),
         )
         assert await store.save_schedule(

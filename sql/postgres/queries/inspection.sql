@@ -1092,7 +1092,7 @@ select
     asked_at,
     started_at
 from durable_workflow.workflow_unresolved
-order by asked_at, checkpoint_id
+order by asked_at nulls first, checkpoint_id
 limit :row_limit;
 
 -- name: count_unresolved$

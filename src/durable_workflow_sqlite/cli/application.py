@@ -25,6 +25,7 @@ _MODULES: Final = {
     **dict.fromkeys(("prune", "backup", "vacuum", "doctor", "dashboard"), "maintenance"),
     "keys": "keys",
     "move": "moving",
+    "mcp": "serving",
     **dict.fromkeys(("migrate", "worker"), "running"),
     **dict.fromkeys(("check-code", "export"), "code"),
 }

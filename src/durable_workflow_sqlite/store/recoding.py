@@ -7,7 +7,7 @@ meanwhile. Who begins again does not change what is done already.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,7 +19,6 @@ from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.encoding import (
     DETAILS,
     INPUT,
-    PLAIN_ACTS,
     TEXT,
     VALUE,
     Encoding,
@@ -27,6 +26,7 @@ from durable_workflow_sqlite.store.encoding import (
     audit_place,
     class_of,
     execution_place,
+    has_names_alone,
     refused_place,
     schedule_place,
     signal_place,
@@ -89,7 +89,7 @@ def _of_stream_item(row: q.LoadValuesOfStreamItemsRow) -> Iterator[_Part]:
 def _of_act(row: q.LoadValuesOfActsRow) -> Iterator[_Part]:
     id_ = row.workflow_execution_id
     scope, name = (row.scope, row.name or "") if id_ is None else ("EXECUTION", id_)
-    if row.act not in PLAIN_ACTS:
+    if row.details is not None and not has_names_alone(row.details):
         place = audit_place(scope, name, row.act, row.created_at)
         yield from _part(row, "details", place, DETAILS)
 
@@ -178,7 +178,7 @@ class Recoding:
                 rows = await self._commit.read(lambda: self._load(table, after))  # noqa: B023
                 updates: list[dict[str, Any]] = []
                 for row in rows:
-                    update, problems = self._update(table, row, wanted)
+                    update, problems = self.update_of(table, row, wanted)
                     left += len(problems)
                     problem = problem or (problems[0] if problems else None)
                     if update:
@@ -200,7 +200,7 @@ class Recoding:
         update = getattr(self._queries, table.update)
         return sum(update(self._connection, **one) for one in updates)
 
-    def _update(
+    def update_of(
         self, table: _Table, row: Any, wanted: str | None
     ) -> tuple[dict[str, Any], list[str]]:
         """The parameters of the statement; none if the row is to stay as it is."""
@@ -219,8 +219,7 @@ class Recoding:
         changed = {one: text for one, text in changed.items() if text != parameters[one]}
         if not changed:
             return {}, problems
-        values = [one for one in _columns(type(row)) if one in parameters]
-        former = {f"former_{one}": parameters[one] for one in values}
+        former = {f"former_{one}": parameters[one] for one in _columns(parameters)}
         return {**parameters, **changed, **former}, problems
 
     def _again(self, row: Any, part: _Part, wanted: str | None) -> str:
@@ -232,7 +231,7 @@ class Recoding:
         return plain if wanted is None else encoding.encode(plain, part.place, part.form)
 
 
-def _columns(kind: type) -> tuple[str, ...]:
+def _columns(fields: Collection[str]) -> tuple[str, ...]:
     return tuple(
         one
         for one in (
@@ -246,7 +245,7 @@ def _columns(kind: type) -> tuple[str, ...]:
             "declared",
             "item",
         )
-        if one in kind.__struct_fields__  # type: ignore[attr-defined]
+        if one in fields
     )
 
 

@@ -211,7 +211,7 @@ class _Instruments:
             "step.retries", "{attempt}", "Attempts that failed and are followed by another."
         )
         self.in_doubt = counter(
-            "step.in_doubt", "{attempt}", "Attempts that were interrupted and run again."
+            "step.in_doubt", "{attempt}", "Attempts that may have taken effect."
         )
         self.compensation_duration = seconds(
             "compensation.duration", "The last attempt of a compensation."

@@ -419,7 +419,14 @@ class Simulation(Plannable):
             for one in await self._waits()
             if one.workflow_execution_id == execution_id
         ]
-        lines = "".join(f"\n    {line}" for line in await self._history(execution))
+        history = await self._history(execution)
+        asking = [one.name for one in history.events if one.became == "waits for an answer"]
+        if asking:
+            what += (
+                f": step {', '.join(map(repr, asking))} is in doubt, and waits for an answer; give"
+                " it with `ask(lambda engine: engine.resolve(...))`"
+            )
+        lines = "".join(f"\n    {line}" for line in history)
         if names:
             what += (
                 f": it waits for signal {', '.join(names)}. Send it, or plan it with"
