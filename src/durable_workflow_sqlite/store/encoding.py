@@ -303,10 +303,8 @@ def step_error_place(execution_id: str) -> str:
     return _place("step_checkpoints", execution_id, "error_message")
 
 
-def stream_place(given: Any) -> str:
-    """given: a row, or the parameters of a statement, as a mapping."""
-    names = ("workflow_execution_id", "branch", "step_index", "attempt")
-    return _place("workflow_stream_items", *(given[name] for name in names))
+def stream_place(execution_id: str, branch: str, step_index: int, attempt: int) -> str:
+    return _place("workflow_stream_items", execution_id, branch, step_index, attempt)
 
 
 def signal_place(execution_id: str, signal_name: str, column: str = "payload") -> str:
@@ -352,7 +350,8 @@ def _encode_step(encoding: Encoding, given: Parameters) -> None:
 
 
 def _encode_stream_item(encoding: Encoding, given: Parameters) -> None:
-    given["item"] = encoding.encode(given["item"], stream_place(given))
+    of = (given[name] for name in ("workflow_execution_id", "branch", "step_index", "attempt"))
+    given["item"] = encoding.encode(given["item"], stream_place(*of))
 
 
 def _encode_signal(encoding: Encoding, given: Parameters) -> None:
@@ -473,7 +472,9 @@ def _decode_step(row: _Row) -> None:
 
 
 def _decode_stream_item(row: _Row) -> None:
-    row.decode("item", stream_place(row))
+    item = row.row
+    place = item.workflow_execution_id, item.branch, item.step_index, item.attempt
+    row.decode("item", VALUE, stream_place, *place)
 
 
 def _decode_step_error(row: _Row) -> None:

@@ -83,7 +83,8 @@ def _of_signal(row: q.LoadValuesOfSignalsRow) -> Iterator[_Part]:
 
 
 def _of_stream_item(row: q.LoadValuesOfStreamItemsRow) -> Iterator[_Part]:
-    yield from _part(row, "item", stream_place(msgspec.structs.asdict(row)))
+    place = stream_place(row.workflow_execution_id, row.branch, row.step_index, row.attempt)
+    yield from _part(row, "item", place)
 
 
 def _of_act(row: q.LoadValuesOfActsRow) -> Iterator[_Part]:
