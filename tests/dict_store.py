@@ -14,7 +14,7 @@ from time import monotonic
 import msgspec
 
 import durable_workflow_sqlite as d
-from durable_workflow_sqlite import limits
+from durable_workflow_sqlite import limits, questions
 from durable_workflow_sqlite import records as r
 
 BACKGROUND = d.WorkflowGuarantee.BEST_EFFORT_BACKGROUND
@@ -192,7 +192,7 @@ class Tables(msgspec.Struct):
     def is_for_it(self, signal):
         one, name = signal.workflow_execution_id, signal.signal_name
         waits = self.executions[one].status == "SUSPENDED"
-        is_own = name[0] == "$" and not name.startswith(r.CHILD_SIGNAL)
+        is_own = name[0] == "$" and not name.startswith((r.CHILD_SIGNAL, r.ANSWER_SIGNAL))
         return not waits or is_own or bool(self.waits_for(one, name))
 
     def wakes_at(self, one, otherwise=None):
@@ -412,6 +412,10 @@ def select(table, one, **where):
     return [x for x in found if all(getattr(x, name) == value for name, value in where.items())]
 
 
+def is_open_question(step):
+    return step.status == "INTENT" and questions.is_question(step.step_name)
+
+
 def as_stored(record):
     """With its times in UTC. Raises SerializationError for data that is not JSON."""
     values = msgspec.structs.asdict(record)
@@ -610,6 +614,63 @@ class DictStore(d.CheckpointStore):
         sent = t.receive(signal)
         t.save(records)
         return sent
+
+    @writes
+    def answer_question(self, t, signal, *records):
+        r.check_answer(signal)
+        one, name, at = signal.workflow_execution_id, signal.signal_name, signal.created_at
+        execution = t.executions.get(one)
+        if not execution or execution.status not in ("PENDING", "RUNNING", "SUSPENDED"):
+            return None
+        waits = [x for x in t.steps_of(one) if x.step_name == name and is_open_question(x)]
+        if not any(x.due_at is None or x.due_at > at for x in waits):
+            return None
+        if select(t.signals, one, status=PENDING, signal_name=name):
+            return None
+        sent = t.receive(signal)
+        t.save(records)
+        return sent
+
+    @reads
+    def load_questions(self, t, to=None, workflow_execution_id=None, *, limit=100):
+        for what, value in ("to", to), ("workflow_execution_id", workflow_execution_id):
+            if value is not None:
+                r.check_identifier(what, value)
+        r.check_integer("limit", limit, minimum=1)
+        asking = [x for x in t.steps.values() if is_open_question(x)]
+        found = []
+        for wait in sorted(asking, key=lambda x: (x.started_at, x.id)):
+            execution = t.executions[wait.workflow_execution_id]
+            record = questions.read_record(wait.input_data)
+            asked = questions.read_asked(record)
+            if execution.status not in ("PENDING", "RUNNING", "SUSPENDED"):
+                continue
+            if to not in (None, record.to):
+                continue
+            if workflow_execution_id not in (None, wait.workflow_execution_id):
+                continue
+            given = select(
+                t.signals, wait.workflow_execution_id, status=PENDING, signal_name=wait.step_name
+            )
+            found.append(
+                questions.Question(
+                    workflow_execution_id=wait.workflow_execution_id,
+                    workflow_type=t.workflows[execution.workflow_id].workflow_type,
+                    name=record.name,
+                    signal_name=wait.step_name,
+                    to=record.to,
+                    question=asked.question,
+                    details=asked.plain_details,
+                    type=record.type,
+                    schema=asked.schema,
+                    branch=wait.branch,
+                    step_index=wait.step_index,
+                    asked_at=wait.started_at,
+                    deadline=wait.due_at,
+                    is_answered=bool(given),
+                )
+            )
+        return found[:limit]
 
     @writes
     def request_cancel(self, t, one, *records, now=None):

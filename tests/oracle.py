@@ -437,8 +437,9 @@ def _of_any_moment(at: Snapshot) -> Iterator[str]:
         if has_slept and str(step.completed_at) < str(step.due_at):
             yield f"{step.step_name} woke before its deadline"
         is_own = "durable_workflow_sqlite" in str(step.error_type)
+        is_over = any(one in str(step.error_type) for one in ("Timeout", ":QuestionOverdue"))
         is_doubt = step.error_type == AMBIGUOUS and step.step_name.startswith(ONCE)
-        if is_own and not is_doubt and "Timeout" not in str(step.error_type):
+        if is_own and not is_doubt and not is_over:
             yield f"{step.step_name} failed by the engine's own trouble: {step.error_type}"
     waits = [
         step

@@ -41,6 +41,7 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     WorkflowFailedError,
     WorkflowPatch,
+    WorkflowSignal,
     workflow,
 )
 from durable_workflow_sqlite.store.adapter import number_parameters
@@ -234,6 +235,11 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_next_signals("e", ["go"])
             await store.load_open_waits("e", "go")
             await store.load_keyed_signal("e", "mail")
+            await store.load_questions()
+            await store.load_questions("finance")
+            await store.load_questions(workflow_execution_id="e")
+            answer = WorkflowSignal(workflow_execution_id="e", signal_name="$answer:go@1.0")
+            assert await store.answer_question(answer) is None
             with pytest.raises(ExecutionFinishedError):
                 await store.request_cancel("e")
             await store.hasten_attempts("e")

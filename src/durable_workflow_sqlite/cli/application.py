@@ -16,6 +16,7 @@ from durable_workflow_sqlite.cli import output
 _MODULES: Final = {
     **dict.fromkeys(("status", "workers", "list", "show", "watch"), "reading"),
     **dict.fromkeys(("signal", "cancel", "retry"), "actions"),
+    **dict.fromkeys(("questions", "answer"), "questions"),
     "start": "starting",
     "schedule": "schedules",
     **dict.fromkeys(("rerun", "fork", "resolve", "unblock", "acknowledge"), "actions"),

@@ -24,6 +24,7 @@ from durable_workflow_sqlite.errors import (
     StoreError,
 )
 from durable_workflow_sqlite.payload_codec import ENCODED, PayloadCodec, RotatingCodec
+from durable_workflow_sqlite.questions import is_question, read_record, with_asked
 from durable_workflow_sqlite.records import CHILD_SIGNAL
 from durable_workflow_sqlite.store.transactions import AsStatement
 
@@ -298,6 +299,11 @@ def step_place(execution_id: str, branch: str, step_index: int, attempt: int) ->
     return _place("step_checkpoints", execution_id, branch, step_index, attempt, "output_data")
 
 
+def question_place(execution_id: str, branch: str, step_index: int) -> str:
+    """Of what a question asks: the rest of its record says who is asked, and is not encoded."""
+    return _place("step_checkpoints", execution_id, branch, step_index, "asked")
+
+
 def step_error_place(execution_id: str) -> str:
     """Of an error's text, which people read without the number of its step."""
     return _place("step_checkpoints", execution_id, "error_message")
@@ -347,6 +353,9 @@ def _encode_step(encoding: Encoding, given: Parameters) -> None:
         given["output_data"] = encoding.encode(text, place)
     if (text := given.get("error_message")) is not None:
         given["error_message"] = encoding.encode(text, step_error_place(execution_id), TEXT)
+    if is_question(given["step_name"]) and (found := read_record(given.get("input_data"))):
+        place = question_place(execution_id, given["branch"], given["step_index"])
+        given["input_data"] = with_asked(found, encoding.encode(bytes(found.asked).decode(), place))
 
 
 def _encode_stream_item(encoding: Encoding, given: Parameters) -> None:
@@ -429,6 +438,10 @@ class _Row:
         if isinstance(text, str) and text.startswith(form.before):
             self.set(column, self._encoding.decode(text, place(*of), form, strictly=self.strictly))
 
+    def plain(self, text: str, place: str) -> str:
+        """What was encoded; as it is, if it cannot be decoded."""
+        return self._encoding.decode(text, place, strictly=self.strictly)
+
     def show(self, column: str, form: Form, place: Callable[..., str], *of: object) -> None:
         """Decode what only people read: it is hidden if it cannot be decoded."""
         text = getattr(self.row, column, None)
@@ -469,6 +482,17 @@ def _decode_step(row: _Row) -> None:
     place = step.workflow_execution_id, step.branch, step.step_index, step.attempt
     row.decode("output_data", VALUE, step_place, *place)
     row.decode("error_message", TEXT, step_error_place, step.workflow_execution_id)
+    _decode_asked(row)
+
+
+def _decode_asked(row: _Row) -> None:
+    step = row.row
+    text = step.input_data
+    if isinstance(text, str) and is_question(step.step_name) and ENCODED in text:
+        found = read_record(text)
+        if found is not None and is_encoded(asked := bytes(found.asked).decode()):
+            place = question_place(step.workflow_execution_id, step.branch, step.step_index)
+            row.set("input_data", with_asked(found, row.plain(asked, place)))
 
 
 def _decode_stream_item(row: _Row) -> None:
@@ -533,6 +557,7 @@ READS: Final[Mapping[str, Callable[[_Row], None]]] = {
     "StepCheckpointRow": _decode_step,
     "LoadCheckpointsAmongRow": _decode_step,
     "WorkflowStreamItemRow": _decode_stream_item,
+    "LoadQuestionsRow": _decode_asked,
     "LoadUndoingRow": _decode_step_error,
     "LoadNotUndoneRow": _decode_step_error,
     "LoadUnresolvedRow": _decode_question,

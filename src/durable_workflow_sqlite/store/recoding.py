@@ -14,6 +14,7 @@ import msgspec
 
 from durable_workflow_sqlite.errors import PayloadDecodeError, SerializationError
 from durable_workflow_sqlite.payload_codec import ENCODED
+from durable_workflow_sqlite.questions import is_question, read_record, with_asked
 from durable_workflow_sqlite.records import CHILD_SIGNAL
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.encoding import (
@@ -27,6 +28,7 @@ from durable_workflow_sqlite.store.encoding import (
     class_of,
     execution_place,
     has_names_alone,
+    question_place,
     refused_place,
     schedule_place,
     signal_place,
@@ -53,13 +55,14 @@ class Recoded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Part(NamedTuple):
-    """A value in a row. before: what of the column is not encoded."""
+    """A value in a row. before, after: what of the column is not encoded."""
 
     column: str
     text: str
     place: str
     form: Form
     before: str = ""
+    after: str = ""
 
 
 def _of_execution(row: q.LoadValuesOfExecutionsRow) -> Iterator[_Part]:
@@ -74,6 +77,12 @@ def _of_step(row: q.LoadValuesOfStepsRow) -> Iterator[_Part]:
     id_ = row.workflow_execution_id
     yield from _part(row, "output_data", step_place(id_, row.branch, row.step_index, row.attempt))
     yield from _part(row, "error_message", step_error_place(id_), TEXT)
+    if is_question(row.step_name) and (found := read_record(row.input_data)) is not None:
+        asked = bytes(found.asked).decode()
+        place = question_place(id_, row.branch, row.step_index)
+        if row.input_data == with_asked(found, asked):  # else somebody has edited it
+            before = row.input_data[: -len(asked) - 1]
+            yield _Part("input_data", asked, place, VALUE, before, "}")
 
 
 def _of_signal(row: q.LoadValuesOfSignalsRow) -> Iterator[_Part]:
@@ -213,7 +222,7 @@ class Recoding:
             if self._encoding.key_of(part.text, part.form) == wanted and not is_mixed:
                 continue
             try:
-                changed[part.column] = part.before + self._again(row, part, wanted)
+                changed[part.column] = part.before + self._again(row, part, wanted) + part.after
             except (PayloadDecodeError, SerializationError) as error:
                 problems.append(str(error))
         parameters = msgspec.structs.asdict(row)

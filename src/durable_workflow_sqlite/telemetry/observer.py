@@ -13,7 +13,6 @@ from opentelemetry.trace import TracerProvider
 
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
 from durable_workflow_sqlite.records import (
-    COMPENSATION_SUFFIX,
     ExecutionStatus,
     StepCheckpoint,
     StepKind,
@@ -159,7 +158,7 @@ class OpenTelemetryObserver(DurableEngineObserver):
         duration.record(elapsed.total_seconds(), attributes)
 
     def _attributes(self, checkpoint: StepCheckpoint) -> dict[str, str]:
-        attributes = {names.STEP_NAME: checkpoint.step_name.removesuffix(COMPENSATION_SUFFIX)}
+        attributes = {names.STEP_NAME: names.step_name(checkpoint.step_name)}
         trace_ = self._trace_of(checkpoint)
         if trace_ is not None:
             attributes[names.WORKFLOW_ID] = trace_.workflow_id
