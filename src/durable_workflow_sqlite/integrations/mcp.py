@@ -50,9 +50,8 @@ def server(
 ) -> Server[Any]:
     """An MCP server for one store, for a transport of your own; `serve` serves it over stdio.
 
-    Its tools are `list`, `show`, `wait`, `start`, `signal`, `answer`, `cancel` and
-    `retry`. It runs no
-    execution: workers do. It opens the store for each call. The store is neither created nor
+    Its tools are `list`, `show`, `wait`, `start`, `signal`, `answer`, `cancel` and `retry`. It runs
+    no execution: workers do. It opens the store for each call. The store is neither created nor
     migrated.
 
     url: as for `open_store`.

@@ -1,7 +1,7 @@
 """What a model may do with a store: it looks, starts, follows and changes executions.
 
-Nothing here knows a protocol. Each tool takes plain data and returns plain data of a bounded length. It
-refuses what it cannot do with a `RefusedError`, whose text a model reads.
+Nothing here knows a protocol. Each tool takes plain data and returns plain data of a bounded
+length. It refuses what it cannot do with a `RefusedError`, whose text a model reads.
 """
 
 from __future__ import annotations
