@@ -202,6 +202,19 @@
 --                        the first
 -- passed_at              when it first passed there
 
+-- workflow_stream_items: what an attempt of a step tells while it runs, item by item.
+--
+-- workflow_stream_item_id  gives the order
+-- workflow_execution_id  which execution
+-- branch                 of the step
+-- step_index             of the step
+-- step_name              of the step
+-- attempt                which attempt of the step has written it
+-- run_number             in which run of the execution
+-- written_under          the fencing token of the claim under which it was written
+-- item                   as JSON
+-- created_at             when the step put it into the stream
+
 -- workflow_audit_log: what people did, except signals: to an execution, or to what scope
 -- and name say.
 --

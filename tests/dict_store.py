@@ -44,6 +44,7 @@ class Tables(msgspec.Struct):
     tags: dict = {}
     steps: dict = {}
     patches: dict = {}
+    streams: dict = {}
     timers: dict = {}
     signals: dict = {}
     audit_log: dict = {}
@@ -389,6 +390,9 @@ class Tables(msgspec.Struct):
                         self.uses[next(numbers)] = (d.Limit, record.limit, record.key, record.at)
                 case d.WorkflowPatch():
                     self.patches.setdefault((one, record.branch, record.patch_name), record)
+                case r.StreamItem():
+                    number = next(numbers)
+                    self.streams[number] = change(record, workflow_stream_item_id=number)
                 case d.WorkflowTimer():
                     self.timers[record.workflow_timer_id] = record
                 case d.AuditEntry():
@@ -587,7 +591,7 @@ class DictStore(d.CheckpointStore):
         if not holds(t, claim):
             raise d.ClaimLostError(f"{claim} is lost", workflow_execution_id=one)
         t.save(records, claim)
-        for table in ("steps", "timers", "patches"):
+        for table in ("steps", "timers", "patches", "streams"):
             kept = getattr(t, table).items()
             left = {key: x for key, x in kept if x.workflow_execution_id != one}
             setattr(t, table, left)
@@ -867,6 +871,14 @@ class DictStore(d.CheckpointStore):
         return [one.workflow_execution_id for one in others[:limit]]
 
     @reads
+    def load_stream_items(self, t, one, after=0, limit=500):
+        r.check_identifier("workflow_execution_id", one)
+        r.check_integer("after", after)
+        r.check_integer("limit", limit, minimum=1)
+        items = [item for item in select(t.streams, one) if item.workflow_stream_item_id > after]
+        return items[:limit]
+
+    @reads
     def load_blocked(self, t):
         found = [one for one in t.unfinished() if one.blocked_reason is not None]
         return [one.workflow_execution_id for one in found]
@@ -968,6 +980,13 @@ class DictStore(d.CheckpointStore):
         t.set(one, output_data=None, recovery_count=0, blocked_reason=None)
         t.set(one, trouble=None, available_at=None)
         gone = {step.id for step in forget}
+        tried = {(step.branch, step.step_index, step.attempt) for step in forget}
+        t.streams = {
+            number: item
+            for number, item in t.streams.items()
+            if item.workflow_execution_id != one
+            or (item.branch, item.step_index, item.attempt) not in tried
+        }
         t.steps = {key: step for key, step in t.steps.items() if step.id not in gone}
         t.save(records)
         if becomes.status.is_terminal:

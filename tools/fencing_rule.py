@@ -17,6 +17,7 @@ FENCED = frozenset(
         "workflow_timers",
         "workflow_signals",
         "workflow_patches",
+        "workflow_stream_items",
     }
 )
 """The tables that workers write under a claim."""

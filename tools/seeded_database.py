@@ -279,6 +279,11 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_checkpoints_among": [{"workflow_execution_ids": SEVERAL}],
     "load_patches_among": [{"workflow_execution_ids": '["by hand"]'}],
     "load_patches": [{"workflow_execution_id": "by hand"}],
+    "load_stream_items": [
+        {"workflow_execution_id": "by hand", "workflow_stream_item_id": 0, "row_limit": 9}
+    ],
+    "load_stream_heads": [{"workflow_execution_id": "by hand", "workflow_stream_item_id": 9}],
+    "load_stream_ends": [{"workflow_execution_id": "by hand", "step_name": "step"}],
     "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
     "load_audit_log": [{"workflow_execution_id": "by hand"}],
     "load_changes": [{"scope": "QUEUE", "name": "mail"}],
@@ -585,6 +590,11 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
     connection.execute(
         "insert into workflow_tags (workflow_execution_id, name, value)"
         " values ('by hand', 'customer', '7')"
+    )
+    connection.executemany(
+        "insert into workflow_stream_items (workflow_execution_id, step_index, step_name, item)"
+        " values ('by hand', ?, 'step', ?)",
+        [(0, "1"), (0, "2"), (1, '{"a": 1}')],
     )
     connection.execute(
         "insert into workflow_patches (workflow_execution_id, patch_name)"

@@ -32,6 +32,11 @@ select
 from workflow_patches
 union all
 select
+    'workflow_stream_items' as table_name,
+    count(*) as number_of_rows
+from workflow_stream_items
+union all
+select
     'workflow_tags' as table_name,
     count(*) as number_of_rows
 from workflow_tags

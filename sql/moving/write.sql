@@ -115,6 +115,21 @@ insert into workflow_patches (
 )
 values (?, ?, ?, ?, ?);
 
+-- name: write_workflow_stream_items*!
+insert into workflow_stream_items (
+    workflow_stream_item_id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    step_name,
+    attempt,
+    run_number,
+    written_under,
+    item,
+    created_at
+)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- name: write_workflow_tags*!
 insert into workflow_tags (
     workflow_execution_id,

@@ -13,6 +13,7 @@ from durable_workflow_sqlite.engine.composing import ChildHandle
 from durable_workflow_sqlite.engine.context import WorkflowContext
 from durable_workflow_sqlite.engine.doubt import Done, InDoubt, NotDone
 from durable_workflow_sqlite.engine.engine import DurableEngine
+from durable_workflow_sqlite.engine.following import End, Item, Reset
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
@@ -21,6 +22,8 @@ from durable_workflow_sqlite.engine.question_calls import Escalation
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.step_info import StepInfo, step_info
+from durable_workflow_sqlite.engine.step_streams import step_stream
+from durable_workflow_sqlite.engine.streams import StepStream
 from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
 from durable_workflow_sqlite.errors import (
     ChildCancelledError,
@@ -96,6 +99,7 @@ from durable_workflow_sqlite.records import (
     StepKind,
     StepSlot,
     StepStatus,
+    StreamItem,
     TakenExecution,
     TimerStatus,
     UnqueuedExecution,
@@ -141,6 +145,7 @@ __all__ = [
     "DurableEngine",
     "DurableEngineObserver",
     "DurableWorkflowError",
+    "End",
     "EngineStoppedError",
     "ErrorClassNotFoundError",
     "Escalation",
@@ -151,6 +156,7 @@ __all__ = [
     "ExecutionNotFoundError",
     "ExecutionStatus",
     "InDoubt",
+    "Item",
     "KeyFileError",
     "Limit",
     "LimitFullError",
@@ -180,6 +186,7 @@ __all__ = [
     "Reader",
     "Record",
     "RecoveryResult",
+    "Reset",
     "RetryPolicy",
     "Schedule",
     "ScheduleNotFoundError",
@@ -197,6 +204,7 @@ __all__ = [
     "StepNotAwaitedError",
     "StepSlot",
     "StepStatus",
+    "StepStream",
     "StepTimeoutError",
     "StoreBusyError",
     "StoreCorruptError",
@@ -205,6 +213,7 @@ __all__ = [
     "StoreGoneError",
     "StoreMovedError",
     "StoreReadOnlyError",
+    "StreamItem",
     "SystemClock",
     "TakenExecution",
     "TimerStatus",
@@ -230,6 +239,7 @@ __all__ = [
     "open_reader",
     "open_store",
     "step_info",
+    "step_stream",
     "validate_schema",
     "workflow",
 ]

@@ -31,6 +31,8 @@ from durable_workflow_sqlite.records import (
     StepCheckpoint,
     StepKind,
     StepStatus,
+    StreamEnd,
+    StreamItem,
     TakenExecution,
     UnqueuedExecution,
     Workflow,
@@ -187,7 +189,7 @@ class Records(Protocol):
     async def continue_as_new(
         self, execution: WorkflowExecution, *records: Record, claim: WorkflowClaim
     ) -> None:
-        """Begin an execution again, under its claim, without checkpoints, timers and patches.
+        """Begin an execution again, under its claim, without checkpoints, timers, patches, streams.
 
         Its `input_data`, `run_number` and `updated_at` become those of `execution`; `started_at`
         becomes `updated_at`, and `replay_origin` None. It saves records first, in one transaction.
@@ -260,6 +262,40 @@ class Records(Protocol):
         make steps run twice.
         """
         ...
+
+    async def load_stream_items(
+        self, workflow_execution_id: str, after: int = 0, limit: int = 500
+    ) -> list[StreamItem]:
+        """The items of the streams of an execution that were written after the item `after`.
+
+        They are in the order of their ids, which is the order in which they were written; `limit`
+        of them at most. A `StreamItem` is saved under a claim as any record, and always new.
+        Raises PayloadDecodeError or StoreCorruptError if one cannot be read.
+        """
+        ...
+
+    async def load_stream_heads(self, workflow_execution_id: str, up_to: int) -> list[StreamItem]:
+        """Of each step, the last item of its stream that was written up to the item `up_to`."""
+        heads: dict[tuple[str, int], StreamItem] = {}
+        after = 0
+        while items := await self.load_stream_items(workflow_execution_id, after):
+            for one in items:
+                assert one.workflow_stream_item_id is not None
+                after = one.workflow_stream_item_id
+                if after > up_to:
+                    return list(heads.values())
+                heads[one.branch, one.step_index] = one
+        return list(heads.values())
+
+    async def load_stream_ends(self, workflow_execution_id: str, step_name: str) -> list[StreamEnd]:
+        """How the steps of a name stand, in step order: their last attempts."""
+        ends: dict[tuple[str, int], StreamEnd] = {}
+        for one in await self.load_checkpoints(workflow_execution_id):
+            if one.step_name == step_name and one.attempt > 0:
+                is_over = one.event is not None
+                place = (one.branch, one.step_index)
+                ends[place] = StreamEnd(*place, one.status, is_over)
+        return list(ends.values())
 
     async def load_keyed_signal(
         self, workflow_execution_id: str, signal_key: str

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -456,6 +456,45 @@ class WorkflowPatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_time("passed_at", self.passed_at)
 
 
+class StreamItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An item of the stream of an attempt of a step. The store gives the id: the order of writing.
+
+    `item` is JSON. `run_number` is that of the execution. `written_under` is the fencing token of
+    the claim: of a step whose beginning is not recorded, an attempt may have a number twice.
+    """
+
+    workflow_execution_id: str
+    step_index: int
+    step_name: str
+    item: str
+    branch: str = ""
+    attempt: int = 1
+    run_number: int = 1
+    written_under: int = 0
+    created_at: datetime = msgspec.field(default_factory=utc_now)
+    workflow_stream_item_id: int | None = None
+
+    def __post_init__(self) -> None:
+        check_identifier("workflow_execution_id", self.workflow_execution_id)
+        check_text("branch", self.branch)
+        check_integer("step_index", self.step_index)
+        check_identifier("step_name", self.step_name)
+        check_text("item", self.item)
+        check_integer("attempt", self.attempt, minimum=1)
+        check_integer("run_number", self.run_number, minimum=1)
+        check_integer("written_under", self.written_under)
+        check_time("created_at", self.created_at)
+
+
+class StreamEnd(NamedTuple):
+    """How the last attempt of a step stands, and whether that is the outcome of the step."""
+
+    branch: str
+    step_index: int
+    status: StepStatus
+    is_over: bool
+
+
 class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A durable message to an execution. The store gives the id: the order of arrival.
 
@@ -794,6 +833,7 @@ Record = (
     | WorkflowTimer
     | WorkflowSignal
     | WorkflowPatch
+    | StreamItem
     | AuditEntry
     | ChangeEntry
 )

@@ -33,6 +33,11 @@ async def first_state(engine: DurableEngine) -> None:
         break
 
 
+async def first_item(engine: DurableEngine) -> None:
+    async for _ in engine.follow("there"):
+        break
+
+
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 
 ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
@@ -50,6 +55,7 @@ ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
     "answer": lambda engine: engine.answer("there", "approve", 1),
     "cancel": lambda engine: engine.cancel("there"),
     "observe": first_state,
+    "follow": first_item,
     "result_of": lambda engine: engine.result_of("there"),
     "unblock": lambda engine: engine.unblock("there"),
     "retry": lambda engine: engine.retry("there"),

@@ -36,6 +36,7 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     StepSlot,
     StepStatus,
+    StreamItem,
     WorkflowCancelledError,
     WorkflowContext,
     WorkflowFailedError,
@@ -77,13 +78,14 @@ async def recode() -> None:
             new_checkpoint("e", 0, output_data="1"), new_signal("e", "go", payload="1")
         )
         await store.save(
+            StreamItem(workflow_execution_id="e", step_index=0, step_name="say", item="1"),
             AuditEntry(
                 workflow_execution_id="e",
                 act="retry",
                 actor="kim",
                 details='{"error": "x"}',
                 created_at=NOON,
-            )
+            ),
         )
         assert await store.save_schedule(
             Schedule(
@@ -96,7 +98,7 @@ async def recode() -> None:
             ),
             seen=None,
         )
-        assert (await store.recode(to_plain=True)).rows == 5
+        assert (await store.recode(to_plain=True)).rows == 6
 
 
 def plain(sql: str) -> str:
@@ -327,6 +329,12 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_tags("t")
             await store.save(WorkflowPatch(workflow_execution_id="t", patch_name="add-tax"))
             assert len((await taken(store, "t")).patches) == 1
+            await store.save(
+                StreamItem(workflow_execution_id="t", step_index=0, step_name="say", item="1")
+            )
+            assert len(await store.load_stream_items("t")) == 1
+            assert len(await store.load_stream_heads("t", 99)) == 1
+            assert await store.load_stream_ends("t", "say") == []
             await store.save(AuditEntry(workflow_execution_id="t", act="retry", actor="kim"))
             await store.load_audit_log("t")
             await store.save(

@@ -117,6 +117,22 @@ from durable_workflow.workflow_patches
 order by workflow_execution_id, branch, patch_name
 offset :skipped;
 
+-- name: read_workflow_stream_items
+select
+    workflow_stream_item_id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    step_name,
+    attempt,
+    run_number,
+    written_under,
+    item,
+    created_at
+from durable_workflow.workflow_stream_items
+order by workflow_stream_item_id
+offset :skipped;
+
 -- name: read_workflow_tags
 select
     workflow_execution_id,

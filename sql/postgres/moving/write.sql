@@ -112,6 +112,21 @@ copy durable_workflow.workflow_patches (
 )
 from stdin;
 
+-- name: write_workflow_stream_items!
+copy durable_workflow.workflow_stream_items (
+    workflow_stream_item_id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    step_name,
+    attempt,
+    run_number,
+    written_under,
+    item,
+    created_at
+)
+from stdin;
+
 -- name: write_workflow_tags!
 copy durable_workflow.workflow_tags (
     workflow_execution_id,

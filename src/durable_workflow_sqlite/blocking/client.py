@@ -13,9 +13,11 @@ from durable_workflow_sqlite.blocking.store import CheckpointStore
 from durable_workflow_sqlite.engine import handle
 from durable_workflow_sqlite.engine.client import Client as Behind
 from durable_workflow_sqlite.engine.clock import Clock
+from durable_workflow_sqlite.engine.following import End, Item, Reset
 from durable_workflow_sqlite.engine.outcome import SignalResult
 from durable_workflow_sqlite.engine.repeating_client import RepeatingClient
 from durable_workflow_sqlite.engine.signalling_client import SignallingClient
+from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.records import WorkflowExecution
 from durable_workflow_sqlite.store.joined import run_now
 
@@ -146,6 +148,25 @@ class Client:
             self.loop.outcome(observing)
         finally:
             observing.cancel()
+
+    def follow(
+        self, execution_id: str, *, step: StepName | None = None, after: str | None = None
+    ) -> Iterator[Item | Reset | End]:
+        """What the actions of an execution put into their streams; as in the async API."""
+        items: SimpleQueue[Item | Reset | End | None] = SimpleQueue()
+
+        async def forward() -> None:
+            async for one in self.behind.follow(execution_id, step=step, after=after):
+                items.put(one)
+
+        following = self.loop.post(forward)
+        following.add_done_callback(lambda _: items.put(None))
+        try:
+            while (one := items.get()) is not None:
+                yield one
+            self.loop.outcome(following)
+        finally:
+            following.cancel()
 
     enqueue = starting(Behind.enqueue)
     enqueue_named = starting(Behind.enqueue_named)

@@ -12,6 +12,7 @@ from durable_workflow_sqlite.engine import (
     acknowledging,
     cancelling,
     commands,
+    following,
     observing,
     resolving,
 )
@@ -19,6 +20,7 @@ from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_f
 from durable_workflow_sqlite.engine.answering_client import AnsweringClient
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.enqueuing_client import EnqueuingClient
+from durable_workflow_sqlite.engine.following import End, Item, Reset
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.limiting_client import LimitingClient
 from durable_workflow_sqlite.engine.outcome import Cancellation
@@ -135,6 +137,27 @@ class Client(
         async with aclosing(observing.states(self._working(), execution_id)) as states:
             async for state in states:
                 yield state
+
+    async def follow(
+        self, execution_id: str, *, step: StepName | None = None, after: str | None = None
+    ) -> AsyncIterator[Item | Reset | End]:
+        """What the actions of an execution put into their streams, as they do: `step_stream`.
+
+        It begins with the first item of all, and ends with `End`, when the execution is over. If a
+        step runs again, `Reset` comes, and then the items of the new attempt. The store is read
+        from time to time: an item comes up to 30 ms after it was written.
+
+        step: only the items of this step, named as for `retry`. It ends when the step has its
+            outcome; given by its name alone, when all its steps of that name that have begun do.
+        after: the `cursor` of an item, behind which it goes on.
+
+        Raises ExecutionNotFoundError, also if the execution is deleted meanwhile; TypeError or
+        ValueError for what names no step or is no cursor.
+        """
+        items = following.follow(self._working(), execution_id, step, after)
+        async with aclosing(items) as found:
+            async for one in found:
+                yield one
 
     @overload
     async def result_of(self, execution_id: str) -> Any: ...

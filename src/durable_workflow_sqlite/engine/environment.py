@@ -14,6 +14,7 @@ from durable_workflow_sqlite.engine.failures import ErrorFormatter
 from durable_workflow_sqlite.engine.observer import Observers
 from durable_workflow_sqlite.engine.parking import Parking
 from durable_workflow_sqlite.engine.step_limits import StepLimits
+from durable_workflow_sqlite.engine.streams import Streams
 from durable_workflow_sqlite.engine.threads import Threads
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.protocol import CheckpointStore
@@ -45,5 +46,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     parking: Parking
     max_payload_bytes: int
     """How large a value may be, as JSON."""
+    streams: Streams
+    """What actions tell while they run."""
     step_limits: StepLimits
     """Which step begins next under a limit."""

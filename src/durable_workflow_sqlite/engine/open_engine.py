@@ -29,6 +29,7 @@ from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.schedule_loop import ScheduleLoop
 from durable_workflow_sqlite.engine.step_limits import StepLimits
 from durable_workflow_sqlite.engine.stopping import functions_that_run, in_words, stop_all
+from durable_workflow_sqlite.engine.streams import Streams
 from durable_workflow_sqlite.engine.threads import Threads
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.engine.worker_changes import WorkerChangePoller
@@ -102,6 +103,9 @@ class OpenEngine(Access):
             clock=settings.clock,
             scheduler=scheduler,
             max_payload_bytes=settings.store.max_payload_bytes,
+            streams=Streams(
+                asyncio.get_running_loop(), settings.clock, settings.store.max_payload_bytes
+            ),
             step_limits=StepLimits(settings.store, settings.clock, scheduler),
             observers=settings.observers,
             is_observed=bool(settings.observers),

@@ -167,6 +167,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
             else:
                 result = await _act(run, call, intent, thread)
         except BaseException as error:  # noqa: BLE001 - whatever it raises
+            if environment.streams.of_runs:
+                environment.streams.leave(run, call.place)
             if isinstance(error, asyncio.CancelledError) and call.is_given_up:
                 has_begun = is_in_doubt or call.has_begun
                 await record_cut_off(run, call, intent, has_begun=has_begun, error=error)
@@ -176,6 +178,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 intent = msgspec.structs.replace(intent, input_data=mark)
             if call.is_idempotent and last is not None and await take_given(run, call, intent):
                 return  # as below
+            if environment.streams.of_runs:
+                await environment.streams.flush(run)
             is_over = late is not None or not goes_on(run, call)
             if is_over:
                 pass
@@ -188,6 +192,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
             if call.is_idempotent and last is not None and await take_given(run, call, intent):
                 return
             try:
+                if environment.streams.of_runs:
+                    await environment.streams.end(run, call.place)
                 output, call.value = call.encode(result)
                 if len(output) * 4 > environment.max_payload_bytes:
                     check_size(output, environment.max_payload_bytes, call)

@@ -13,6 +13,7 @@ TABLES: Final = (
     "workflow_timers",
     "workflow_signals",
     "workflow_patches",
+    "workflow_stream_items",
     "workflow_tags",
     "workflow_audit_log",
     "workflow_limits",

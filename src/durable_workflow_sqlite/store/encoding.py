@@ -309,6 +309,10 @@ def step_error_place(execution_id: str) -> str:
     return _place("step_checkpoints", execution_id, "error_message")
 
 
+def stream_place(execution_id: str, branch: str, step_index: int, attempt: int) -> str:
+    return _place("workflow_stream_items", execution_id, branch, step_index, attempt)
+
+
 def signal_place(execution_id: str, signal_name: str, column: str = "payload") -> str:
     return _place("workflow_signals", execution_id, signal_name, column)
 
@@ -354,6 +358,11 @@ def _encode_step(encoding: Encoding, given: Parameters) -> None:
         given["input_data"] = with_asked(found, encoding.encode(bytes(found.asked).decode(), place))
 
 
+def _encode_stream_item(encoding: Encoding, given: Parameters) -> None:
+    of = (given[name] for name in ("workflow_execution_id", "branch", "step_index", "attempt"))
+    given["item"] = encoding.encode(given["item"], stream_place(*of))
+
+
 def _encode_signal(encoding: Encoding, given: Parameters) -> None:
     execution_id = given["workflow_execution_id"]
     if (text := given.get("payload")) is not None:
@@ -392,6 +401,7 @@ WRITES: Final[Mapping[str, Callable[[Encoding, Parameters], None]]] = {
     "upsert_checkpoint": _encode_step,
     "record_step": _encode_step,
     "complete_step": _encode_step,
+    "insert_stream_item": _encode_stream_item,
     "insert_signal": _encode_signal,
     "send_signal": _encode_signal,
     "upsert_signal": _encode_signal,
@@ -485,6 +495,12 @@ def _decode_asked(row: _Row) -> None:
             row.set("input_data", with_asked(found, row.plain(asked, place)))
 
 
+def _decode_stream_item(row: _Row) -> None:
+    item = row.row
+    place = item.workflow_execution_id, item.branch, item.step_index, item.attempt
+    row.decode("item", VALUE, stream_place, *place)
+
+
 def _decode_step_error(row: _Row) -> None:
     row.decode("error_message", TEXT, step_error_place, row["workflow_execution_id"])
 
@@ -540,6 +556,7 @@ READS: Final[Mapping[str, Callable[[_Row], None]]] = {
     "LoadSummariesRow": _decode_summary,
     "StepCheckpointRow": _decode_step,
     "LoadCheckpointsAmongRow": _decode_step,
+    "WorkflowStreamItemRow": _decode_stream_item,
     "LoadQuestionsRow": _decode_asked,
     "LoadUndoingRow": _decode_step_error,
     "LoadNotUndoneRow": _decode_step_error,

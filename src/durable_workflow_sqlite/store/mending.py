@@ -100,11 +100,13 @@ class Mending:
 
     def _change(self, becomes: WorkflowExecution, forget: Collection[StepCheckpoint]) -> None:
         if forget:  # before the rest: a trigger takes it for a deletion by hand, and blocks it
-            self._queries.forget_attempts(
-                self._connection,
-                workflow_execution_id=becomes.workflow_execution_id,
-                checkpoint_ids=json_array([one.id for one in forget if one.id is not None]),
-            )
+            ids = json_array([one.id for one in forget if one.id is not None])
+            for forgotten in (self._queries.forget_stream_items, self._queries.forget_attempts):
+                forgotten(
+                    self._connection,
+                    workflow_execution_id=becomes.workflow_execution_id,
+                    checkpoint_ids=ids,
+                )
         self._queries.mend_execution(
             self._connection,
             workflow_execution_id=becomes.workflow_execution_id,

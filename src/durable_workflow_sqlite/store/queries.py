@@ -1144,6 +1144,41 @@ class CountStepSlotsRow(Struct, frozen=True, gc=False):
     of_key: int
 
 
+class WorkflowStreamItemRow(Struct, frozen=True, gc=False):
+    """A row of workflow_stream_items."""
+
+    workflow_stream_item_id: int
+    workflow_execution_id: str
+    branch: str
+    step_index: int
+    step_name: str
+    attempt: int
+    run_number: int
+    written_under: int
+    item: str
+    created_at: str
+
+
+class LoadStreamEndsRow(Struct, frozen=True, gc=False):
+    """What load_stream_ends gives."""
+
+    branch: str
+    step_index: int
+    status: str
+    is_over: int
+
+
+class LoadValuesOfStreamItemsRow(Struct, frozen=True, gc=False):
+    """What load_values_of_stream_items gives."""
+
+    workflow_stream_item_id: int
+    workflow_execution_id: str
+    branch: str
+    step_index: int
+    attempt: int
+    item: str
+
+
 class WorkflowTagRow(Struct, frozen=True, gc=False):
     """A row of workflow_tags."""
 
@@ -3134,6 +3169,79 @@ class Queries(Protocol):
         """
         ...
 
+    # workflow_stream_items.sql
+
+    def insert_stream_item(
+        self,
+        connection: object,
+        *,
+        workflow_execution_id: str,
+        branch: str,
+        step_index: int,
+        step_name: str,
+        attempt: int,
+        run_number: int,
+        written_under: int,
+        item: str,
+        created_at: str,
+        fencing_token: int | None,
+    ) -> int:
+        """An attempt of a step has put an item into its stream.
+        Changing no row means that the claim is lost.
+        """
+        ...
+
+    def load_stream_items(
+        self,
+        connection: object,
+        *,
+        workflow_execution_id: str,
+        workflow_stream_item_id: int,
+        row_limit: int,
+    ) -> list[WorkflowStreamItemRow]:
+        """The next items of all streams of an execution, in the order in which these were
+        written.
+        """
+        ...
+
+    def load_stream_heads(
+        self, connection: object, *, workflow_execution_id: str, workflow_stream_item_id: int
+    ) -> list[WorkflowStreamItemRow]:
+        """Of each step of an execution, the last item of its stream up to an item."""
+        ...
+
+    def load_stream_ends(
+        self, connection: object, *, workflow_execution_id: str, step_name: str
+    ) -> list[LoadStreamEndsRow]:
+        """Of the steps of an execution that have a name, the last attempt of each: whether that
+        is its outcome, and how it stands.
+        """
+        ...
+
+    def delete_stream_items(self, connection: object, *, workflow_execution_ids: str) -> int:
+        """Deletes the streams of a batch of executions (a JSON array of ids)."""
+        ...
+
+    def forget_stream_items(
+        self, connection: object, *, workflow_execution_id: str, checkpoint_ids: str
+    ) -> int:
+        """Deletes the streams of some attempts of an execution (a JSON array of the ids of
+        their rows in step_checkpoints), before these are forgotten.
+        """
+        ...
+
+    def load_values_of_stream_items(
+        self, connection: object, *, after: int, row_limit: int
+    ) -> list[LoadValuesOfStreamItemsRow]:
+        """The values of some items of streams, in the order of their numbers."""
+        ...
+
+    def update_values_of_stream_item(
+        self, connection: object, *, item: str, workflow_stream_item_id: int, former_item: str
+    ) -> int:
+        """Changes the value of an item of a stream, if it is still the one that was read."""
+        ...
+
     # workflow_tags.sql
 
     def insert_tags(self, connection: object, *, workflow_execution_id: str, tags: str) -> int:
@@ -3426,6 +3534,10 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_signals_after": LoadSignalsAfterRow,
     "load_values_of_signals": LoadValuesOfSignalsRow,
     "count_step_slots": CountStepSlotsRow,
+    "load_stream_items": WorkflowStreamItemRow,
+    "load_stream_heads": WorkflowStreamItemRow,
+    "load_stream_ends": LoadStreamEndsRow,
+    "load_values_of_stream_items": LoadValuesOfStreamItemsRow,
     "load_tags": WorkflowTagRow,
     "load_pending_timers": WorkflowTimerRow,
     "load_timers": WorkflowTimerRow,
@@ -3451,6 +3563,7 @@ TABLES: Final = frozenset(
         "workflow_signals",
         "workflow_spreading",
         "workflow_step_slots",
+        "workflow_stream_items",
         "workflow_tags",
         "workflow_timers",
         "workflow_worker_queues",

@@ -34,6 +34,7 @@ from durable_workflow_sqlite.store.encoding import (
     signal_place,
     step_error_place,
     step_place,
+    stream_place,
 )
 from durable_workflow_sqlite.store.transactions import Transactions
 
@@ -90,6 +91,11 @@ def _of_signal(row: q.LoadValuesOfSignalsRow) -> Iterator[_Part]:
     yield from _part(row, "refused_reason", refused_place(id_), TEXT)
 
 
+def _of_stream_item(row: q.LoadValuesOfStreamItemsRow) -> Iterator[_Part]:
+    place = stream_place(row.workflow_execution_id, row.branch, row.step_index, row.attempt)
+    yield from _part(row, "item", place)
+
+
 def _of_act(row: q.LoadValuesOfActsRow) -> Iterator[_Part]:
     id_ = row.workflow_execution_id
     scope, name = (row.scope, row.name or "") if id_ is None else ("EXECUTION", id_)
@@ -131,6 +137,12 @@ _TABLES: Final = (
     _Table("load_values_of_executions", "update_values_of_execution", "row_number", _of_execution),
     _Table("load_values_of_steps", "update_values_of_step", "id", _of_step),
     _Table("load_values_of_signals", "update_values_of_signal", "workflow_signal_id", _of_signal),
+    _Table(
+        "load_values_of_stream_items",
+        "update_values_of_stream_item",
+        "workflow_stream_item_id",
+        _of_stream_item,
+    ),
     _Table("load_values_of_acts", "update_values_of_act", "workflow_audit_id", _of_act),
 )
 
@@ -241,6 +253,7 @@ def _columns(fields: Collection[str]) -> tuple[str, ...]:
             "refused_reason",
             "details",
             "declared",
+            "item",
         )
         if one in fields
     )

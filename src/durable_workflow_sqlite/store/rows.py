@@ -27,6 +27,8 @@ from durable_workflow_sqlite.records import (
     StepCheckpoint,
     StepKind,
     StepStatus,
+    StreamEnd,
+    StreamItem,
     TimerStatus,
     UnqueuedExecution,
     Workflow,
@@ -253,6 +255,33 @@ def patch_from(row: q.WorkflowPatchRow | q.LoadPatchesAmongRow) -> WorkflowPatch
     except (ValueError, TypeError) as error:
         what = f"patch {row.patch_name!r} of execution"
         raise _unreadable(what, error, row.workflow_execution_id) from None
+
+
+def stream_item_from(row: q.WorkflowStreamItemRow) -> StreamItem:
+    what = f"an item of the stream of step {row.step_name!r} of execution"
+    if is_encoded(row.item):
+        raise why_encoded(
+            row.item, f"{what} {row.workflow_execution_id!r}", row.workflow_execution_id
+        )
+    try:
+        return StreamItem(
+            workflow_stream_item_id=row.workflow_stream_item_id,
+            workflow_execution_id=row.workflow_execution_id,
+            branch=row.branch,
+            step_index=row.step_index,
+            step_name=row.step_name,
+            attempt=row.attempt,
+            run_number=row.run_number,
+            written_under=row.written_under,
+            item=row.item,
+            created_at=text_to_time("created_at", row.created_at),
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable(what, error, row.workflow_execution_id) from None
+
+
+def stream_end_from(row: q.LoadStreamEndsRow) -> StreamEnd:
+    return StreamEnd(row.branch, row.step_index, StepStatus(row.status), bool(row.is_over))
 
 
 def signal_from(row: q.WorkflowSignalRow | q.LoadSignalsRow) -> WorkflowSignal:

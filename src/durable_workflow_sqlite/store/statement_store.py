@@ -38,6 +38,8 @@ from durable_workflow_sqlite.records import (
     StepCheckpoint,
     StepSlot,
     StepStatus,
+    StreamEnd,
+    StreamItem,
     TakenExecution,
     TimerStatus,
     UnqueuedExecution,
@@ -173,6 +175,7 @@ class StatementStore(CheckpointStore, Maintenance):
             WorkflowExecution: self._save_execution,
             WorkflowTimer: self._upsert_timer,
             WorkflowPatch: self._insert_patch,
+            StreamItem: self._insert_stream_item,
             WorkflowSignal: self._signals.upsert,
             Workflow: self._upsert_workflow,
             AuditEntry: self._insert_audit_entry,
@@ -308,6 +311,7 @@ class StatementStore(CheckpointStore, Maintenance):
             queries.delete_checkpoints(connection, workflow_execution_ids=ids)
             queries.delete_timers(connection, workflow_execution_ids=ids)
             queries.delete_patches(connection, workflow_execution_ids=ids)
+            queries.delete_stream_items(connection, workflow_execution_ids=ids)
             if not queries.begin_again(
                 connection,
                 workflow_execution_id=execution_id,
@@ -898,6 +902,61 @@ class StatementStore(CheckpointStore, Maintenance):
             passed_at=time_to_text(patch.passed_at),
             fencing_token=None if claim is None else claim.fencing_token,
         )
+
+    # Streams
+
+    def _insert_stream_item(self, item: StreamItem, claim: WorkflowClaim | None) -> int:
+        return self._queries.insert_stream_item(
+            self._database,
+            workflow_execution_id=item.workflow_execution_id,
+            branch=item.branch,
+            step_index=item.step_index,
+            step_name=item.step_name,
+            attempt=item.attempt,
+            run_number=item.run_number,
+            written_under=item.written_under,
+            item=item.item,
+            created_at=time_to_text(item.created_at),
+            fencing_token=None if claim is None else claim.fencing_token,
+        )
+
+    async def load_stream_items(
+        self, workflow_execution_id: str, after: int = 0, limit: int = 500
+    ) -> list[StreamItem]:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        check_integer("after", after)
+        check_integer("limit", limit, minimum=1)
+        found = await self._transactions.read(
+            lambda: self._queries.load_stream_items(
+                self._database,
+                workflow_execution_id=workflow_execution_id,
+                workflow_stream_item_id=after,
+                row_limit=limit,
+            )
+        )
+        return [rows.stream_item_from(row) for row in found]
+
+    async def load_stream_heads(self, workflow_execution_id: str, up_to: int) -> list[StreamItem]:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        check_integer("up_to", up_to)
+        found = await self._transactions.read(
+            lambda: self._queries.load_stream_heads(
+                self._database,
+                workflow_execution_id=workflow_execution_id,
+                workflow_stream_item_id=up_to,
+            )
+        )
+        return [rows.stream_item_from(row) for row in found]
+
+    async def load_stream_ends(self, workflow_execution_id: str, step_name: str) -> list[StreamEnd]:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        check_identifier("step_name", step_name)
+        found = await self._transactions.read(
+            lambda: self._queries.load_stream_ends(
+                self._database, workflow_execution_id=workflow_execution_id, step_name=step_name
+            )
+        )
+        return [rows.stream_end_from(row) for row in found]
 
     # Signals
 

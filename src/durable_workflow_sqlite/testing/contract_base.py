@@ -22,6 +22,7 @@ from durable_workflow_sqlite import (
     StepCheckpoint,
     StepKind,
     StepStatus,
+    StreamItem,
     TakenExecution,
     TimerStatus,
     Workflow,
@@ -157,6 +158,10 @@ async def is_refused_everything(store: CheckpointStore, lost: WorkflowClaim) -> 
         partial(store.save, new_checkpoint(one, 7)),
         partial(store.save, new_timer(one, "t", NOON + MINUTE, status=TimerStatus.FIRED)),
         partial(store.save, WorkflowPatch(workflow_execution_id=one, patch_name="p")),
+        partial(
+            store.save,
+            StreamItem(workflow_execution_id=one, step_index=0, step_name="s", item="1"),
+        ),
         partial(store.save, new_signal(one, "late")),
         partial(store.save, new_signal(one, "late", id=1)),
         partial(store.save, Workflow(workflow_id="w2", workflow_type="w")),
@@ -183,6 +188,7 @@ async def nothing_belongs_to(store: CheckpointStore, one: str) -> None:
     found = await store.take_execution(one)
     assert found is None or (found.pending_timers, found.patches) == ([], [])
     assert await store.load_signals(one) == []
+    assert await store.load_stream_items(one) == []
     assert await store.load_tags(one) == {}
     assert await store.load_audit_log(one) == []
 

@@ -14,6 +14,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     Maintenance,
     SignalStatus,
+    StreamItem,
     TimerStatus,
     WorkflowExecution,
     WorkflowPatch,
@@ -193,13 +194,14 @@ def _aged(one: str, status: ExecutionStatus, minutes: int) -> WorkflowExecution:
 
 
 async def _give_everything(store: CheckpointStore, *ids: str) -> None:
-    """A checkpoint, a timer that is done, a signal that was delivered, a patch, an audit entry."""
+    """A checkpoint, a timer that is done, a delivered signal, a patch, a stream, an audit entry."""
     for one in ids:
         await store.save(
             new_checkpoint(one, 0),
             new_timer(one, f"timer of {one}", NOON, status=TimerStatus.FIRED),
             new_signal(one, "go", status=SignalStatus.DELIVERED),
             WorkflowPatch(workflow_execution_id=one, patch_name="add-tax"),
+            StreamItem(workflow_execution_id=one, step_index=0, step_name="say", item="1"),
             new_audit_entry("look", one),
         )
 
@@ -208,4 +210,5 @@ async def _has_everything(store: CheckpointStore, one: str) -> None:
     assert len(await store.load_checkpoints(one)) == 1
     assert len(await store.load_signals(one)) == 1
     assert len((await taken(store, one)).patches) == 1
+    assert len(await store.load_stream_items(one)) == 1
     assert len(await store.load_audit_log(one)) == 1

@@ -25,6 +25,7 @@ from durable_workflow_sqlite import (
     StepKind,
     StepStatus,
     StoreError,
+    StreamItem,
     TakenExecution,
     TimerStatus,
     TransactionTimeoutError,
@@ -97,6 +98,65 @@ class RecordsContract(StoreContract):
         assert sent.workflow_signal_id is not None
         assert sent == msgspec.structs.replace(signal, workflow_signal_id=sent.workflow_signal_id)
         assert await store.load_pending_signals("a") == [sent]
+
+    @over_a_store
+    async def test_items_of_streams_come_in_the_order_in_which_they_were_written(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(new_execution("other"))
+        claim = await created(store, new_execution("e"))
+
+        def item(index: int, value: str, attempt: int = 1, **more: Any) -> StreamItem:
+            return StreamItem(
+                workflow_execution_id="e",
+                step_index=index,
+                step_name=f"say {index}",
+                attempt=attempt,
+                item=value,
+                created_at=NOON,
+                written_under=claim.fencing_token,
+                **more,
+            )
+
+        written = [
+            item(1, '"é"'),
+            item(0, "[1, null]"),
+            item(1, '"é"'),
+            item(1, "{}", attempt=2),
+            item(0, "2", branch="left", run_number=3),
+        ]
+        await store.save(*written[:3], claim=claim)
+        await store.save(new_checkpoint("e", 0), *written[3:], claim=claim)
+        found = await store.load_stream_items("e")
+        ids = [one.workflow_stream_item_id or 0 for one in found]
+        assert ids == sorted(set(ids))
+        assert [
+            msgspec.structs.replace(one, workflow_stream_item_id=None) for one in found
+        ] == written
+        assert await store.load_stream_items("e", ids[1], 2) == found[2:4]
+        assert await store.load_stream_items("e", ids[-1]) == []
+        assert await store.load_stream_items("other") == []
+        heads = await store.load_stream_heads("e", ids[2])
+        assert sorted(one.workflow_stream_item_id or 0 for one in heads) == ids[1:3]
+        assert len(await store.load_stream_heads("e", ids[4])) == 3
+        assert await store.load_stream_heads("e", 0) == []
+
+    @over_a_store
+    async def test_the_last_attempts_of_a_step_say_whether_it_is_over(
+        self, store: CheckpointStore
+    ) -> None:
+        await store.save(
+            new_execution("e"),
+            new_checkpoint("e", 0, name="say", status=StepStatus.COMPLETED, event=1),
+            new_checkpoint("e", 1, name="say", status=StepStatus.FAILED),
+            new_checkpoint("e", 1, name="say", attempt=2),
+            new_checkpoint("e", 2, name="other"),
+        )
+        assert await store.load_stream_ends("e", "say") == [
+            ("", 0, StepStatus.COMPLETED, True),
+            ("", 1, StepStatus.INTENT, False),
+        ]
+        assert await store.load_stream_ends("e", "unknown") == []
 
     @over_a_store
     async def test_a_patch_that_is_saved_twice_stays_as_it_was(

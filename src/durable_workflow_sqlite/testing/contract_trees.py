@@ -16,6 +16,7 @@ from durable_workflow_sqlite import (
     SignalStatus,
     StepKind,
     StepStatus,
+    StreamItem,
     WorkflowExecution,
     WorkflowPatch,
     WorkflowSignal,
@@ -213,6 +214,7 @@ class TreesContract(StoreContract):
             new_checkpoint("e", 1),
             new_timer("e", "t", NOON),
             WorkflowPatch(workflow_execution_id="e", patch_name="add-tax"),
+            StreamItem(workflow_execution_id="e", step_index=1, step_name="say", item="1"),
             new_execution("e", status=ExecutionStatus.RUNNING, current_step=2, recovery_count=3),
             claim=claim,
         )
@@ -233,6 +235,7 @@ class TreesContract(StoreContract):
             updated_at=at,
         )
         assert (found.checkpoints, found.pending_timers, found.patches) == ([], [], [])
+        assert await store.load_stream_items("e") == []
         (kept,) = await store.load_pending_signals("e")
         assert kept.signal_name == "go"
         assert await is_asked_to_cancel(store, "c")
