@@ -42,6 +42,14 @@ def sequential(connection: sqlite3.Connection, sizes: Sizes) -> Figures:
     return {"steps/s": sizes.steps / (time.perf_counter() - began)}
 
 
+def idempotent(connection: sqlite3.Connection, sizes: Sizes) -> Figures:
+    """The same, with steps of which only the outcome is recorded."""
+    run_one(connection, sizes.warm_up, writes=1)
+    began = time.perf_counter()
+    run_one(connection, sizes.steps, writes=1)
+    return {"steps/s": sizes.steps / (time.perf_counter() - began)}
+
+
 def at_once(connection: sqlite3.Connection, sizes: Sizes) -> Figures:
     """A hundred executions that take turns, with one transaction for a turn of all of them."""
     run_one(connection, sizes.warm_up)
@@ -60,12 +68,17 @@ def starts(connection: sqlite3.Connection, sizes: Sizes) -> Figures:
     return {"executions/s": sizes.starts / (time.perf_counter() - began)}
 
 
-def run_one(connection: sqlite3.Connection, steps: int) -> None:
+def run_one(connection: sqlite3.Connection, steps: int, *, writes: int = 2) -> None:
+    """writes: of each step; with one, only its outcome is recorded."""
     execute = connection.execute
     execute("begin immediate")
     execution_id, token = start(connection)
     execute("commit")
-    for number in range(steps):
+    for number in range(steps if writes == 1 else 0):
+        execute("begin immediate")
+        execute(RECORD, record_values(execution_id, number, str(number), token))
+        execute("commit")
+    for number in range(steps if writes == 2 else 0):
         execute("begin immediate")
         execute(INTENT, intent_values(execution_id, number, token))
         execute("commit")
@@ -104,6 +117,11 @@ def intent_values(one: str, number: int, token: int) -> tuple[Any, ...]:
 
 def outcome_values(one: str, number: int, output: str, token: int) -> tuple[Any, ...]:
     return ("COMPLETED", output, _NOW, number + 1, one, "", number, 1, token, one)
+
+
+def record_values(one: str, number: int, output: str, token: int) -> tuple[Any, ...]:
+    step = (one, "", number, 1, "step", "STEP")
+    return (*step, "COMPLETED", output, _NOW, _NOW, number + 1, 1, token, one)
 
 
 def start(connection: sqlite3.Connection) -> tuple[str, int]:
@@ -207,6 +225,23 @@ OUTCOME: Final = _sql_of(
     "fencing_token",
     "workflow_execution_id",
 )
+RECORD: Final = _sql_of(
+    "record_step",
+    "workflow_execution_id",
+    "branch",
+    "step_index",
+    "attempt",
+    "step_name",
+    "kind",
+    "status",
+    "output_data",
+    "started_at",
+    "completed_at",
+    "event",
+    "worker_number",
+    "fencing_token",
+    "workflow_execution_id",
+)
 _INSERT_WORKFLOW: Final = _statement("insert_workflow_if_absent")
 _INSERT_EXECUTION: Final = _statement("insert_execution_if_absent")
 _INSERT_CLAIM: Final = _statement("insert_claim")
@@ -215,7 +250,7 @@ _DELETE_CLAIM: Final = _statement("delete_claim_of")
 _LOAD_PENDING: Final = _statement("load_pending")
 
 WORKS: dict[str, Callable[[sqlite3.Connection, Sizes], Figures]] = {
-    work.__name__: work for work in (sequential, at_once, starts)
+    work.__name__: work for work in (sequential, idempotent, at_once, starts)
 }
 
 

@@ -66,6 +66,13 @@ async def steps(ctx: WorkflowContext, count: int) -> int:
 
 
 @workflow
+async def idempotent_steps(ctx: WorkflowContext, count: int) -> int:
+    for number in range(count):
+        await ctx.step("step", nothing, number, idempotent=True)
+    return count
+
+
+@workflow
 async def no_steps(ctx: WorkflowContext) -> None:
     pass
 
@@ -131,12 +138,23 @@ async def latencies(ctx: WorkflowContext, count: int) -> list[float]:
 
 async def sequential(file: Path, sizes: Sizes) -> Figures:
     """One execution, from its start to its end."""
+    return await _one_after_another(file, sizes, steps)
+
+
+async def idempotent(file: Path, sizes: Sizes) -> Figures:
+    """The same, with steps of which only the outcome is recorded."""
+    return await _one_after_another(file, sizes, idempotent_steps)
+
+
+async def _one_after_another(
+    file: Path, sizes: Sizes, definition: WorkflowDefinition[[int], int]
+) -> Figures:
     ids = str(uuid.uuid4()), str(uuid.uuid4())
     async with SqliteCheckpointStore.file(file) as store:
         async with DurableEngine(store) as engine:
-            await engine.run(steps, sizes.warm_up, execution_id=ids[0])
+            await engine.run(definition, sizes.warm_up, execution_id=ids[0])
             began = time.perf_counter()
-            await engine.run(steps, sizes.steps, execution_id=ids[1])
+            await engine.run(definition, sizes.steps, execution_id=ids[1])
             seconds = time.perf_counter() - began
         for execution_id in ids:
             await store.delete_execution(execution_id)
@@ -427,6 +445,7 @@ WORKS: dict[str, Callable[[Path, Sizes], Awaitable[Figures]]] = {
     work.__name__: work
     for work in (
         sequential,
+        idempotent,
         at_once,
         at_once_full,
         starts,

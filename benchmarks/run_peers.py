@@ -87,6 +87,7 @@ PEERS: Final = {
 _TINY: Final = Counts(5, 2, 2, 3, 2)
 _WORKS: Final = {
     "sequential": "steps/s, one workflow",
+    "idempotent": "the same, `idempotent=True`: one row a step, as the others write",
     "at_once": "steps/s, many at once",
     "recovery": "interrupted executions/s, recovered and finished",
     "children": "children/s, without steps, of one parent",
@@ -95,6 +96,8 @@ _RATES: Final = {"children": "children/s"}
 
 
 def _does(side: str, work: str) -> bool:
+    if work == "idempotent":
+        return side == "ours"
     return work != "children" or side == "ours" or bool(PEERS[side].counts.children)
 
 
@@ -158,6 +161,8 @@ def ask_about(command: Sequence[str | Path]) -> dict[str, Any]:
 
 def rates(results: Results, side: str, work: str, *, tiny: bool) -> list[float]:
     """Per second, so that different counts can be compared."""
+    if work == "idempotent" and side != "ours":
+        work = "sequential"  # it is one row a step already
     if work != "recovery":
         return results.get(Figure(f"{side}.{work}", _RATES.get(work, "steps/s")), [])
     counts = OURS if side == "ours" else _counts(PEERS[side], tiny=tiny)

@@ -18,6 +18,8 @@
 --    has its deadline. An execution that only waits is SUSPENDED. If that takes long, its
 --    worker deletes the claim, and available_at is the earliest deadline. A signal is a
 --    row in workflow_signals; the trigger trg_wf_signal_wakes sets available_at to now.
+--    A question to people is a wait, too: the view workflow_questions says which signal
+--    answers it.
 -- 5. It ends: COMPLETED, with output_data. If it fails or is cancelled, it is
 --    COMPENSATING until its steps are undone: each compensation is the attempt 0 of its
 --    step. Then it is FAILED or CANCELLED. Its claim is deleted, its timers are
@@ -130,14 +132,20 @@
 --                        that ran it and alone undoes it, as {"ran_in": "order-7"}; for a
 --                        compensation, the number of its attempt, as {"attempt": 2}; for a
 --                        wait that names a type, that type and the kinds of JSON that it
---                        takes, as {"type": "str", "json": ["string"]}; else null
+--                        takes, as {"type": "str", "json": ["string"]}; a question to
+--                        people also has the keys name, to and asked, as the view
+--                        workflow_questions shows them. While a probe is
+--                        asked again, also how often it has failed ("probes"). Of an attempt
+--                        that is not in doubt though it timed out ("idempotent"), or failed
+--                        with StepAmbiguousError ("answer"), why. Else null
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said
 -- idempotency_key        the key that the step passes to an outside service
 -- compensate_ref         the function that undoes it, as module:name
 -- started_at             when it began
--- completed_at           when it ended
+-- completed_at           when it ended; while a person is asked what became of it, since
+--                        when
 -- due_at                 when a sleep or a wait ends, and when a failed attempt is tried
 --                        again; null where nothing is due
 -- event                  the number of this outcome, from 1, in the order in which the

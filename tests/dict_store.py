@@ -14,7 +14,7 @@ from time import monotonic
 import msgspec
 
 import durable_workflow_sqlite as d
-from durable_workflow_sqlite import limits
+from durable_workflow_sqlite import limits, questions
 from durable_workflow_sqlite import records as r
 
 BACKGROUND = d.WorkflowGuarantee.BEST_EFFORT_BACKGROUND
@@ -81,7 +81,11 @@ class Tables(msgspec.Struct):
     def is_in_doubt(self, step):
         """Whether a step that is over may have taken effect, and nothing came after it."""
         is_cut_off = step.error_type == r.CUT_OFF and step.event is None
-        has_timed_out = step.error_type == r.TIMED_OUT and step.due_at is None
+        is_marked = '"idempotent":' in (step.input_data or "") or '"answer":' in (
+            step.input_data or ""
+        )
+        is_unclear = step.error_type in (r.TIMED_OUT, r.AMBIGUOUS) and not is_marked
+        has_timed_out = is_unclear and step.due_at is None
         place = {"branch": step.branch, "step_index": step.step_index}
         others = self.steps_of(step.workflow_execution_id, **place)
         is_undone = any(other.status == d.StepStatus.COMPENSATED for other in others)
@@ -188,12 +192,14 @@ class Tables(msgspec.Struct):
     def is_for_it(self, signal):
         one, name = signal.workflow_execution_id, signal.signal_name
         waits = self.executions[one].status == "SUSPENDED"
-        is_own = name[0] == "$" and not name.startswith(r.CHILD_SIGNAL)
+        is_own = name[0] == "$" and not name.startswith((r.CHILD_SIGNAL, r.ANSWER_SIGNAL))
         return not waits or is_own or bool(self.waits_for(one, name))
 
     def wakes_at(self, one, otherwise=None):
         waits = [step for step in self.steps_of(one, status="INTENT") if step.kind != "STEP"]
         times = [timer.fire_at for timer in self.timers_of(one)]
+        if any(map(asks, self.steps_of(one, status="INTENT"))):
+            otherwise = None
         times = times + [step.due_at for step in waits] or [otherwise]
         return min(filter(None, [*times, self.executions[one].ttl_expires_at]), default=None)
 
@@ -406,6 +412,10 @@ def select(table, one, **where):
     return [x for x in found if all(getattr(x, name) == value for name, value in where.items())]
 
 
+def is_open_question(step):
+    return step.status == "INTENT" and questions.is_question(step.step_name)
+
+
 def as_stored(record):
     """With its times in UTC. Raises SerializationError for data that is not JSON."""
     values = msgspec.structs.asdict(record)
@@ -428,7 +438,12 @@ def holder_of(execution):
 
 
 def waits_for_attempt(step):
-    return step.due_at and step.status == ("FAILED" if step.attempt else "INTENT")
+    return step.due_at and (step.status == "INTENT" or (step.status == "FAILED" and step.attempt))
+
+
+def asks(step):
+    is_open = step.status == "INTENT" and not step.due_at and step.kind == "STEP"
+    return is_open and step.error_type == r.AMBIGUOUS
 
 
 def conflict(one, why):
@@ -599,6 +614,63 @@ class DictStore(d.CheckpointStore):
         sent = t.receive(signal)
         t.save(records)
         return sent
+
+    @writes
+    def answer_question(self, t, signal, *records):
+        r.check_answer(signal)
+        one, name, at = signal.workflow_execution_id, signal.signal_name, signal.created_at
+        execution = t.executions.get(one)
+        if not execution or execution.status not in ("PENDING", "RUNNING", "SUSPENDED"):
+            return None
+        waits = [x for x in t.steps_of(one) if x.step_name == name and is_open_question(x)]
+        if not any(x.due_at is None or x.due_at > at for x in waits):
+            return None
+        if select(t.signals, one, status=PENDING, signal_name=name):
+            return None
+        sent = t.receive(signal)
+        t.save(records)
+        return sent
+
+    @reads
+    def load_questions(self, t, to=None, workflow_execution_id=None, *, limit=100):
+        for what, value in ("to", to), ("workflow_execution_id", workflow_execution_id):
+            if value is not None:
+                r.check_identifier(what, value)
+        r.check_integer("limit", limit, minimum=1)
+        asking = [x for x in t.steps.values() if is_open_question(x)]
+        found = []
+        for wait in sorted(asking, key=lambda x: (x.started_at, x.id)):
+            execution = t.executions[wait.workflow_execution_id]
+            record = questions.read_record(wait.input_data)
+            asked = questions.read_asked(record)
+            if execution.status not in ("PENDING", "RUNNING", "SUSPENDED"):
+                continue
+            if to not in (None, record.to):
+                continue
+            if workflow_execution_id not in (None, wait.workflow_execution_id):
+                continue
+            given = select(
+                t.signals, wait.workflow_execution_id, status=PENDING, signal_name=wait.step_name
+            )
+            found.append(
+                questions.Question(
+                    workflow_execution_id=wait.workflow_execution_id,
+                    workflow_type=t.workflows[execution.workflow_id].workflow_type,
+                    name=record.name,
+                    signal_name=wait.step_name,
+                    to=record.to,
+                    question=asked.question,
+                    details=asked.plain_details,
+                    type=record.type,
+                    schema=asked.schema,
+                    branch=wait.branch,
+                    step_index=wait.step_index,
+                    asked_at=wait.started_at,
+                    deadline=wait.due_at,
+                    is_answered=bool(given),
+                )
+            )
+        return found[:limit]
 
     @writes
     def request_cancel(self, t, one, *records, now=None):
@@ -882,12 +954,13 @@ class DictStore(d.CheckpointStore):
     @writes
     def hasten_attempts(self, t, one, *records, only=None, now=None):
         at, execution = now or r.utc_now(), t.get(one)
-        if not execution or execution.status.is_terminal or execution.status == "SUSPENDED":
+        if not execution or execution.status.is_terminal:
             return 0
-        due = [step for step in t.last_attempts(one) if waits_for_attempt(step)]
+        last = t.last_attempts(one)
+        due = [step for step in last if waits_for_attempt(step) or (only and asks(step))]
         due = [step for step in due if (step.id == only.id if only else step.due_at > at)]
         if due:
-            t.save([change(step, due_at=min(at, step.due_at)) for step in due])
+            t.save([change(step, due_at=min(at, step.due_at)) for step in due if step.due_at])
             t.save(records)
             t.put_into_queue(one, at)
         return len(due)

@@ -36,6 +36,7 @@ SUFFIX = ":compensate"
 TIMERS = "$timers"
 CUT_OFF = "asyncio.exceptions:CancelledError"
 TIMED_OUT = "durable_workflow_sqlite.errors:StepTimeoutError"
+AMBIGUOUS = "durable_workflow_sqlite.errors:StepAmbiguousError"
 
 
 class Step(NamedTuple):
@@ -294,6 +295,11 @@ MENDING = "mending "
 READS = "read "
 """The names of steps begin so whose beginning is not recorded: they may run again."""
 
+ONCE = "once "
+"""The names of steps begin so that must not simply run again when they are in doubt. Their actions
+note `effect NAME`, and their compensations `undone NAME`: each at most once.
+"""
+
 OWN = "own "
 """The names of transactions begin so; those with `OWN_STARTS` also start an execution."""
 
@@ -329,6 +335,7 @@ def violations(processes: list[ProcessRun]) -> list[str]:
             for text in _of_a_new_process(one, next_one)
         ),
         *_of_what_ran(processes),
+        *_of_what_must_happen_once(processes),
         *_of_pauses(processes),
     ]
 
@@ -429,9 +436,10 @@ def _of_any_moment(at: Snapshot) -> Iterator[str]:
         has_slept = step.kind == "SLEEP" and step.status == "COMPLETED"
         if has_slept and str(step.completed_at) < str(step.due_at):
             yield f"{step.step_name} woke before its deadline"
-        if "durable_workflow_sqlite" in str(step.error_type) and "Timeout" not in str(
-            step.error_type
-        ):
+        is_own = "durable_workflow_sqlite" in str(step.error_type)
+        is_over = any(one in str(step.error_type) for one in ("Timeout", ":QuestionOverdue"))
+        is_doubt = step.error_type == AMBIGUOUS and step.step_name.startswith(ONCE)
+        if is_own and not is_doubt and not is_over:
             yield f"{step.step_name} failed by the engine's own trouble: {step.error_type}"
     waits = [
         step
@@ -565,6 +573,32 @@ def _of_what_ran(processes: list[ProcessRun]) -> Iterator[str]:
             yield f"{line!r} without a record before it"
 
 
+def _of_what_must_happen_once(processes: list[ProcessRun]) -> Iterator[str]:
+    journal = [line for process in processes for line in process.journal]
+    end = processes[-1].after
+    for line in dict.fromkeys(journal):
+        kind, _, name = line.partition(" ")
+        if kind in ("effect", "undone") and journal.count(line) > 1:
+            yield f"{line!r} {journal.count(line)} times"
+    undone = {step.step_name.removesuffix(SUFFIX): step for step in end.compensations().values()}
+    for step in end.last_attempts().values():
+        name = step.step_name
+        if not name.startswith(ONCE) or step.kind != "STEP":
+            continue
+        has_effect = f"effect {name}" in journal
+        if step.status == "COMPLETED" and not has_effect:
+            yield f"{name} is COMPLETED without an effect"
+        if step.error_type == AMBIGUOUS and "asks" in name:
+            yield f"{name} failed, and a person has answered otherwise"
+        if step.error_type == AMBIGUOUS and end.in_doubt is not None and name not in end.in_doubt:
+            yield f"{name} may have taken effect, and is not in doubt"
+        is_undone = name in undone and undone[name].status == "COMPENSATED"
+        if is_undone and f"undone {name}" not in journal:
+            yield f"{name} is COMPENSATED, and is not undone"
+        if f"run {name}" in journal and "fails" in name and journal.count(f"run {name}") > 1:
+            yield f"{name} ran again"
+
+
 def _of_pauses(processes: list[ProcessRun]) -> Iterator[str]:
     """Nothing begins between the two notes, in whatever process."""
     is_paused = False
@@ -622,7 +656,13 @@ def _of_compensation(processes: list[ProcessRun]) -> Iterator[str]:
         if place not in to_undo:
             yield f"{step.step_name} undid what was not COMPLETED"
     in_reverse = sorted(to_undo.values(), key=lambda step: str(step.completed_at), reverse=True)
-    wanted = [step.step_name for step in in_reverse]
+    # One that is in doubt may fail before its function was called.
+    unclear = {place for place, step in undone.items() if step.error_type == AMBIGUOUS}
+    wanted = [
+        step.step_name
+        for step in in_reverse
+        if step.place not in unclear or f"undo {step.step_name}" in journal
+    ]
     first = list(dict.fromkeys(line[5:] for line in journal if line.startswith("undo ")))
     if first != wanted:
         yield f"undone in the order {first}, not {wanted}"
@@ -636,6 +676,8 @@ def _of_what_was_given(processes: list[ProcessRun]) -> Iterator[str]:
     for _, signal, payload, _ in end.signals:
         if signal == "$resolved":
             told = json.loads(payload or "null")
+            if "value" not in told or told.get("is_compensation"):
+                continue  # it says that a step has not taken effect, or is undone
             name = names.get((told["branch"], told["step_index"]), "a step without a record")
             values.setdefault(name, []).append(told["value"])
             accepted.setdefault(name, 0)

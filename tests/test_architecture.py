@@ -31,7 +31,7 @@ def test_every_module_is_named_once() -> None:
     assert sorted(named_under("The store")) == modules("store")
     assert sorted(named_under("The store on PostgreSQL")) == modules("postgres")
     assert sorted(named_under("What people read")) == modules("reading")
-    front_ends = ["cli", "dashboard", "blocking", "telemetry", "testing"]
+    front_ends = ["cli", "dashboard", "integrations", "blocking", "telemetry", "testing"]
     both = named_under("What both sides know") + named_under("The front ends")
     assert sorted(both) == sorted([*modules(*front_ends), *modules(".")])
 

@@ -72,7 +72,7 @@ PICTURES = (
     Picture(
         "dashboard-signal",
         "execution?id=order-A-1013&squeeze=1",
-        script="document.querySelector('[data-dialog]').click()",
+        script="document.querySelector('[data-dialog][href*=\"/signal?\"]').click()",
     ),
     Picture("dashboard-phone", "execution?id=order-A-1017", width=390, height=780),
     Picture("dashboard-phone-dark", "", width=390, height=780, theme="dark"),
@@ -119,7 +119,7 @@ def take_shell(chrome: Chrome, file: Path, shell: Shell) -> None:
     assert view is not None
     width, height = (int(float(number)) + 1 for number in view.groups())
     set_device(chrome, Picture(shell.name, "", width=width, height=height, scale=1.1))
-    save(chrome, shell.name, colours=64)
+    save(chrome, shell.name, colours=32)
 
 
 def run_in_terminal(*arguments: str, folder: Path) -> str:

@@ -19,7 +19,7 @@ _KNOWN = re.compile(r"constraint (\w+)_is_known check \(([^()]*)\)")
 _VALUE = re.compile(r"'(\w+)'")
 _SCOPE = frozenset({"select", "with", "values"})
 
-SIGNALS = ("$cancel", "$child:", "$mended", "$paused", "$resolved")
+SIGNALS = ("$cancel", "$child:", "$mended", "$paused", "$resolved", "$answer:")
 """The names of the library's own signals, or how they begin."""
 
 _OWN_SIGNAL = re.compile(r"'(\$\w.*?)\*?'")

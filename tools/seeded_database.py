@@ -181,6 +181,11 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         for one in ("RUNNING, full", "by hand")
     ],
     "load_open_waits": [{"workflow_execution_id": "asleep", "signal_name": "go"}],
+    "load_questions": [{"row_limit": 99}],
+    "load_questions_to": [{"asked_of": "finance", "row_limit": 99}],
+    "load_questions_of": [
+        {"workflow_execution_id": one, "row_limit": 99} for one in ("asleep", "by hand")
+    ],
     "load_signals_after": [{"workflow_signal_id": 0}],
     "load_pending_timers": [{}],
     "load_timers": [{"workflow_execution_id": "RUNNING, full"}],
@@ -543,6 +548,18 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
         " started_at, due_at) values ('asleep', 0, 'rest', 'SLEEP', 'INTENT', ?, ?)",
         (NOON_TEXT, NOON_TEXT),
     )
+    question = '{"type":"bool","json":["boolean"],"name":"go","to":"finance","asked":{}}'
+    for execution, index, record, asked_at, due_at in (
+        ("asleep", 21, question, NOON_TEXT, NOON_TEXT),
+        ("asleep", 22, None, None, None),
+        ("by hand", 23, question, NOON_TEXT, None),
+    ):
+        connection.execute(
+            "insert into step_checkpoints (workflow_execution_id, step_index, step_name, kind,"
+            " status, input_data, started_at, due_at)"
+            " values (?, ?, ?, 'SIGNAL', 'INTENT', ?, ?, ?)",
+            (execution, index, f"$answer:go@1.{index}", record, asked_at, due_at),
+        )
     connection.execute(
         "update workflow_executions set trouble_since = created_at where trouble is not null"
         " and workflow_execution_id = 'SUSPENDED, full'"

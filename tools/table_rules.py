@@ -3,7 +3,7 @@
 SQLite enforces these rules, so a mistake in a statement, or a person, cannot break them:
 - a table is strict, so that each value has the type of its column, and no primary key is null;
 - a column whose name ends in `_at` has the check NAME_is_a_time, and one that ends in `_data` the
-  check NAME_is_json;
+  check NAME_is_json; one that is a status, a kind or a scope has the check NAME_is_known;
 - a reference has an index, because SQLite looks for the rows that refer to a deleted one.
 """
 
@@ -23,13 +23,20 @@ OLDER = frozenset(
         ("step_checkpoints", "completed_at"),
         ("step_checkpoints", "acknowledged_at"),
         ("workflow_claims", "claimed_at"),
+        ("workflow_limit_uses", "kind"),
         ("workflow_schedules", "input_data"),
         ("workflow_executions", "workflow_id"),  # no definition is ever deleted
     }
 )
 """Columns of landed migrations that break a rule: to mend one, the table would be rebuilt."""
 
-_CHECKS = {"_at": "is_a_time", "_data": "is_json"}
+_CHECKS = {
+    "_at": "is_a_time",
+    "_data": "is_json",
+    "kind": "is_known",
+    "scope": "is_known",
+    "status": "is_known",
+}
 
 
 def problems(database: apsw.Connection) -> Iterator[tuple[str, str]]:

@@ -1616,6 +1616,18 @@ where
             signal.signal_name glob '$*'
             and signal.signal_name not glob '$child:*'
             and signal.signal_name not in (:cancel_signal, :resolved_signal)
+            and not (
+                signal.signal_name glob '$answer:*'
+                and exists (
+                    select 1
+                    from step_checkpoints as asked
+                    where
+                        asked.workflow_execution_id = signal.workflow_execution_id
+                        and asked.step_name = signal.signal_name
+                        and asked.kind = 'SIGNAL'
+                        and asked.status = 'INTENT'
+                )
+            )
         )
     )
 limit :row_limit;

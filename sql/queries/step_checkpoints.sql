@@ -259,6 +259,128 @@ where
     and kind = 'SIGNAL'
     and status = 'INTENT';
 
+-- name: load_questions
+-- The questions to people that are open, the longest first.
+-- :row_limit integer
+-- =workflow_type text null
+-- =input_data text
+-- =started_at text
+-- =is_answered integer
+select
+    wait.workflow_execution_id,
+    workflow.workflow_type,
+    wait.branch,
+    wait.step_index,
+    wait.step_name,
+    wait.input_data,
+    wait.started_at,
+    wait.due_at,
+    exists(
+        select 1
+        from workflow_signals as answer
+        where
+            answer.workflow_execution_id = wait.workflow_execution_id
+            and answer.status = 'PENDING'
+            and answer.signal_name = wait.step_name
+    ) as is_answered
+from step_checkpoints as wait
+cross join workflow_executions as execution
+    on wait.workflow_execution_id = execution.workflow_execution_id
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    wait.input_data is not null
+    and wait.started_at is not null
+    and wait.started_at > ''
+    and wait.kind = 'SIGNAL'
+    and wait.status = 'INTENT'
+    and wait.step_name glob '$answer:*'
+    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+order by wait.started_at, wait.id
+limit :row_limit;
+
+-- name: load_questions_to
+-- The questions that are open for one receiver, the longest first.
+-- :asked_of text
+-- :row_limit integer
+-- =workflow_type text null
+-- =input_data text
+-- =started_at text
+-- =is_answered integer
+select
+    wait.workflow_execution_id,
+    workflow.workflow_type,
+    wait.branch,
+    wait.step_index,
+    wait.step_name,
+    wait.input_data,
+    wait.started_at,
+    wait.due_at,
+    exists(
+        select 1
+        from workflow_signals as answer
+        where
+            answer.workflow_execution_id = wait.workflow_execution_id
+            and answer.status = 'PENDING'
+            and answer.signal_name = wait.step_name
+    ) as is_answered
+from step_checkpoints as wait
+cross join workflow_executions as execution
+    on wait.workflow_execution_id = execution.workflow_execution_id
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    wait.input_data is not null
+    and wait.started_at is not null
+    and json_extract(wait.input_data, '$.to') = :asked_of
+    and wait.kind = 'SIGNAL'
+    and wait.status = 'INTENT'
+    and wait.step_name glob '$answer:*'
+    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+order by wait.started_at, wait.id
+limit :row_limit;
+
+-- name: load_questions_of
+-- The questions that one execution asks now, the longest first.
+-- @sort: as many as one execution asks
+-- :row_limit integer
+-- =workflow_type text null
+-- =input_data text
+-- =started_at text
+-- =is_answered integer
+select
+    wait.workflow_execution_id,
+    workflow.workflow_type,
+    wait.branch,
+    wait.step_index,
+    wait.step_name,
+    wait.input_data,
+    wait.started_at,
+    wait.due_at,
+    exists(
+        select 1
+        from workflow_signals as answer
+        where
+            answer.workflow_execution_id = wait.workflow_execution_id
+            and answer.status = 'PENDING'
+            and answer.signal_name = wait.step_name
+    ) as is_answered
+from step_checkpoints as wait
+cross join workflow_executions as execution
+    on wait.workflow_execution_id = execution.workflow_execution_id
+left join workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    wait.input_data is not null
+    and wait.started_at is not null
+    and wait.workflow_execution_id = :workflow_execution_id
+    and wait.kind = 'SIGNAL'
+    and wait.status = 'INTENT'
+    and wait.step_name glob '$answer:*'
+    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+order by wait.started_at, wait.id
+limit :row_limit;
+
 -- name: delete_checkpoints!
 -- Deletes the checkpoints of a batch of executions (a JSON array of ids).
 -- @unfenced: of executions that are over
@@ -390,6 +512,8 @@ select
     branch,
     step_index,
     attempt,
+    step_name,
+    input_data,
     output_data,
     error_message
 from step_checkpoints
@@ -400,13 +524,16 @@ limit :row_limit;
 -- name: update_values_of_step!
 -- Changes the values of a step, if they are still those that were read.
 -- @unfenced: they say the same as before, and a row that a worker has changed stays
+-- :former_input_data text null
 -- :former_output_data text null
 -- :former_error_message text null
 update step_checkpoints
 set
+    input_data = :input_data,
     output_data = :output_data,
     error_message = :error_message
 where
     id = :id
+    and input_data is :former_input_data
     and output_data is :former_output_data
     and error_message is :former_error_message;

@@ -553,6 +553,7 @@ set
                 and workflow_signals.status = 'PENDING'
                 and workflow_signals.signal_name glob '$*'
                 and workflow_signals.signal_name not glob '$child:*'
+                and workflow_signals.signal_name not glob '$answer:*'
         ),
         :now,
         (

@@ -65,6 +65,43 @@ where
     )
 returning workflow_signal_id;
 
+-- name: answer_question$
+-- Keeps the answer to a question that is open, and gives the id of the signal. No row
+-- means that it is closed, that it is overdue, or that it has an answer.
+-- @unfenced: anybody may send one
+insert into workflow_signals (
+    workflow_execution_id,
+    signal_name,
+    payload,
+    created_at,
+    signal_key
+)
+select
+    wait.workflow_execution_id,
+    wait.step_name,
+    :payload,
+    :created_at,
+    :signal_key
+from step_checkpoints as wait
+inner join workflow_executions as execution
+    on wait.workflow_execution_id = execution.workflow_execution_id
+where
+    wait.workflow_execution_id = :workflow_execution_id
+    and wait.step_name = :signal_name
+    and wait.kind = 'SIGNAL'
+    and wait.status = 'INTENT'
+    and (wait.due_at is null or wait.due_at > :created_at)
+    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+    and not exists (
+        select 1
+        from workflow_signals as given
+        where
+            given.workflow_execution_id = :workflow_execution_id
+            and given.status = 'PENDING'
+            and given.signal_name = :signal_name
+    )
+returning workflow_signal_id;
+
 -- name: load_keyed_signal^
 -- The signal of an execution with a key, whatever has become of it.
 select

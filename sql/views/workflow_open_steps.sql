@@ -12,8 +12,8 @@
 -- status                 text       INTENT, or FAILED with a retry to come
 -- idempotency_key        text null  the key that the step passes to an outside service
 -- started_at             text null  when it began
--- waiting_for            text null  signal NAME, child ID, time, retry of STEP, probe of
---                                   STEP, or answer about STEP, by a person; null for a
+-- waiting_for            text null  signal NAME, child ID, answer of WHOM to QUESTION,
+--                                   time, retry of STEP, probe of STEP, or answer about STEP, by a person; null for a
 --                                   step that runs
 -- waiting_until          text null  when that ends by itself
 
@@ -34,6 +34,12 @@ select
     case
         when step.kind = 'SIGNAL' and step.step_name glob '$child:*'
             then 'child ' || substr(step.step_name, 8)
+        when step.kind = 'SIGNAL' and step.step_name glob '$answer:*'
+            then
+                'answer'
+                || coalesce(' of ' || json_extract(step.input_data, '$.to'), '')
+                || ' to '
+                || coalesce(json_extract(step.input_data, '$.name'), step.step_name)
         when step.kind = 'SIGNAL' then 'signal ' || step.step_name
         when step.kind = 'SLEEP' then 'time'
         when

@@ -1,7 +1,12 @@
 """Durable workflows in one SQLite file, with every SQL statement in a plain `.sql` file."""
 
 from durable_workflow_sqlite.encryption import AesGcmCodec
-from durable_workflow_sqlite.engine.awaiting import Awaited, AwaitedSignal, AwaitedTimer
+from durable_workflow_sqlite.engine.awaiting import (
+    Awaited,
+    AwaitedQuestion,
+    AwaitedSignal,
+    AwaitedTimer,
+)
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.composing import ChildHandle
@@ -13,6 +18,7 @@ from durable_workflow_sqlite.engine.handle import ExecutionHandle
 from durable_workflow_sqlite.engine.new_signals import NewSignal
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
 from durable_workflow_sqlite.engine.outcome import Cancellation, SignalResult
+from durable_workflow_sqlite.engine.question_calls import Escalation
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.step_info import StepInfo, step_info
@@ -41,6 +47,9 @@ from durable_workflow_sqlite.errors import (
     PayloadDecodeError,
     PayloadKeyError,
     PayloadTooLargeError,
+    QuestionAnsweredError,
+    QuestionNotFoundError,
+    QuestionOverdueError,
     QueueNotFoundError,
     ScheduleNotFoundError,
     SchemaTooNewError,
@@ -68,6 +77,7 @@ from durable_workflow_sqlite.errors import (
 from durable_workflow_sqlite.limits import Limit, Queue, Rate
 from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES, PayloadCodec
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
+from durable_workflow_sqlite.questions import Question
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
@@ -115,6 +125,7 @@ __all__ = [
     "ArrivedSignal",
     "AuditEntry",
     "Awaited",
+    "AwaitedQuestion",
     "AwaitedSignal",
     "AwaitedTimer",
     "Cancellation",
@@ -137,6 +148,7 @@ __all__ = [
     "End",
     "EngineStoppedError",
     "ErrorClassNotFoundError",
+    "Escalation",
     "ExecutionBlockedError",
     "ExecutionConflictError",
     "ExecutionFinishedError",
@@ -164,6 +176,10 @@ __all__ = [
     "PayloadDecodeError",
     "PayloadKeyError",
     "PayloadTooLargeError",
+    "Question",
+    "QuestionAnsweredError",
+    "QuestionNotFoundError",
+    "QuestionOverdueError",
     "Queue",
     "QueueNotFoundError",
     "Rate",

@@ -10,6 +10,9 @@ DurableWorkflowError
 ├── TransactionTimeoutError    a function in a transaction of the store took too long
 ├── TransactionMisuseError     a function in a transaction of the store did what it may not do
 ├── SignalTimeoutError         no signal came before the deadline
+│   └── QuestionOverdueError   ... and nobody answered the question of `ctx.ask`
+├── QuestionNotFoundError      the execution asks no such question now
+├── QuestionAnsweredError      somebody has answered the question already
 ├── CompensationError          compensations that failed
 ├── ChildFailedError           a child of a workflow ended FAILED, or was deleted
 ├── ChildCancelledError        a child of a workflow ended CANCELLED
@@ -189,6 +192,61 @@ class SignalTimeoutError(DurableWorkflowError, TimeoutError):
         )
         self.signal_name = signal_name
         self.deadline = deadline
+
+
+class QuestionOverdueError(SignalTimeoutError):
+    """Nobody answered a question by its deadline: `ctx.ask` raises it.
+
+    `question` is the name of the question, and `to` whom it was for; None for nobody in particular.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        step_name: str | None = None,
+        step_index: int | None = None,
+        branch: str | None = None,
+        signal_name: str | None = None,
+        deadline: datetime | None = None,
+        question: str | None = None,
+        to: str | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            workflow_execution_id=workflow_execution_id,
+            step_name=step_name,
+            step_index=step_index,
+            branch=branch,
+            signal_name=signal_name,
+            deadline=deadline,
+        )
+        self.question = question
+        self.to = to
+
+
+class QuestionNotFoundError(DurableWorkflowError):
+    """The execution asks no such question now, or several of that name."""
+
+
+class QuestionAnsweredError(DurableWorkflowError):
+    """Somebody has answered the question already; the answer was not stored.
+
+    `answered_by` says who it was, and `answered_at` when; None where an answer was written by SQL.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_execution_id: str | None = None,
+        answered_by: str | None = None,
+        answered_at: datetime | None = None,
+    ) -> None:
+        super().__init__(message, workflow_execution_id=workflow_execution_id)
+        self.answered_by = answered_by
+        self.answered_at = answered_at
 
 
 class ChildFailedError(DurableWorkflowError):

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from durable_workflow_sqlite import limits
 from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES
+from durable_workflow_sqlite.questions import Question
 from durable_workflow_sqlite.records import (
     AbandonedExecution,
     ArrivedSignal,
@@ -207,6 +208,28 @@ class Records(Protocol):
 
         One that nobody has may be claimed then, if the signal may be for it: see `release_claims`.
         Raises ExecutionNotFoundError or ExecutionFinishedError; it is decided in the transaction.
+        """
+        ...
+
+    async def answer_question(
+        self, signal: WorkflowSignal, *records: Record
+    ) -> WorkflowSignal | None:
+        """Send the signal that answers a question, and return the signal.
+
+        The question is open: its wait, a SIGNAL checkpoint of the signal's name, is at INTENT, with
+        a `due_at` after the signal's `created_at` or none. The execution is not final and not
+        COMPENSATING, and has no pending signal of that name. It saves `records` in the same
+        transaction. If the question is not open, it writes nothing and returns None.
+        """
+        ...
+
+    async def load_questions(
+        self, to: str | None = None, workflow_execution_id: str | None = None, *, limit: int = 100
+    ) -> list[Question]:
+        """The open questions: of all executions, or for one receiver, or of one execution.
+
+        The longest first, and at most `limit`. The cost does not depend on the number of other
+        waits.
         """
         ...
 

@@ -46,6 +46,9 @@ MAX_SCHEDULE_SECONDS: Final = 100 * 366 * 86_400
 CHILD_SIGNAL: Final = "$child:"
 """How the name of a signal begins that tells a parent of the end of a child; its id follows."""
 
+ANSWER_SIGNAL: Final = "$answer:"
+"""How the name of a signal begins that answers a question to people; see `questions.py`."""
+
 MENDED_SIGNAL: Final = "$mended"
 """Name of a signal that is DELIVERED from its beginning: a worker that left an execution as it is
 claims it again."""
@@ -870,6 +873,12 @@ def check_sent(signal: WorkflowSignal) -> None:
             f"signal names that begin with $ are reserved for the library; the only one is"
             f" {CANCEL_SIGNAL!r}, and not {name!r}"
         )
+
+
+def check_answer(signal: WorkflowSignal) -> None:
+    """Raise ValueError for the name of a signal that answers no question."""
+    if not signal.signal_name.startswith(ANSWER_SIGNAL):
+        raise ValueError(f"no question is answered by a signal {signal.signal_name!r}")
 
 
 def check_scope(scope: PauseScope, name: str) -> None:

@@ -123,6 +123,20 @@ def test_the_profile_names_every_layer() -> None:
     assert str(ROOT) not in done.stdout
 
 
+def test_transactions_are_measured_beside_plain_steps() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.transactions", "--tiny", "--rounds", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for work in ("plain, one after another", "transactions, 50 at once", "that take 10 ms"):
+        assert work in done.stdout
+
+
 @pytest.mark.parametrize("journal_mode", ["wal", "delete"])
 def test_commits_are_counted_in_either_kind_of_file(tmp_path: Path, journal_mode: str) -> None:
     file = tmp_path / "peer.db"

@@ -18,12 +18,13 @@ import pytest
 from benchmarks import floor, ours, pairs
 from benchmarks.sizes import TINY
 
-from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore
+from durable_workflow_sqlite import DurableEngine, SqliteCheckpointStore, WorkflowDefinition
 
 ROOT = Path(__file__).parents[2]
 
 KEYS = {
     "ours.sequential": {"steps/s"},
+    "ours.idempotent": {"steps/s"},
     "ours.at_once": {"steps/s"},
     "ours.at_once_full": {"steps/s"},
     "ours.starts": {"executions/s"},
@@ -41,6 +42,7 @@ KEYS = {
     "ours.disk": {"bytes/step"},
     "ours.importing": {"ms", "distributions"},
     "floor.sequential": {"steps/s"},
+    "floor.idempotent": {"steps/s"},
     "floor.at_once": {"steps/s"},
     "floor.starts": {"executions/s"},
 }
@@ -84,12 +86,17 @@ def transactions(sent: list[str]) -> list[list[str]]:
     return found
 
 
-async def run_ours(file: Path, executions: int, steps: int) -> list[list[str]]:
+async def run_ours(
+    file: Path,
+    executions: int,
+    steps: int,
+    definition: WorkflowDefinition[[int], int] = ours.steps,
+) -> list[list[str]]:
     connection = recording(file)
     async with SqliteCheckpointStore(connection) as store, DurableEngine(store) as engine:
-        await engine.run(ours.steps, 1)  # the first one writes the definition, too
+        await engine.run(definition, 1)  # the first one writes the definition, too
         connection.sent.clear()
-        await asyncio.gather(*(engine.run(ours.steps, steps) for _ in range(executions)))
+        await asyncio.gather(*(engine.run(definition, steps) for _ in range(executions)))
         sent = list(connection.sent)
     connection.close()
     return transactions(sent)
@@ -135,6 +142,20 @@ def test_the_floor_runs_the_transactions_of_one_execution(tmp_path: Path) -> Non
     connection.close()
     assert sent_by_floor == sent_by_ours
     assert len(sent_by_floor) == 1 + 2 * 3 + 1
+
+
+def test_the_floor_runs_the_transactions_of_idempotent_steps(tmp_path: Path) -> None:
+    sent_by_ours = asyncio.run(
+        run_ours(tmp_path / "ours.db", executions=1, steps=3, definition=ours.idempotent_steps)
+    )
+    connection = recording(tmp_path / "floor.db")
+    floor.prepare(connection)
+    connection.sent.clear()
+    floor.run_one(connection, 3, writes=1)
+    sent_by_floor = transactions(connection.sent)
+    connection.close()
+    assert sent_by_floor == sent_by_ours
+    assert len(sent_by_floor) == 1 + 3 + 1
 
 
 def test_the_floor_runs_the_statements_of_many_executions_in_as_few_transactions(

@@ -106,6 +106,17 @@ def test_an_argument_too_many_is_refused_with_the_rule(file: Path) -> None:
         assert "so FILE is not given; leave out 'order-A-1'" in done.stderr
 
 
+def test_an_option_that_takes_one_value_is_refused_when_it_is_given_twice(file: Path) -> None:
+    """Else the first value would be dropped in silence."""
+    before = file.read_bytes()
+    done = run("cancel", file, "--type", "order", "-t", "payment", "--yes")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--type is given twice" in done.stderr
+    assert file.read_bytes() == before
+    several = ("--status", "failed", "--status", "completed", "--json", "--json")
+    assert run("list", file, *several).returncode == 0
+
+
 def test_a_file_that_is_not_there_is_said_with_what_named_it(file: Path) -> None:
     """Above all where somebody forgot FILE, and an id was taken for it."""
     before = sorted(file.parent.iterdir())

@@ -16,6 +16,7 @@ import pytest
 from durable_workflow_sqlite import (
     AesGcmCodec,
     CheckpointStore,
+    Client,
     DurableEngine,
     ExecutionConflictError,
     PayloadCodec,
@@ -32,6 +33,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from durable_workflow_sqlite.postgres.sql import QUERIES_DIR as QUERIES_OF_POSTGRES
+from durable_workflow_sqlite.records import utc_now
 from durable_workflow_sqlite.store import encoding
 from durable_workflow_sqlite.store.queries import ROW_CLASSES
 from durable_workflow_sqlite.store.sql import QUERIES_DIR, load_statements
@@ -482,3 +484,20 @@ def test_nothing_known_is_gone() -> None:
     known: Mapping[str, Callable[..., object]] = encoding.WRITES
     assert set(known) <= set(load_statements(QUERIES_DIR))
     assert set(encoding.READS) <= {row.__name__ for row in ROW_CLASSES.values()}
+
+
+def test_what_is_asked_of_the_audit_log_is_not_encoded(file: Path) -> None:
+    """`doctor` looks for executions that were unblocked without their rows."""
+
+    async def main() -> None:
+        await begin(file)
+        sql(file, "delete from step_checkpoints where step_name = 'answer'")
+        async with open_store(file, codec=CODEC) as store:
+            await Client(store).unblock("e", without_rows=True, by="kim")
+            await Client(store).cancel("e", by="kim")
+        with open_reader(file, codec=CODEC) as reader:
+            found = [one for one in reader.check_up(utc_now()) if one.check == "unblocked"]
+        assert len(found) == 1
+        assert "e (step 'answer'" in found[0].message
+
+    asyncio.run(main())

@@ -143,7 +143,7 @@ def test_a_row_that_a_worker_changes_meanwhile_stays_as_the_worker_writes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = new_database(tmp_path / "workflows.db")
-    before = recoding.Recoding._update
+    before = recoding.Recoding.update_of
 
     def change_it_first(self: Any, table: Any, row: Any, wanted: Any) -> Any:
         if table.load == "load_values_of_steps":
@@ -157,7 +157,7 @@ def test_a_row_that_a_worker_changes_meanwhile_stays_as_the_worker_writes_it(
             DurableEngine(store, workflows=[counts]) as engine,
         ):
             assert await (await engine.start(counts, 3, execution_id="e")).result() == 3
-        monkeypatch.setattr(recoding.Recoding, "_update", change_it_first)
+        monkeypatch.setattr(recoding.Recoding, "update_of", change_it_first)
         await recoded(str(file), BOTH)
         monkeypatch.undo()
         async with open_store(file, codec=NEW) as store:
@@ -179,7 +179,11 @@ def test_it_goes_on_where_it_was_killed(tmp_path: Path) -> None:
             await (await engine.start(counts, 300)).result()
 
     async def is_killed() -> None:
-        await recoded(str(file), BOTH, on_progress=lambda done: die() if done > 150 else None)
+        def die_in_the_middle(done: int) -> None:
+            if done > 150:
+                die()
+
+        await recoded(str(file), BOTH, on_progress=die_in_the_middle)
 
     asyncio.run(run())
     run_until_killed(is_killed)

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,11 +52,11 @@ def texts_of(url: str) -> bytes:
 
     schema = url.rpartition("=")[2]
     with psycopg.connect(url.partition("?")[0]) as session:
-        rows = [
-            str(row)
-            for table in TABLES
-            for row in session.execute(f'select one::text from "{schema}".{table} as one')  # type: ignore[call-overload]
-        ]
+        found: list[Any] = []
+        for table in TABLES:
+            query: Any = f'select one::text from "{schema}".{table} as one'
+            found += session.execute(query).fetchall()
+    rows = map(str, found)
     return "\n".join(rows).encode()
 
 

@@ -13,6 +13,7 @@ from durable_workflow_sqlite import SqliteCheckpointStore
 from tests.dict_store import DictStore
 
 MODULES: Final = (
+    "ask",
     "cancelled_by_itself",
     "client",
     "compensations_that_fail",

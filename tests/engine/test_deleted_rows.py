@@ -470,7 +470,7 @@ def test_no_step_before_the_first_one_is_offered(file: Path, journal: Journal) -
             with open_reader(file) as reader:
                 details = reader.execution("one")
             assert details is not None
-            for text in (refusal, timeline.hint(details, file) or ""):
+            for text in (refusal, timeline.hint(details, str(file)) or ""):
                 assert ("a step before them" in text) == is_offered, text
                 assert "--without-rows" in text
 

@@ -51,6 +51,8 @@ ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
     "signal_or_start": lambda engine: engine.signal_or_start(
         other, execution_id="there", signal=NewSignal("news")
     ),
+    "questions": lambda engine: engine.questions(),
+    "answer": lambda engine: engine.answer("there", "approve", 1),
     "cancel": lambda engine: engine.cancel("there"),
     "observe": first_state,
     "follow": first_item,

@@ -14,15 +14,18 @@ import pytest
 
 from durable_workflow_sqlite import (
     DurableEngine,
+    DurableWorkflowError,
     Limit,
     RetryPolicy,
     SqliteCheckpointStore,
     StepStatus,
     WorkflowCodeError,
     WorkflowContext,
+    open_reader,
     workflow,
 )
-from durable_workflow_sqlite.testing.contract_base import loaded
+from durable_workflow_sqlite.records import TIMED_OUT
+from durable_workflow_sqlite.testing.contract_base import NOON, loaded, new_audit_entry
 from tests.processes import Journal, an_engine, die, run_until_killed, until
 
 QUICK = timedelta(milliseconds=5)
@@ -293,3 +296,34 @@ async def test_what_makes_no_sense_is_refused_and_nothing_written(
             await engine.run(asks, execution_id="e")
         assert (await loaded(store, "e")).current_step == 0
         assert await store.load_checkpoints("e") == []
+
+
+@pytest.mark.parametrize("how", ["its last attempt", "given up", "cancelled at once"])
+async def test_one_that_timed_out_is_not_listed_as_in_doubt(how: str, tmp_path: Path) -> None:
+    file = tmp_path / "workflows.db"
+    is_last = how == "its last attempt"
+
+    @workflow
+    async def reads(ctx: WorkflowContext) -> None:
+        hourly = RetryPolicy.fixed(max_attempts=1 if is_last else 9, delay=timedelta(hours=1))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1 if how == "given up" else None):
+                await ctx.step(
+                    "read", asyncio.sleep, 30, idempotent=True, timeout=QUICK, retry=hourly
+                )
+        raise ValueError("fails")
+
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store) as engine:
+            handle = await engine.start(reads, execution_id="e")
+            if how == "cancelled at once":
+                await until(lambda: bool(rows_of(file)))
+                await handle.cancel()
+            with suppress(ValueError, DurableWorkflowError):
+                await handle.result()
+        steps = [one for one in await store.load_checkpoints("e") if one.step_name == "read"]
+        assert any(one.error_type == TIMED_OUT for one in steps)
+        assert await store.acknowledge("e", new_audit_entry("acknowledge", "e"), now=NOON) == 0
+    with open_reader(file) as reader:
+        assert [one for one in reader.check_up(NOON) if one.check == "cut-off"] == []
+        assert reader.overview(NOON, limit=9).cut_off == ()

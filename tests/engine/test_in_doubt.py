@@ -24,9 +24,12 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     StepAmbiguousError,
     StepCheckpoint,
+    StepInfo,
     StepStatus,
     WorkflowContext,
     WorkflowDefinition,
+    WorkflowFailedError,
+    step_info,
     workflow,
 )
 from durable_workflow_sqlite.records import RESOLVED_SIGNAL, SignalStatus
@@ -597,3 +600,91 @@ def test_map_takes_the_policy_for_each_item(file: Path, journal: Journal) -> Non
     die_in(paying(True), file)
     assert asyncio.run(end(paying(False), file)) == [1, 20]  # type: ignore[comparison-overlap]
     assert journal.lines == ["pay 1", "pay 2"]
+
+
+@pytest.mark.parametrize("answer", [None, {"value": 5}])
+def test_code_that_asks_no_more_runs_the_step_again_or_takes_the_answer(
+    answer: dict[str, Any] | None, file: Path, journal: Journal
+) -> None:
+    die_in(made(journal, "ask", dies=True), file)
+
+    async def ask() -> None:
+        order = made(journal, "ask", dies=False)
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[order]),
+            asyncio.timeout(20),
+        ):
+            await until_it_asks(store)
+        if answer is not None:
+            by_sql(file, "json_object('branch', '', 'step_index', 0, 'value', 5)")
+
+    asyncio.run(ask())
+    result = asyncio.run(end(made(journal, "rerun", dies=False), file))
+    assert result == ("paid 7" if answer is None else "paid 5")
+    assert journal.lines == ["pay"] * (2 if answer is None else 1)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("select count(*) from workflow_unresolved").fetchone() == (0,)
+
+
+def test_an_action_learns_its_attempt_its_key_and_the_token_of_the_claim(
+    file: Path, journal: Journal
+) -> None:
+    seen: list[StepInfo] = []
+    keys: list[str] = []
+
+    async def inner() -> None:
+        seen.append(step_info())
+
+    async def flaky() -> None:
+        await asyncio.gather(inner())
+        if step_info().attempt == 1:
+            raise ConnectionError
+
+    def in_thread() -> None:
+        seen.append(step_info())
+
+    async def within_time() -> None:
+        seen.append(step_info())
+
+    def undo(_: None) -> None:
+        seen.append(step_info())
+
+    @workflow(name="order")
+    async def order(ctx: WorkflowContext) -> None:
+        with pytest.raises(RuntimeError, match="outside of an action"):
+            step_info()
+        keys.append(ctx.idempotency_key("flaky"))
+        await ctx.step("flaky", flaky, retry=QUICK)
+        keys.append(ctx.idempotency_key("sync"))
+        await ctx.step("sync", in_thread, compensate=undo)
+        branch = ctx.branch("b")
+        keys.append(branch.idempotency_key("timed"))
+        await branch.step("timed", within_time, timeout=timedelta(seconds=9))
+        with pytest.raises(RuntimeError, match="outside of an action"):
+            step_info()
+        raise ValueError("undone")
+
+    async def main() -> None:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            with pytest.raises(WorkflowFailedError):
+                await engine.run(order, execution_id="one")
+            tokens = {one.fencing_token for one in seen}
+            assert len(tokens) == 1
+            assert tokens.pop() > 0
+
+    asyncio.run(main())
+    with pytest.raises(RuntimeError, match="outside of an action"):
+        step_info()
+    first, second, sync, timed, undone = seen
+    assert [(one.step_name, one.branch, one.attempt) for one in seen] == [
+        ("flaky", "", 1),
+        ("flaky", "", 2),
+        ("sync", "", 1),
+        ("timed", "b", 1),
+        ("sync", "", 1),
+    ]
+    assert [one.idempotency_key for one in (first, second, sync, timed)] == [keys[0], *keys]
+    assert undone.idempotency_key == f"{keys[1]}:compensate"
+    assert [one.is_compensation for one in seen] == [False] * 4 + [True]
+    assert {one.execution_id for one in seen} == {"one"}

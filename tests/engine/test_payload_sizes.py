@@ -195,9 +195,12 @@ def test_a_transaction_whose_result_is_too_large_changes_nothing() -> None:
     async def story(engine: DurableEngine, store: Any) -> list[Any]:
         assert await (await engine.start(transacts, 10)).result() == "put 10"
         assert await (await engine.start(transacts, LIMIT)).result() == f"refused: {LIMIT + 2}"
-        found: list[Any] = await store.write(
-            lambda connection: connection.execute("select text from mine").fetchall()
-        )
+
+        def texts(connection: Any) -> list[Any]:
+            found: list[Any] = connection.execute("select text from mine").fetchall()
+            return found
+
+        found: list[Any] = await store.write(texts)
         return found
 
     assert over(story) == [("t" * 10,)]

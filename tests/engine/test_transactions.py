@@ -32,6 +32,7 @@ from durable_workflow_sqlite import (
 )
 from durable_workflow_sqlite.store.connection import open_connection
 from durable_workflow_sqlite.store.statement_store import StatementStore
+from durable_workflow_sqlite.testing import check_code
 from tests.own_tables import Database
 from tests.processes import an_engine, die, run_until_killed, until
 
@@ -257,6 +258,49 @@ async def test_a_function_that_takes_too_long_has_done_nothing(database: Databas
         (failed,) = await store.load_checkpoints("e")
         assert failed.error_type == "durable_workflow_sqlite.errors:TransactionTimeoutError"
         assert failed.compensate_ref is None
+
+
+async def test_a_function_that_goes_on_after_its_timeout_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database("file", tmp_path)
+    goes_on = threading.Event()
+
+    def waits(_: Any) -> None:
+        assert goes_on.wait(30)
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        await ctx.transaction("waits", waits, timeout=timedelta(milliseconds=10), retry=ONCE)
+
+    async with database.store() as store, DurableEngine(store) as engine:
+        handle = await engine.start(order, execution_id="e")
+        await until(lambda: "transaction 'waits' of execution 'e' goes on" in caplog.text)
+        goes_on.set()
+        with pytest.raises(WorkflowFailedError):
+            await handle.result()
+
+
+async def test_a_check_of_the_code_knows_it(tmp_path: Path) -> None:
+    database = Database("file", tmp_path)
+
+    def made(name: str) -> Any:
+        @workflow(name="order")
+        async def order(ctx: WorkflowContext) -> int:
+            count = await ctx.transaction(name, database.put, "a")
+            await ctx.wait_signal("go")
+            return count
+
+        return order
+
+    async with database.store() as store, DurableEngine(store) as engine:
+        await engine.start(made("put"), execution_id="e")
+        while not await store.load_open_waits("e", "go"):
+            await asyncio.sleep(0.01)
+    assert check_code(database.url, [made("put")]).is_ok
+    assert not check_code(database.url, [made("other")]).is_ok
+    async with database.store() as store:
+        assert await store.read(database.all) == ["a"]
 
 
 async def test_a_statement_that_takes_too_long_is_interrupted(database: Database) -> None:

@@ -32,6 +32,7 @@ from durable_workflow_sqlite import (
     StepStatus,
     StoreError,
     WorkflowContext,
+    WorkflowSignal,
     blocking,
     workflow,
 )
@@ -75,6 +76,8 @@ def uses_of_engine(engine: DurableEngine) -> dict[str, Use]:
         "signal_or_start": lambda: engine.signal_or_start(
             waits, execution_id="waits", signal=NewSignal("stay")
         ),
+        "questions": lambda: engine.questions(),
+        "answer": lambda: engine.answer("waits", "approve", 1),
         "cancel": lambda: engine.cancel("waits"),
         "observe": lambda: first(engine.observe("waits")),
         "result_of": lambda: engine.result_of("waits"),
@@ -188,6 +191,10 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "load_next_signals": lambda: store.load_next_signals("waits", ["go"]),
         "load_last_signal_id": store.load_last_signal_id,
         "load_signals_after": lambda: store.load_signals_after(0),
+        "answer_question": lambda: store.answer_question(
+            WorkflowSignal(workflow_execution_id="waits", signal_name="$answer:go@1.0")
+        ),
+        "load_questions": lambda: store.load_questions(),
         "request_cancel": lambda: store.request_cancel("waits"),
         "load_statuses": lambda: store.load_statuses(["waits"]),
         "load_stopped": lambda: store.load_stopped(["waits"]),

@@ -275,9 +275,11 @@ async def _run_in_little_memory(folder: Path, room: int) -> tuple[list[str], lis
 
     file = folder / "workflows.db"
     heard: Counter[str] = Counter()
-    async with SqliteCheckpointStore.file(file) as store, DurableEngine(store, [hoard]) as engine:
-        resource.setrlimit(resource.RLIMIT_AS, (_memory_used() + room, resource.RLIM_INFINITY))
+    opened_store = SqliteCheckpointStore.file(file, max_payload_bytes=2 * A_LOT)
+    async with opened_store as store, DurableEngine(store, [hoard]) as engine:
+        # Stored before: with no memory at all, even that may be refused.
         handle = await engine.start(hoard, execution_id="one")
+        resource.setrlimit(resource.RLIMIT_AS, (_memory_used() + room, resource.RLIM_INFINITY))
         for _ in range(5):
             try:
                 await asyncio.wait_for(handle.result(), 0.2)

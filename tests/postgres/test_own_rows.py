@@ -108,7 +108,7 @@ async def test_two_transactions_in_the_way_of_each_other_are_run_again(
         await store.write(lambda one: (database.put(one, "a"), database.put(one, "b")))
         update = f"update {database.table} set sku = sku where sku = %s"
         other = psycopg.connect(postgres_server.url())
-        other.execute("set deadlock_timeout = '1s'")
+        other.execute("set deadlock_timeout = '60s'")  # the other one is to give way
         other.execute(update, ("b",))
 
         def function(connection: Any) -> None:

@@ -62,6 +62,7 @@ class DictWorld(World):
             len(tables.timers_of(EXECUTION)),
             len(tables.claims),
             (),
+            own=tuple(sorted(name for _, name, _ in tables.own)),
         )
 
 

@@ -18,6 +18,7 @@ from durable_workflow_sqlite import (
     WorkflowDefinition,
     workflow,
 )
+from tests.oracle import OWN
 
 SIGNALS = ("red", "blue")
 ALWAYS = 99
@@ -33,6 +34,8 @@ class Do:
     is_caught: bool = False
     is_undone: bool = False
     undo_failures: int = 0
+    is_own: bool = False
+    """Whether it is a transaction, which writes a row of its name."""
 
 
 @dataclass(frozen=True)
@@ -99,18 +102,43 @@ def definition(program: Program, journal: Journal) -> WorkflowDefinition[..., An
         if runs <= failures:
             raise ConnectionError(f"undo {name}")
 
+    def put(connection: Any, execution_id: str, name: str, failures: int) -> str:
+        runs = journal.note(f"run {name}")
+        if isinstance(connection, dict):
+            connection[execution_id, name, runs] = None
+        else:
+            connection.execute(
+                "create table if not exists own_rows (execution text not null, name text not null)"
+            )
+            connection.execute("insert into own_rows values (?, ?)", (execution_id, name))
+        if runs <= failures:
+            raise ConnectionError(name)
+        return name
+
     async def step(ctx: WorkflowContext, name: str, do: Do) -> object:
+        retry = RetryPolicy.fixed(max_attempts=do.attempts, delay=timedelta(seconds=do.delay))
+        compensate = functools.partial(undo, do.undo_failures) if do.is_undone else None
+        compensate_retry = RetryPolicy.fixed(max_attempts=2, delay=timedelta(seconds=1))
         try:
+            if do.is_own:
+                return await ctx.transaction(
+                    name,
+                    put,
+                    ctx.execution_id,
+                    name,
+                    do.failures,
+                    retry=retry,
+                    compensate=compensate,
+                    compensate_retry=compensate_retry,
+                )
             return await ctx.step(
                 name,
                 act,
                 name,
                 do.failures,
-                retry=RetryPolicy.fixed(
-                    max_attempts=do.attempts, delay=timedelta(seconds=do.delay)
-                ),
-                compensate=functools.partial(undo, do.undo_failures) if do.is_undone else None,
-                compensate_retry=RetryPolicy.fixed(max_attempts=2, delay=timedelta(seconds=1)),
+                retry=retry,
+                compensate=compensate,
+                compensate_retry=compensate_retry,
             )
         except ConnectionError:
             if do.is_caught:
@@ -125,7 +153,7 @@ def definition(program: Program, journal: Journal) -> WorkflowDefinition[..., An
             name = f"{path}{number}"
             match one:
                 case Do():
-                    came.append(await step(ctx, name, one))
+                    came.append(await step(ctx, f"{OWN}{name}" if one.is_own else name, one))
                 case Sleep(seconds):
                     await ctx.sleep(name, timedelta(seconds=seconds))
                 case Wait(signal, seconds):
@@ -196,6 +224,7 @@ _dos = st.builds(
     is_caught=st.booleans(),
     is_undone=st.sampled_from([True, True, False]),
     undo_failures=st.sampled_from([0, 0, 0, 1, ALWAYS]),
+    is_own=st.sampled_from([False, False, True]),
 )
 _waits = st.builds(
     Wait,

@@ -273,6 +273,16 @@ def test_a_value_has_the_type_that_its_method_annotates(filled: sqlite3.Connecti
         values.setdefault("request_cancel", set()).add(type(asked))
         values.setdefault("insert_claim", set()).add(type(claim))
         values.setdefault("send_signal", set()).add(type(sent))
+    for name in ("$answer:go@1.22", "$answer:other@1.22"):
+        answered = queries.answer_question(
+            filled,
+            workflow_execution_id="asleep",
+            signal_name=name,
+            payload="true",
+            created_at=NOON_TEXT,
+            signal_key=None,
+        )
+        values.setdefault("answer_question", set()).add(type(answered))
     assert type(queries.load_last_signal_id(filled)) is int
     values["load_last_signal_id"] = {int, type(None)}
     inserted = queries.insert_signal(

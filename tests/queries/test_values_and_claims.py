@@ -227,6 +227,11 @@ def test_a_value_that_is_written_must_be_known(sql: Path, statement: str, why: s
             "nothing checks what more_data holds; write `constraint more_data_is_json check (...)`",
         ),
         (
+            "create table notes (\n    note_id integer primary key,\n    status text not null\n"
+            ") strict;\n",
+            "table notes: nothing checks what status holds; write `constraint status_is_known",
+        ),
+        (
             "create table notes (\n    note_id integer primary key,\n    of text not null"
             " references workflow_executions (workflow_execution_id)\n) strict;\n",
             "table notes: of refers to another table; create an index that begins with it",

@@ -41,6 +41,7 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     WorkflowFailedError,
     WorkflowPatch,
+    WorkflowSignal,
     workflow,
 )
 from durable_workflow_sqlite.store.adapter import number_parameters
@@ -79,7 +80,11 @@ async def recode() -> None:
         await store.save(
             StreamItem(workflow_execution_id="e", step_index=0, step_name="say", item="1"),
             AuditEntry(
-                workflow_execution_id="e", act="retry", actor="kim", details="{}", created_at=NOON
+                workflow_execution_id="e",
+                act="retry",
+                actor="kim",
+                details='{"error": "x"}',
+                created_at=NOON,
             ),
         )
         assert await store.save_schedule(
@@ -230,6 +235,11 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.load_next_signals("e", ["go"])
             await store.load_open_waits("e", "go")
             await store.load_keyed_signal("e", "mail")
+            await store.load_questions()
+            await store.load_questions("finance")
+            await store.load_questions(workflow_execution_id="e")
+            answer = WorkflowSignal(workflow_execution_id="e", signal_name="$answer:go@1.0")
+            assert await store.answer_question(answer) is None
             with pytest.raises(ExecutionFinishedError):
                 await store.request_cancel("e")
             await store.hasten_attempts("e")

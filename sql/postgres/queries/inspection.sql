@@ -1092,7 +1092,7 @@ select
     asked_at,
     started_at
 from durable_workflow.workflow_unresolved
-order by asked_at, checkpoint_id
+order by asked_at nulls first, checkpoint_id
 limit :row_limit;
 
 -- name: count_unresolved$
@@ -1615,6 +1615,18 @@ where
             signal.signal_name like '$%'
             and signal.signal_name not like '$child:%'
             and signal.signal_name not in (:cancel_signal, :resolved_signal)
+            and not (
+                signal.signal_name like '$answer:%'
+                and exists (
+                    select 1
+                    from durable_workflow.step_checkpoints as asked
+                    where
+                        asked.workflow_execution_id = signal.workflow_execution_id
+                        and asked.step_name = signal.signal_name
+                        and asked.kind = 'SIGNAL'
+                        and asked.status = 'INTENT'
+                )
+            )
         )
     )
 limit :row_limit;

@@ -267,6 +267,127 @@ where
     and kind = 'SIGNAL'
     and status = 'INTENT';
 
+-- name: load_questions
+-- The questions to people that are open, the longest first.
+-- :row_limit integer
+-- =workflow_type text null
+-- =input_data text
+-- =started_at text
+-- =is_answered integer
+select
+    wait.workflow_execution_id,
+    workflow.workflow_type,
+    wait.branch,
+    wait.step_index,
+    wait.step_name,
+    wait.input_data,
+    wait.started_at,
+    wait.due_at,
+    cast(exists (
+        select 1
+        from durable_workflow.workflow_signals as answer
+        where
+            answer.workflow_execution_id = wait.workflow_execution_id
+            and answer.status = 'PENDING'
+            and answer.signal_name = wait.step_name
+    ) as integer) as is_answered
+from durable_workflow.step_checkpoints as wait
+inner join durable_workflow.workflow_executions as execution
+    on wait.workflow_execution_id = execution.workflow_execution_id
+left join durable_workflow.workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    wait.input_data is not null
+    and wait.started_at is not null
+    and wait.kind = 'SIGNAL'
+    and wait.status = 'INTENT'
+    and wait.step_name like '$answer:%'
+    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+order by wait.started_at, wait.id
+limit :row_limit;
+
+-- name: load_questions_to
+-- The questions that are open for one receiver, the longest first.
+-- :asked_of text
+-- :row_limit integer
+-- =workflow_type text null
+-- =input_data text
+-- =started_at text
+-- =is_answered integer
+select
+    wait.workflow_execution_id,
+    workflow.workflow_type,
+    wait.branch,
+    wait.step_index,
+    wait.step_name,
+    wait.input_data,
+    wait.started_at,
+    wait.due_at,
+    cast(exists (
+        select 1
+        from durable_workflow.workflow_signals as answer
+        where
+            answer.workflow_execution_id = wait.workflow_execution_id
+            and answer.status = 'PENDING'
+            and answer.signal_name = wait.step_name
+    ) as integer) as is_answered
+from durable_workflow.step_checkpoints as wait
+inner join durable_workflow.workflow_executions as execution
+    on wait.workflow_execution_id = execution.workflow_execution_id
+left join durable_workflow.workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    wait.input_data is not null
+    and wait.started_at is not null
+    and (cast(wait.input_data as json) ->> 'to') = :asked_of
+    and wait.kind = 'SIGNAL'
+    and wait.status = 'INTENT'
+    and wait.step_name like '$answer:%'
+    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+order by wait.started_at, wait.id
+limit :row_limit;
+
+-- name: load_questions_of
+-- The questions that one execution asks now, the longest first. They are not
+-- looked for in an index of the questions of all executions.
+-- :row_limit integer
+-- =workflow_type text null
+-- =input_data text
+-- =started_at text
+-- =is_answered integer
+select
+    wait.workflow_execution_id,
+    workflow.workflow_type,
+    wait.branch,
+    wait.step_index,
+    wait.step_name,
+    wait.input_data,
+    wait.started_at,
+    wait.due_at,
+    cast(exists (
+        select 1
+        from durable_workflow.workflow_signals as answer
+        where
+            answer.workflow_execution_id = wait.workflow_execution_id
+            and answer.status = 'PENDING'
+            and answer.signal_name = wait.step_name
+    ) as integer) as is_answered
+from durable_workflow.step_checkpoints as wait
+inner join durable_workflow.workflow_executions as execution
+    on wait.workflow_execution_id = execution.workflow_execution_id
+left join durable_workflow.workflows as workflow
+    on execution.workflow_id = workflow.workflow_id
+where
+    wait.input_data is not null
+    and wait.started_at is not null
+    and wait.workflow_execution_id = :workflow_execution_id
+    and wait.kind = 'SIGNAL'
+    and wait.status = 'INTENT'
+    and starts_with(wait.step_name, '$answer:')
+    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED')
+order by wait.started_at, wait.id
+limit :row_limit;
+
 -- name: delete_checkpoints!
 -- Deletes the checkpoints of a batch of executions (a JSON array of ids).
 -- @unfenced: of executions that are over
@@ -399,6 +520,8 @@ select
     branch,
     step_index,
     attempt,
+    step_name,
+    input_data,
     output_data,
     error_message
 from durable_workflow.step_checkpoints
@@ -409,13 +532,16 @@ limit :row_limit;
 -- name: update_values_of_step!
 -- Changes the values of a step, if they are still those that were read.
 -- @unfenced: they say the same as before, and a row that a worker has changed stays
+-- :former_input_data text null
 -- :former_output_data text null
 -- :former_error_message text null
 update durable_workflow.step_checkpoints
 set
+    input_data = :input_data,
     output_data = :output_data,
     error_message = :error_message
 where
     id = :id
+    and input_data is not distinct from :former_input_data
     and output_data is not distinct from :former_output_data
     and error_message is not distinct from :former_error_message;

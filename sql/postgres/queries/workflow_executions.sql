@@ -559,6 +559,7 @@ set
                     and workflow_signals.status = 'PENDING'
                     and workflow_signals.signal_name like '$%'
                     and workflow_signals.signal_name not like '$child:%'
+                    and workflow_signals.signal_name not like '$answer:%'
             ) then :now
         else (
             select min(due_at)

@@ -29,7 +29,8 @@ with in_doubt as (
             'durable_workflow_sqlite.errors:StepTimeoutError',
             'durable_workflow_sqlite.errors:StepAmbiguousError'
         )
-        and step.input_data is null
+        and coalesce(step.input_data, '') not like '%"idempotent":%'
+        and coalesce(step.input_data, '') not like '%"answer":%'
         and step.due_at is null
         and step.acknowledged_at is null
         and step.kind = 'STEP'

@@ -17,6 +17,12 @@ select
     case
         when step.kind = 'SIGNAL' and step.step_name like '$child:%'
             then 'child ' || substr(step.step_name, 8)
+        when step.kind = 'SIGNAL' and step.step_name like '$answer:%'
+            then
+                'answer'
+                || coalesce(' of ' || (cast(step.input_data as json) ->> 'to'), '')
+                || ' to '
+                || coalesce(cast(step.input_data as json) ->> 'name', step.step_name)
         when step.kind = 'SIGNAL' then 'signal ' || step.step_name
         when step.kind = 'SLEEP' then 'time'
         when

@@ -176,6 +176,8 @@ class Client:
     load = blocking(Behind.load)
     send_signal = sending(Behind.send_signal)
     signal_or_start = signalling(Behind.signal_or_start)
+    questions = blocking(Behind.questions)
+    answer = blocking(Behind.answer)
     cancel = blocking(Behind.cancel)
     result_of = blocking(Behind.result_of)
     unblock = blocking(Behind.unblock)

@@ -73,6 +73,8 @@ class CheckpointStore:
     load_open_waits = blocking(Behind.load_open_waits)
     load_last_signal_id = blocking(Behind.load_last_signal_id)
     load_signals_after = blocking(Behind.load_signals_after)
+    answer_question = blocking(Behind.answer_question)
+    load_questions = blocking(Behind.load_questions)
     request_cancel = blocking(Behind.request_cancel)
     load_statuses = blocking(Behind.load_statuses)
     load_stopped = blocking(Behind.load_stopped)

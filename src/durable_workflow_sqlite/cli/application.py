@@ -17,6 +17,7 @@ _MODULES: Final = {
     **dict.fromkeys(("status", "workers", "list", "show", "watch"), "reading"),
     "follow": "following",
     **dict.fromkeys(("signal", "cancel", "retry"), "actions"),
+    **dict.fromkeys(("questions", "answer"), "questions"),
     "start": "starting",
     "schedule": "schedules",
     **dict.fromkeys(("rerun", "fork", "resolve", "unblock", "acknowledge"), "actions"),
@@ -26,6 +27,7 @@ _MODULES: Final = {
     **dict.fromkeys(("prune", "backup", "vacuum", "doctor", "dashboard"), "maintenance"),
     "keys": "keys",
     "move": "moving",
+    "mcp": "serving",
     **dict.fromkeys(("migrate", "worker"), "running"),
     **dict.fromkeys(("check-code", "export"), "code"),
 }

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
 from durable_workflow_sqlite import database, stores
 from durable_workflow_sqlite.choosing import Chosen, statuses_of
@@ -26,9 +26,13 @@ class OnDatabase(TyperCommand):
     """Whether there need not be a file."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         if ctx.resilient_parsing or given.get("help"):
             return super().parse_args(ctx, args)
+        for one in order:
+            is_single = isinstance(one, TyperOption) and not (one.multiple or one.is_flag)
+            if is_single and order.count(one) > 1:  # the last value would be taken, and no other
+                return ctx.fail(f"{one.opts[0]} is given twice; give it once")
         root = ctx.find_root()
         before = root.params.get("db")
         keys = given.get("key_file")

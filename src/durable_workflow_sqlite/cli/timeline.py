@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from durable_workflow_sqlite import commands
 from durable_workflow_sqlite.cli import output, tables, trees
 from durable_workflow_sqlite.database import command, for_file
+from durable_workflow_sqlite.questions import Question
 from durable_workflow_sqlite.reading.executions import (
     Claim,
     ExecutionDetails,
@@ -257,12 +259,23 @@ def hint(details: ExecutionDetails, file: str, queue: NamedQueue | None = None) 
         return _until_it_can_be_undone(details, file)
     if queue is not None and queue.is_full and summary.waiting_for == "worker":
         return _out_of_the_queue(queue, file)
+    if details.questions:
+        return _how_to_answer(details, file)
     if summary.waiting_for is not None and summary.waiting_for.startswith("signal "):
         name = summary.waiting_for.removeprefix("signal ")
         if any(one.signal_name == name and one.status == "PENDING" for one in details.signals):
             return f"its signal {name} has come: a worker takes it, and nobody need send it again"
         return f"to continue it: {command('signal', file, summary.id, name)} [JSON]"
     return None
+
+
+def _how_to_answer(details: ExecutionDetails, file: str) -> str:
+    first = next((one for one in details.questions if not one.is_answered), None)
+    if first is None:
+        return "its question is answered: a worker takes the answer"
+    names = [one.name for one in details.questions]
+    name = first.name if names.count(first.name) == 1 else first.signal_name
+    return f"to answer it: {command('answer', file, details.summary.id, name)} JSON"
 
 
 def _until_it_can_be_undone(details: ExecutionDetails, file: str) -> str | None:
@@ -462,6 +475,7 @@ def _head(
         facts.append(
             ("asked", f"to cancel; {what if is_unfit else 'no worker has noticed it yet'}")
         )
+    facts += [("asks", _question(one, now)) for one in details.questions]
     if details.claim is not None:
         state = _state(details.claim, living_workers)
         facts.append(("worker", f"{details.claim.worker or details.claim.worker_id}, {state}"))
@@ -479,6 +493,17 @@ def _head(
     )
 
 
+def _question(one: Question, now: datetime) -> str:
+    text = "a question that cannot be read here" if one.question is None else one.question
+    of = "" if one.to is None else f" of {one.to}"
+    about = ""
+    if one.details is not None:
+        about = f"; {_cut(msgspec.json.encode(one.details).decode())}"
+    until = "" if one.deadline is None else f", until {_moment(one.deadline, now)}"
+    answered = ", answered" if one.is_answered else ""
+    return f"{one.name}{of}: {text}{about} ({one.type}{until}{answered})"
+
+
 def _state(claim: Claim, living_workers: int) -> str:
     if claim.stopped_process is not None:
         return "STOPPED (SIGSTOP): nobody goes on with it"
@@ -493,7 +518,7 @@ def _step(
     branch = f"{one.branch}/" if one.branch else ""
     undo = "undo " if one.attempt == 0 else ""
     kind = {"SLEEP": "sleep ", "SIGNAL": "signal "}.get(one.kind, "")
-    if one.kind == "SIGNAL" and one.step_name.startswith(CHILD_SIGNAL):
+    if one.kind == "SIGNAL" and one.step_name.startswith("$"):
         kind = ""
     took = ""
     if one.started_at is not None and one.completed_at is not None:

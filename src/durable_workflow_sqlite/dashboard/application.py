@@ -15,7 +15,15 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
-from durable_workflow_sqlite.dashboard import actions, bulk, pages, pausing, queues, schedules
+from durable_workflow_sqlite.dashboard import (
+    actions,
+    bulk,
+    pages,
+    pausing,
+    questions,
+    queues,
+    schedules,
+)
 from durable_workflow_sqlite.dashboard.login import routes as login_routes
 from durable_workflow_sqlite.dashboard.protection import Keys, Protection
 from durable_workflow_sqlite.dashboard.reading import Source
@@ -67,6 +75,8 @@ def build(
     inner = Starlette(
         routes=[
             *pages.routes(source, templates),
+            *questions.reading_routes(source, templates),
+            *([] if read_only else questions.routes(file, source, templates)),
             *([] if read_only else actions.routes(file, source, templates)),
             *([] if read_only else pausing.routes(file, source, templates)),
             *([] if read_only else bulk.routes(file, source, runs, templates)),

@@ -154,7 +154,9 @@ def _where(one: ExecutionSummary, is_final: bool) -> tuple[str, datetime | None]
         "time": f"sleeps in “{one.current_step}”",
         "retry": f"waits to {'undo' if one.attempts == 0 else 'try'} “{_of(one)}” again",
         "probe": f"waits to ask again what became of “{_of(one)}”",
-        "answer": f"waits for an answer about “{_of(one)}”",
+        "answer": f"waits for an answer about “{_of(one)}”"
+        if name.startswith("about ")
+        else f"waits for an {one.waiting_for}",
         "worker": "waits for a worker",
     }.get(what)
     if words is not None:

@@ -30,6 +30,7 @@ STATIC: Final = _HERE / "static"
 NAVIGATION: Final = (
     ("overview", "", "Overview"),
     ("executions", "executions", "Executions"),
+    ("questions", "questions", "Questions"),
     ("workers", "workers", "Workers"),
     ("queues", "queues", "Queues"),
     ("schedules", "schedules", "Schedules"),

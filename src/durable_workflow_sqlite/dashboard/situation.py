@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from durable_workflow_sqlite.dashboard.text import duration, exactly
 from durable_workflow_sqlite.dashboard.timeline import Row, StepState
+from durable_workflow_sqlite.questions import is_question
 from durable_workflow_sqlite.reading.executions import ExecutionSummary
 from durable_workflow_sqlite.reading.pauses import EXECUTION, name_of
 from durable_workflow_sqlite.records import DELETED_ROWS, ExecutionStatus
@@ -137,6 +138,8 @@ def _open(row: Row) -> Situation:
         words = f"Waits for its child “{row.child}”"
         return Situation("SUSPENDED", words, until=last.due_at, child=row.child)
     if row.state is StepState.WAITING:
+        if is_question(row.name):
+            return Situation("SUSPENDED", f"Waits for an {row.title}", until=last.due_at)
         words = f"Waits for the signal “{row.name}”"
         return Situation("SUSPENDED", words, until=last.due_at, awaited=row.name)
     if row.state is StepState.SLEEPING:

@@ -81,7 +81,12 @@ async def _question(access: Access, execution_id: str, step: StepName) -> StepCh
 async def _found(access: Access, execution_id: str, step: StepName) -> StepCheckpoint | None:
     name = step if isinstance(step, str) else step[1]
     undone = name.removesuffix(COMPENSATION_SUFFIX)
-    step = undone if isinstance(step, str) else (step[0], undone, *step[2:])
+    if isinstance(step, str):
+        step = undone
+    elif len(step) == 2:
+        step = (step[0], undone)
+    else:
+        step = (step[0], undone, step[2])
     history = RecordedHistory(await access.store.load_checkpoints(execution_id))
     _, found = find_step(execution_id, history, step)
     return found.last if undone == name else found.compensation

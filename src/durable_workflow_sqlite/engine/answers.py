@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
-class _Payload(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class _Payload(msgspec.Struct, forbid_unknown_fields=True):
     step: str | None = None
     branch: str = ""
     step_index: int | None = None
@@ -55,14 +55,15 @@ def in_answer_to(
     question: StepCheckpoint, now: datetime, *, value: str | None, failed: str | None
 ) -> WorkflowSignal:
     """The signal that says what became of it; without value and failed, it did not take effect."""
-    payload = _Payload(
-        branch=question.branch,
-        step_index=question.step_index,
-        value=UNSET if value is None else msgspec.Raw(value.encode()),
-        not_done=value is None and failed is None,
-        failed=failed,
-        is_compensation=question.attempt == 0,
-    )
+    payload: dict[str, object] = {"branch": question.branch, "step_index": question.step_index}
+    if question.attempt == 0:
+        payload["is_compensation"] = True
+    if failed is not None:
+        payload["failed"] = failed
+    elif value is None:
+        payload["not_done"] = True
+    else:
+        payload["value"] = msgspec.Raw(value.encode())
     return WorkflowSignal(
         workflow_execution_id=question.workflow_execution_id,
         signal_name=RESOLVED_SIGNAL,

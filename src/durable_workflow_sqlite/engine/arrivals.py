@@ -54,6 +54,10 @@ class Arrivals:
             heapq.heappush(self._in_order, one)
         return found
 
+    def named(self, name: str) -> WorkflowSignal | None:
+        """The first signal of one name, of those that are known."""
+        return self._by_name.get(name)
+
     def take(self, signal: WorkflowSignal) -> None:
         """It is about to be taken: the next one of its name is not known."""
         self._by_name.pop(signal.signal_name, None)

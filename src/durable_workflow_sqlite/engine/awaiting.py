@@ -18,7 +18,10 @@ _NOTHING: Any = object()
 
 
 class Awaited:
-    """What `ctx.wait_any` can wait for: `ctx.signal`, `ctx.timer` and `ctx.start_child` give it."""
+    """What `ctx.wait_any` can wait for.
+
+    `ctx.signal`, `ctx.question`, `ctx.timer` and `ctx.start_child` give it.
+    """
 
     __slots__ = ()
 
@@ -50,6 +53,28 @@ class AwaitedSignal(Awaited, Generic[T_co]):
     def came(self, value: object) -> None:
         """For the library: this came first, with this payload."""
         self._value = value
+
+
+class AwaitedQuestion(AwaitedSignal[T_co]):
+    """A question to people that `ctx.wait_any` waits for.
+
+    question, to, details: as for `ctx.ask`. `value` is the answer.
+    """
+
+    __slots__ = ("details", "question", "to")
+
+    def __init__(
+        self,
+        name: str,
+        type: Any,  # noqa: A002 - as in `ctx.ask`
+        question: str,
+        to: str | None,
+        details: object,
+    ) -> None:
+        super().__init__(name, type)
+        self.question = question
+        self.to = to
+        self.details = details
 
 
 class AwaitedTimer(Awaited):

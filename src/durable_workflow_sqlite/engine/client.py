@@ -17,6 +17,7 @@ from durable_workflow_sqlite.engine import (
     resolving,
 )
 from durable_workflow_sqlite.engine.access import Access, refuse_in_a_workflow_function
+from durable_workflow_sqlite.engine.answering_client import AnsweringClient
 from durable_workflow_sqlite.engine.clock import Clock, SystemClock
 from durable_workflow_sqlite.engine.enqueuing_client import EnqueuingClient
 from durable_workflow_sqlite.engine.following import End, Item, Reset
@@ -40,7 +41,14 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-class Client(PausingClient, LimitingClient, SchedulingClient, EnqueuingClient, RepeatingClient):
+class Client(
+    PausingClient,
+    LimitingClient,
+    SchedulingClient,
+    AnsweringClient,
+    EnqueuingClient,
+    RepeatingClient,
+):
     """Starts, signals, cancels, observes, awaits and repairs executions; it runs none itself.
 
     Creating a client costs nothing: it reads and recovers nothing, and needs no closing. Use it in

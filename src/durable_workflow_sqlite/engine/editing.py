@@ -18,7 +18,13 @@ from durable_workflow_sqlite.engine.history import (
 from durable_workflow_sqlite.engine.mending import refused
 from durable_workflow_sqlite.engine.origins import ancestors
 from durable_workflow_sqlite.engine.payload_sizes import check_size
-from durable_workflow_sqlite.engine.step_names import StepName, check_step, find_step, in_words
+from durable_workflow_sqlite.engine.step_names import (
+    Results,
+    StepName,
+    check_step,
+    find_step,
+    in_words,
+)
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     StepCheckpoint,
@@ -46,7 +52,7 @@ class Changed(msgspec.Struct, frozen=True):
     text: str
 
 
-def checked(edit: Mapping[StepName, object] | None, max_bytes: int) -> list[Edit]:
+def checked(edit: Results | None, max_bytes: int) -> list[Edit]:
     """What `edit` says. max_bytes: of each value.
 
     Raises TypeError, ValueError or SerializationError for what it cannot.

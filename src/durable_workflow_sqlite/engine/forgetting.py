@@ -21,6 +21,7 @@ from durable_workflow_sqlite.engine.history import TIMERS, Place, RecordedHistor
 from durable_workflow_sqlite.engine.mending import may_need_undoing, refused
 from durable_workflow_sqlite.engine.step_names import StepName, find_step, in_words, names_of
 from durable_workflow_sqlite.engine.wait_records import timer_of
+from durable_workflow_sqlite.questions import is_question
 from durable_workflow_sqlite.records import (
     CHILD_SIGNAL,
     ExecutionStatus,
@@ -205,10 +206,18 @@ def _to_be_taken_again(
     """The signals that some waits have taken, of each name in order of arrival.
 
     Rows of signals that were taken long ago may be deleted: then those of that name are sent again,
-    with those behind them that nothing has taken yet.
+    with those behind them that nothing has taken yet. An answer to a question is not among them:
+    it is asked again, maybe about something else.
     """
     records: list[Record] = []
     for name in dict.fromkeys(wait.step_name for wait in waits):
+        if is_question(name):
+            records += [
+                msgspec.structs.replace(one, status=SignalStatus.EXPIRED)
+                for one in signals
+                if one.signal_name == name and one.status is SignalStatus.PENDING
+            ]
+            continue
         if name.startswith(CHILD_SIGNAL) and any(
             one.signal_name == name and one.status in _NOT_TAKEN for one in signals
         ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 
 import msgspec
 
@@ -15,7 +14,7 @@ from durable_workflow_sqlite.engine.enqueuing import known_workflow, rerun_recor
 from durable_workflow_sqlite.engine.fitting import check_fits
 from durable_workflow_sqlite.engine.mending import refused
 from durable_workflow_sqlite.engine.results import not_found
-from durable_workflow_sqlite.engine.step_names import StepName, check_step, in_words
+from durable_workflow_sqlite.engine.step_names import Results, StepName, check_step, in_words
 from durable_workflow_sqlite.errors import ExecutionConflictError
 from durable_workflow_sqlite.records import (
     CHILD_SIGNAL,
@@ -36,7 +35,7 @@ async def fork(
     access: Access,
     execution_id: str,
     before: StepName | None,
-    edit: Mapping[StepName, object] | None,
+    edit: Results | None,
     new_id: str | None,
     version: int | None,
     by: str | None,

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from durable_workflow_sqlite.engine.patches import Patches
+from durable_workflow_sqlite.engine.step_marks import IDEMPOTENT, mark_of
 from durable_workflow_sqlite.errors import NonDeterminismError, StoreCorruptError
 from durable_workflow_sqlite.records import (
     AMBIGUOUS,
@@ -243,11 +244,12 @@ def never_began(checkpoint: StepCheckpoint) -> bool:
 
 
 def has_timed_out(checkpoint: StepCheckpoint) -> bool:
-    """Whether it is an attempt of a step that took longer than its timeout."""
+    """Whether it is an attempt that took longer than its timeout, and may have taken effect."""
     return (
         checkpoint.status is _FAILED
         and checkpoint.error_type == TIMED_OUT
         and checkpoint.kind is _STEP
+        and mark_of(checkpoint.input_data, IDEMPOTENT) is None
     )
 
 

@@ -49,7 +49,10 @@ class DurableEngineObserver:
         """An attempt failed, and another follows after a delay."""
 
     def on_step_in_doubt(self, checkpoint: StepCheckpoint) -> None:
-        """An attempt was interrupted, and may have taken effect. The step runs again."""
+        """An attempt was interrupted, and may have taken effect.
+
+        The step runs again, or does what its `in_doubt` says; then also after a timeout.
+        """
 
     def on_compensation_start(self, checkpoint: StepCheckpoint) -> None:
         """An attempt of the compensation of a step begins."""

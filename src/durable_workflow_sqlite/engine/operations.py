@@ -18,6 +18,7 @@ from durable_workflow_sqlite.engine.history import (
     has_timed_out,
     place_in_words,
 )
+from durable_workflow_sqlite.engine.payloads import wanted
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.errors import SerializationError
 from durable_workflow_sqlite.records import StepCheckpoint, StepKind, StepStatus
@@ -205,3 +206,12 @@ class WaitCall(Operation, eq=False, kw_only=True):
     @property
     def runs_code_of_the_user(self) -> bool:
         return not serialization.is_plain(self.payload_type)
+
+    @property
+    def input_data(self) -> str | None:
+        """What its record tells people, and those who send to it."""
+        return None if self.is_sleep else wanted(self.payload_type)
+
+    @property
+    def payload_in_words(self) -> str:
+        return f"the payload of signal {self.name!r} to"

@@ -58,6 +58,11 @@ def wanted(payload_type: Any) -> str | None:
         return _wanted.__wrapped__(payload_type)
 
 
+def every_kind() -> str:
+    """As `wanted`, of a type that takes everything."""
+    return msgspec.json.encode(Wanted("Any", tuple(_BEGINNINGS))).decode()
+
+
 @functools.lru_cache(maxsize=4096)
 def _wanted(payload_type: Any) -> str:
     kinds = tuple(kind for kind in _BEGINNINGS if _takes(payload_type, kind))

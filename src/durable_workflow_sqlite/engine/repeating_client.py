@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from durable_workflow_sqlite.engine import commands, correcting, editing, enqueuing, forking
 from durable_workflow_sqlite.engine.access import Access
 from durable_workflow_sqlite.engine.handle import ExecutionHandle
-from durable_workflow_sqlite.engine.step_names import StepName
+from durable_workflow_sqlite.engine.step_names import Results, StepName
 
 
 class RepeatingClient:
@@ -25,7 +24,7 @@ class RepeatingClient:
         execution_id: str,
         *,
         from_step: StepName | None = None,
-        edit: Mapping[StepName, object] | None = None,
+        edit: Results | None = None,
         by: str | None = None,
     ) -> None:
         """Run a FAILED execution again, from the step that failed; or unblock a blocked one.
@@ -85,7 +84,7 @@ class RepeatingClient:
         execution_id: str,
         *,
         before: StepName | None = None,
-        edit: Mapping[StepName, object] | None = None,
+        edit: Results | None = None,
         new_id: str | None = None,
         version: int | None = None,
         by: str | None = None,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -26,6 +26,7 @@ from durable_workflow_sqlite.engine.history import StepHistory, asks, has_timed_
 from durable_workflow_sqlite.engine.observer import log_attributes
 from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.step_info import probes_of
+from durable_workflow_sqlite.engine.step_marks import ANSWER, PROBES, marked, unmarked
 from durable_workflow_sqlite.engine.step_notifications import tell_complete, tell_in_doubt
 from durable_workflow_sqlite.engine.step_outcomes import (
     CutOff,
@@ -50,9 +51,6 @@ if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.run import Run
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
-
-ANSWERED: Final = '{"answer": "failed"}'
-"""The `input_data` of an attempt of which a person has said that the step is to fail."""
 
 
 def settles(call: StepCall) -> bool:
@@ -137,7 +135,10 @@ class _Settling:
             branch=call.place[0],
         )
         error.__cause__ = cause
-        attempt = msgspec.structs.replace(self._bare, input_data=ANSWERED if answered else None)
+        attempt = self._bare
+        if answered:
+            mark = marked(attempt.input_data, ANSWER, "failed")
+            attempt = msgspec.structs.replace(attempt, input_data=mark)
         await record_failure(run, call, attempt, error, self._first_started_at, *along)
 
     async def _complete(self, output: str, *along: Record) -> None:
@@ -267,7 +268,8 @@ class _Settling:
             else:
                 if isinstance(verdict, NotDone):
                     return await self._not_done("its probe says so")
-                await self._take_value(verdict.value)
+                returned = cast("Done[object]", verdict).value
+                await self._take_value(returned)
                 return None
             if not goes_on(run, call):
                 await record_cut_off(run, call, self._bare, has_begun=True)
@@ -307,7 +309,7 @@ class _Settling:
                 self._bare,
                 error_type=failures.error_type(failure),
                 error_message=run.environment.format_error(failure),
-                input_data=msgspec.json.encode({"probes": number}).decode(),
+                input_data=marked(self._bare.input_data, PROBES, number),
                 due_at=later(run.environment.clock.now(), delay),
             )
         )
@@ -329,7 +331,7 @@ class _Settling:
             status=StepStatus.INTENT,
             error_type=None,
             error_message=None,
-            input_data=None,
+            input_data=unmarked(self._last.input_data),
             completed_at=None,
             due_at=None,
         )

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from durable_workflow_sqlite.engine.step_keys import key_of
+from durable_workflow_sqlite.engine.step_marks import PROBES, mark_of
 from durable_workflow_sqlite.records import COMPENSATION_SUFFIX, StepCheckpoint
 
 if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.run import Run
 
-AtWork = ContextVar[tuple["Run", StepCheckpoint]]
-
-AT_WORK: Final[AtWork] = ContextVar("durable_workflow_step")
+AT_WORK: Final[ContextVar[tuple[Run, StepCheckpoint]]] = ContextVar("durable_workflow_step")
 """The attempt whose function runs. In an event loop it is set only meanwhile: `leave`."""
 
 
@@ -85,15 +84,11 @@ def tries_of(compensation: StepCheckpoint) -> int:
 
 def probes_of(attempt: StepCheckpoint) -> int:
     """How often the probe of an attempt in doubt has failed, as its record says."""
-    return _number_in(attempt, "probes")
+    return _number_in(attempt, PROBES)
 
 
 def _number_in(checkpoint: StepCheckpoint, name: str) -> int:
-    try:
-        data = msgspec.json.decode(checkpoint.input_data or "{}", type=dict[str, object])
-    except msgspec.MsgspecError:
-        return 0
-    number = data.get(name, 0)
+    number = mark_of(checkpoint.input_data, name)
     return number if isinstance(number, int) else 0
 
 

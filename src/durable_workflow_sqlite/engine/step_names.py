@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from durable_workflow_sqlite.engine.history import (
@@ -19,6 +19,9 @@ StepName = str | tuple[str, str] | tuple[str, str, int]
 
 `"charge"`, `("item-7", "charge")`, `("", "charge", 3)`; the branch of the function itself is "".
 """
+
+Results = Mapping[str, object] | Mapping[tuple[str, str], object] | Mapping[StepName, object]
+"""Results of steps, by their names."""
 
 NAMED_AT_MOST: Final = 10
 

@@ -9,6 +9,7 @@ import msgspec
 
 from durable_workflow_sqlite.engine.history import has_timed_out
 from durable_workflow_sqlite.engine.observer import log_attributes
+from durable_workflow_sqlite.engine.step_marks import unmarked
 from durable_workflow_sqlite.errors import (
     ErrorClassNotFoundError,
     SerializationError,
@@ -99,7 +100,7 @@ def cut_off(intent: StepCheckpoint, at: datetime, *, has_begun: bool) -> StepChe
         started_at=intent.started_at if has_begun else None,
         completed_at=at,
         due_at=None,
-        input_data=None,
+        input_data=unmarked(intent.input_data),
     )
 
 

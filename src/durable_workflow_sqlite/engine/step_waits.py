@@ -15,6 +15,7 @@ from durable_workflow_sqlite.engine.actions import thread_for
 from durable_workflow_sqlite.engine.given import Given, given
 from durable_workflow_sqlite.engine.history import has_timed_out, never_began
 from durable_workflow_sqlite.engine.operations import StepCall
+from durable_workflow_sqlite.engine.step_marks import unmarked
 from durable_workflow_sqlite.engine.step_notifications import tell_complete
 from durable_workflow_sqlite.engine.step_outcomes import CutOff
 from durable_workflow_sqlite.engine.step_records import (
@@ -73,6 +74,22 @@ async def take_given(
     first = call.history.first if call.history is not None else None
     tell_complete(run, completed, (first or intent).started_at, replayed=False)
     return True
+
+
+async def without_question(run: Run, last: StepCheckpoint) -> StepCheckpoint:
+    """The attempt, as it is recorded from now on: nobody is asked what became of it."""
+    if last.status is not _INTENT or last.error_type is None:
+        return last
+    bare = msgspec.structs.replace(
+        last,
+        error_type=None,
+        error_message=None,
+        input_data=unmarked(last.input_data),
+        completed_at=None,
+        due_at=None,
+    )
+    await run.save(bare, *run.running())
+    return bare
 
 
 def goes_on(run: Run, call: StepCall) -> bool:

@@ -8,6 +8,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import msgspec
+
 from durable_workflow_sqlite.engine.actions import (
     call_function,
     failure_of,
@@ -21,6 +23,7 @@ from durable_workflow_sqlite.engine.operations import StepCall
 from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.settling import is_doubtful, settle, settles
 from durable_workflow_sqlite.engine.step_info import AT_WORK, leave
+from durable_workflow_sqlite.engine.step_marks import IDEMPOTENT, marked
 from durable_workflow_sqlite.engine.step_notifications import (
     tell_complete,
     tell_in_doubt,
@@ -43,11 +46,15 @@ from durable_workflow_sqlite.engine.step_waits import (
     thread_of,
     until_its_turn,
     wait,
+    without_question,
 )
 from durable_workflow_sqlite.errors import SerializationError, StepTimeoutError
 from durable_workflow_sqlite.records import StepCheckpoint, StepStatus
 
 if TYPE_CHECKING:
+    from contextvars import Token
+    from datetime import datetime
+
     from durable_workflow_sqlite.engine.run import Run
     from durable_workflow_sqlite.engine.threads import Thread
 
@@ -68,7 +75,8 @@ async def perform_step(run: Run, call: StepCall) -> None:
     execution was to stop, and waits again in the next run.
     """
     environment = run.environment
-    attempt, first_started_at = 1, None
+    attempt = 1
+    first_started_at: datetime | None = None
     is_in_doubt = call.has_begun = False
     is_on_the_loop = is_async(call.action)
     late = None
@@ -85,8 +93,11 @@ async def perform_step(run: Run, call: StepCall) -> None:
             if last is None:
                 return
             is_in_doubt, attempt = False, last.attempt + 1
-        elif last.status is _INTENT and may_be_given(last) and await take_given(run, call, last):
-            return
+        elif last.status is _INTENT:
+            may_have_value = may_be_given(last)
+            last = await without_question(run, last)
+            if may_have_value and await take_given(run, call, last):
+                return
         if call.late:  # it is run again, to be undone
             grace = environment.cancel_grace
             late = await wait(run, call, last, partial(late_outcome, call, grace))
@@ -144,7 +155,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 result = late.result()
             elif call.timeout is None and thread is None:
                 call.interruptible = call.has_begun = True
-                token = _enter((run, intent))
+                token: Token[tuple[Run, StepCheckpoint]] = _enter((run, intent))
                 try:
                     result = await call.action(*call.args)
                 except BaseException:
@@ -162,6 +173,9 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 has_begun = is_in_doubt or call.has_begun
                 await record_cut_off(run, call, intent, has_begun=has_begun, error=error)
             failure = failure_of(run, error, call)
+            if call.is_idempotent and isinstance(failure, StepTimeoutError):
+                mark = marked(intent.input_data, IDEMPOTENT, True)
+                intent = msgspec.structs.replace(intent, input_data=mark)
             if call.is_idempotent and last is not None and await take_given(run, call, intent):
                 return  # as below
             if environment.streams.of_runs:

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
 from durable_workflow_sqlite.engine import hints, serialization
+from durable_workflow_sqlite.engine.asking import Asking
 from durable_workflow_sqlite.engine.operations import TransactionCall
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
-from durable_workflow_sqlite.engine.waiting import Waiting
 from durable_workflow_sqlite.errors import SerializationError
 from durable_workflow_sqlite.records import (
     TRANSACTION_TIMEOUT,
@@ -25,7 +25,7 @@ R = TypeVar("R")
 _STEP: Final = StepKind.STEP
 
 
-class Transacting(Waiting):
+class Transacting(Asking):
     """Transactions of a workflow function."""
 
     __slots__ = ()

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from durable_workflow_sqlite.engine.history import event_of
 from durable_workflow_sqlite.engine.loop_backoff import SAVE_AGAIN_AFTER_S, LoopBackoff, wait_for
 from durable_workflow_sqlite.engine.run import Run
 from durable_workflow_sqlite.engine.under_way import Pending
 from durable_workflow_sqlite.errors import StoreError
-from durable_workflow_sqlite.records import Record, StepCheckpoint
+from durable_workflow_sqlite.records import TRANSACTION_TIMEOUT, Record, StepCheckpoint
 
 
 class Reserved(NamedTuple):
@@ -103,3 +104,31 @@ class TransactingRun(Run):
                 outcome.completed_at, self._last_completed_at or outcome.completed_at
             )
         return outcome
+
+    async def save_unless_signal(
+        self, signal_name: str, pending: Pending, outcome: StepCheckpoint, *along: Record
+    ) -> bool:
+        """As `save_taken`; False if there is a signal of that name: then nothing was written."""
+        if self._new_patches:
+            along = (*along, *await self._patches_along())
+
+        def raise_(error: BaseException) -> tuple[Record, ...]:
+            raise error
+
+        try:
+            is_saved = await self.environment.store.transact(
+                lambda _: (outcome, *along),
+                raise_,
+                claim=self.claim,
+                timeout=TRANSACTION_TIMEOUT,
+                unless_signal=signal_name,
+            )
+        except BaseException as error:
+            self._waits_out(error, self._kept, event_of(outcome))
+            raise
+        if not is_saved:
+            self._give_back(event_of(outcome))
+            return False
+        self._saved(along)
+        self._written(pending, outcome)
+        return True

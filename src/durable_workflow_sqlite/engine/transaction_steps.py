@@ -33,6 +33,7 @@ from durable_workflow_sqlite.engine.step_waits import (
     goes_on,
     pause,
     take_given,
+    without_question,
 )
 from durable_workflow_sqlite.errors import (
     SerializationError,
@@ -66,6 +67,7 @@ async def perform_transaction(run: TransactingRun, call: TransactionCall) -> Non
         attempt = last.attempt + 1
         first_started_at = None if call.history.first is None else call.history.first.started_at
         was_begun = last.status is StepStatus.INTENT and may_be_given(last)
+        last = await without_question(run, last)
         if was_begun and await take_given(run, call, last):
             return
         if last.due_at is not None:

@@ -19,6 +19,7 @@ from durable_workflow_sqlite.engine.held_slot import SOMETIME
 from durable_workflow_sqlite.engine.history import asks
 from durable_workflow_sqlite.engine.observer import log_attributes
 from durable_workflow_sqlite.engine.step_info import probes_of, tries_of
+from durable_workflow_sqlite.engine.step_marks import PROBES, marked, unmarked
 from durable_workflow_sqlite.engine.under_way import UnderWay
 from durable_workflow_sqlite.errors import StepAmbiguousError
 from durable_workflow_sqlite.records import (
@@ -186,9 +187,7 @@ class _Settling:
                     self._bare,
                     error_type=failures.error_type(failure),
                     error_message=text,
-                    input_data=msgspec.json.encode(
-                        {"attempt": tries_of(self._last), "probes": number}
-                    ).decode(),
+                    input_data=marked(self._bare.input_data, PROBES, number),
                     due_at=later(run.environment.clock.now(), delay),
                 )
             )
@@ -220,7 +219,7 @@ class _Settling:
             self._last,
             error_type=None,
             error_message=None,
-            input_data=msgspec.json.encode({"attempt": tries_of(self._last)}).decode(),
+            input_data=unmarked(self._last.input_data),
             completed_at=None,
             due_at=None,
         )

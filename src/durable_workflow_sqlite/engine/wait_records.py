@@ -11,7 +11,9 @@ from durable_workflow_sqlite.engine import serialization
 from durable_workflow_sqlite.engine.child_calls import ChildWait, read_end, recorded_error
 from durable_workflow_sqlite.engine.clock import later
 from durable_workflow_sqlite.engine.history import TIMERS
+from durable_workflow_sqlite.engine.question_calls import overdue
 from durable_workflow_sqlite.errors import SerializationError, SignalTimeoutError
+from durable_workflow_sqlite.questions import is_question
 from durable_workflow_sqlite.records import (
     CUT_OFF,
     Record,
@@ -94,7 +96,7 @@ def read_payload(execution_id: str, call: WaitCall, payload: str | None) -> Any:
     """What a signal holds, as the wait wants it. Raises SerializationError."""
     if isinstance(call, ChildWait):
         return read_end(payload, call.child_id)
-    what = f"the payload of signal {call.name!r} to execution {execution_id!r}"
+    what = f"{call.payload_in_words} execution {execution_id!r}"
     return serialization.from_json(payload, call.payload_type, what)
 
 
@@ -126,6 +128,8 @@ def failure_of_wait(execution_id: str, call: WaitCall, failed: StepCheckpoint) -
 
 
 def timed_out(execution_id: str, checkpoint: StepCheckpoint) -> SignalTimeoutError:
+    if is_question(checkpoint.step_name):
+        return overdue(execution_id, checkpoint)
     return SignalTimeoutError(
         f"no signal {checkpoint.step_name!r} came to execution {execution_id!r}"
         f" by {checkpoint.due_at}",

@@ -121,8 +121,9 @@ class Waiting(Composing):
     def wait_any(self, *items: Awaited) -> Coroutine[Any, Any, Awaited]:
         """Wait for the first of several signals, timers and children, and return that item.
 
-        items: what `signal`, `timer` and `start_child` return. The returned item is one of them:
-            compare with `is`. A signal then has its payload as `value`.
+        items: what `signal`, `question`, `timer` and `start_child` return. The returned item is one
+            of them: compare with `is`. A signal then has its payload as `value`, a question its
+            answer.
 
         Only the first is taken. Signals of the others stay for other waits, other timers are
         cancelled, and other children go on. Of those that came before the call, the earliest
@@ -138,8 +139,8 @@ class Waiting(Composing):
         for number, item in enumerate(items):
             if not isinstance(item, Awaited):
                 raise TypeError(
-                    "wait_any waits for what ctx.signal, ctx.timer and ctx.start_child return,"
-                    f" not for {item!r}"
+                    "wait_any waits for what ctx.signal, ctx.question, ctx.timer and"
+                    f" ctx.start_child return, not for {item!r}"
                 )
             if any(item is other for other in items[:number]):
                 raise ValueError("wait_any is given the same item twice")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,20 +16,17 @@ import msgspec
 from durable_workflow_sqlite.engine.alarm import DeadlineAlarm
 from durable_workflow_sqlite.engine.arrivals import Arrivals
 from durable_workflow_sqlite.engine.body import Body
-from durable_workflow_sqlite.engine.child_calls import ChildWait, error_of_end
-from durable_workflow_sqlite.engine.failures import error_type
 from durable_workflow_sqlite.engine.loop_backoff import SAVE_AGAIN_AFTER_S
 from durable_workflow_sqlite.engine.operations import WaitCall
-from durable_workflow_sqlite.engine.payloads import wanted
-from durable_workflow_sqlite.engine.run import Run
 from durable_workflow_sqlite.engine.timers import LoopTimers
+from durable_workflow_sqlite.engine.transacting_run import TransactingRun
+from durable_workflow_sqlite.engine.wait_outcomes import save_end, save_refusal
 from durable_workflow_sqlite.engine.wait_records import (
     deadline_of,
     given_up,
     read_payload,
     tell_wait_complete,
     tell_wait_start,
-    timed_out,
     timer_of,
 )
 from durable_workflow_sqlite.errors import (
@@ -41,7 +37,6 @@ from durable_workflow_sqlite.errors import (
 )
 from durable_workflow_sqlite.records import (
     Record,
-    SignalStatus,
     StepCheckpoint,
     StepStatus,
     TimerStatus,
@@ -50,8 +45,6 @@ from durable_workflow_sqlite.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_log = logging.getLogger("durable_workflow_sqlite.engine")
 
 
 class _Due(NamedTuple):
@@ -84,7 +77,7 @@ class Waits:
         "wants_look",
     )
 
-    def __init__(self, run: Run, ring: Callable[[], None]) -> None:
+    def __init__(self, run: TransactingRun, ring: Callable[[], None]) -> None:
         """ring: called when it is time for a look."""
         self._run = run
         self._ring = ring
@@ -110,7 +103,7 @@ class Waits:
             if last.status is StepStatus.INTENT:
                 call.checkpoint = last
                 tell_wait_start(self._run, last, replayed=True)
-                if not call.is_sleep and last.input_data != wanted(call.payload_type):
+                if not call.is_sleep and last.input_data != call.input_data:
                     self._unrecorded[call] = None  # the code names another type by now
             else:  # it was given up, and is asked for again
                 self._unrecorded[call] = None
@@ -237,7 +230,7 @@ class Waits:
             try:
                 reader = self._read(due.signal.signal_name, due.signal.payload)
             except SerializationError as error:
-                await self._refuse(due.signal, error)
+                await save_refusal(self._run, due.signal, error)
                 return False
             except StoreError as error:
                 self._run.stop(error)
@@ -252,7 +245,7 @@ class Waits:
             elif due.wait.is_sleep:
                 await self._end_sleep(due.wait)
             else:
-                await self._end_wait(due.wait, due.signal)
+                return await self._end_wait(due.wait, due.signal)
         except (StoreBusyError, StoreFullError):
             if self._run.trouble is not None:
                 raise
@@ -287,57 +280,23 @@ class Waits:
         await run.save_taken(call, outcome, timer, *run.running(progressed=True))
         tell_wait_complete(run, outcome, replayed=False)
 
-    async def _end_wait(self, call: WaitCall, signal: WorkflowSignal | None) -> None:
+    async def _end_wait(self, call: WaitCall, signal: WorkflowSignal | None) -> bool:
+        """Whether an outcome was recorded."""
         run = self._run
         intent = call.checkpoint
         if intent is None:
             intent = self._intent(call)
             tell_wait_start(run, intent, replayed=False)
         self._forget(call)
-        outcome = msgspec.structs.replace(
-            intent,
-            status=StepStatus.COMPLETED,
-            output_data=None if signal is None else signal.payload,
-            completed_at=run.completion_time(),
-        )
-        along: list[Record] = []
-        if signal is None:
-            call.error = timed_out(run.id, intent)
-        elif isinstance(call, ChildWait):
-            call.error = error_of_end(run.id, call.child_id, call.value)
-        if call.error is not None:
-            outcome = msgspec.structs.replace(
-                outcome,
-                status=StepStatus.FAILED,
-                error_type=error_type(call.error),
-                error_message=run.environment.format_error(call.error),
-            )
-        if signal is None:
-            along.append(timer_of(outcome, TimerStatus.FIRED))
-        else:
-            if intent.due_at is not None:
-                along.append(timer_of(outcome, TimerStatus.CANCELLED))
-            along.append(msgspec.structs.replace(signal, status=SignalStatus.DELIVERED))
-        outcome = msgspec.structs.replace(outcome, event=run.next_event(call))
-        await run.save_taken(call, outcome, *along, *run.running(progressed=True))
-        tell_wait_complete(run, outcome, replayed=False)
-
-    async def _refuse(self, signal: WorkflowSignal, error: SerializationError) -> None:
-        """No open wait can read it: mark it, and go on waiting for one that fits."""
-        run = self._run
-        reason = run.environment.format_error(error)
-        await run.save(
-            msgspec.structs.replace(signal, status=SignalStatus.REFUSED, refused_reason=reason)
-        )
-        _log.warning(
-            "signal %r (%s) to execution %r was refused, and the execution still waits for one: %s",
-            signal.signal_name,
-            signal.workflow_signal_id,
-            run.id,
-            reason,
-            extra={"workflow_execution_id": run.id},
-        )
-        run.environment.observers.tell("on_error", error, run.id)
+        outcome = await save_end(run, call, intent, signal)
+        if outcome is not None:
+            tell_wait_complete(run, outcome, replayed=False)
+            return True
+        call.error = None
+        self._open_again(call)
+        await self._arrivals.load([call.name])
+        answer = self._arrivals.named(call.name)
+        return answer is not None and await self._take(_Due(answer.created_at, 0, call, answer, 0))
 
     # Recording what is waited for
 
@@ -349,7 +308,7 @@ class Waits:
         for call in new:
             if call.checkpoint is not None:
                 call.checkpoint = msgspec.structs.replace(
-                    call.checkpoint, input_data=wanted(call.payload_type)
+                    call.checkpoint, input_data=call.input_data
                 )
                 records.append(call.checkpoint)
                 continue
@@ -370,7 +329,7 @@ class Waits:
             step_name=call.name,
             kind=call.kind,
             status=StepStatus.INTENT,
-            input_data=None if call.is_sleep else wanted(call.payload_type),
+            input_data=call.input_data,
             started_at=self._run.environment.clock.now(),
             due_at=call.due_at,
         )

@@ -125,9 +125,10 @@ class Session:
             return sum(cursor.rowcount for cursor in cursors)
 
     def run_script(self, text: str) -> None:
-        """Run the statements of a file. Raises psycopg.Error."""
+        """Run the statements of a file, which may hold none. Raises psycopg.Error."""
         result = self.connection.pgconn.exec_(text.encode())
-        if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+        done = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY)
+        if result.status not in done:
             raise psycopg.errors.error_from_result(result)
 
     def close(self) -> None:

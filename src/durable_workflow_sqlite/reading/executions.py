@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from durable_workflow_sqlite.questions import Question, is_question, name_in
 from durable_workflow_sqlite.reading.pauses import TREE
 from durable_workflow_sqlite.records import (
     AMBIGUOUS,
@@ -42,9 +43,9 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     current_step: the step that runs, or the wait that ends first; of a FAILED execution, the step
         that failed; else None. `current_branch` ('' for the main line) and `attempts` are its own.
     steps_begun, steps_completed: the progress of the execution.
-    waiting_for: "signal NAME", "child ID", "time", "retry of STEP", "probe of STEP", "answer about
-        STEP" (a person must say what became of it) or "worker"; None while
-        something runs.
+    waiting_for: "signal NAME", "child ID", "time", "retry of STEP", "probe of STEP" or "worker";
+        "answer about STEP", where a person must say what became of it; "answer to QUESTION" or
+        "answer of WHOM to QUESTION", of a question to people; None while something runs.
     waiting_until: when that wait ends by itself; None if it does not. waiting_since: its begin.
     step_error_type, step_error_message: of the last attempt of the current step.
     steps_not_undone: how many compensations have failed for good, and nobody has acknowledged.
@@ -311,6 +312,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     problems: what in its rows no engine can read, in short sentences.
     children: the tree below it, of at most 100 executions.
     patches: the changes of the code of which it takes the new way.
+    questions: what it asks people now.
     forks: what began with records of it: the first 100, in the order in which they were started.
     """
 
@@ -335,6 +337,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]
     children: Children
     patches: tuple[PassedPatch, ...] = ()
+    questions: tuple[Question, ...] = ()
     forks: tuple[Fork, ...] = ()
 
     @property
@@ -347,6 +350,8 @@ def step_words(name: str) -> str:
     """What people call a step, a sleep or a wait of that name."""
     if name.startswith(CHILD_SIGNAL):
         return f"end of child {name.removeprefix(CHILD_SIGNAL)}"
+    if is_question(name):
+        return f"answer to {name_in(name)}"
     return name
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from durable_workflow_sqlite.questions import Question
 from durable_workflow_sqlite.reading.acts import NamedAct
 from durable_workflow_sqlite.reading.encodings import EncodedValues
 from durable_workflow_sqlite.reading.executions import (
@@ -125,6 +126,15 @@ class Reader(Protocol):
 
         scopes: only what was done to these, of SCHEDULE, WORKFLOW, QUEUE, STEP and ALL; None: to
             anything, also to executions. name: only what was done to that one of these.
+        """
+        ...
+
+    def questions(
+        self, *, to: str | None = None, execution_id: str | None = None, limit: int = 100
+    ) -> list[Question]:
+        """The questions to people that are open, the longest first; at most `limit`.
+
+        to, execution_id: as for `Client.questions`.
         """
         ...
 

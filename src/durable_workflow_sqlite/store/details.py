@@ -25,6 +25,7 @@ from durable_workflow_sqlite.records import (
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.overview import summary
 from durable_workflow_sqlite.store.processes import is_stopped
+from durable_workflow_sqlite.store.questions import load_questions, question_from
 from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.reading_workers import (
     AttemptWorker,
@@ -35,6 +36,8 @@ from durable_workflow_sqlite.store.rows import json_array, readable_time, text_t
 from durable_workflow_sqlite.store.trees import tree_below
 from durable_workflow_sqlite.store.unreadable import json_problem
 
+QUESTIONS_AT_ONCE: Final = 100
+"""How many questions of one execution are shown."""
 FORKS_SHOWN: Final = 100
 
 
@@ -60,6 +63,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         cut_off = queries.count_cut_off_of(connection, workflow_execution_id=execution_id)
         forks = queries.load_forks(connection, forked_from=execution_id, row_limit=FORKS_SHOWN)
         children = tree_below(queries, connection, execution_id)
+        asked = load_questions(connection, queries, None, execution_id, QUESTIONS_AT_ONCE)
     steps.sort(key=lambda step: (step.started_at or step.completed_at or "", step.id))
     problems = _problems_of(row, data, steps, timers, signals)
     attempts = [_attempt(one, workers.get(one.id)) for one in steps if one.attempt != 0]
@@ -86,6 +90,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         problems=tuple(problems),
         children=children,
         patches=tuple(map(_patch, patches)),
+        questions=tuple(map(question_from, asked)),
         forks=tuple(map(_fork, forks)),
     )
 

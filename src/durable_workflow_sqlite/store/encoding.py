@@ -24,6 +24,7 @@ from durable_workflow_sqlite.errors import (
     StoreError,
 )
 from durable_workflow_sqlite.payload_codec import ENCODED, PayloadCodec, RotatingCodec
+from durable_workflow_sqlite.questions import is_question, read_record, with_asked
 from durable_workflow_sqlite.records import CHILD_SIGNAL
 from durable_workflow_sqlite.store.transactions import AsStatement
 
@@ -44,29 +45,29 @@ _HEAD: Final = 84
 _CLASS: Final = re.compile(r"[A-Za-z_][\w.]*: ")
 """How a trouble begins: with the class of the error, by which problems are grouped."""
 
-PLAIN_ACTS: Final = frozenset({"unblock"})
-"""Acts whose details hold names alone, which a statement reads."""
+_NAMES_ALONE: Final = frozenset({"blocked", "missing"})
+"""What the details of an unblocking say: names alone, which a statement reads."""
 
 
 class Adapter(Protocol):
     """How a query is run: see `adapter.py`."""
 
-    def process_sql(self, query_name: str, operation: object, sql: str) -> str: ...
+    def process_sql(self, query_name: str, operation: object, sql: str, /) -> str: ...
 
     def select(
-        self, connection: Any, query_name: str, sql: str, parameters: Any, _: object
+        self, connection: Any, query_name: str, sql: str, parameters: Any, _: object, /
     ) -> list[Any]: ...
 
     def select_one(
-        self, connection: Any, query_name: str, sql: str, parameters: Any, _: object
+        self, connection: Any, query_name: str, sql: str, parameters: Any, _: object, /
     ) -> Any | None: ...
 
     def select_value(
-        self, connection: Any, query_name: str, sql: str, parameters: Any
+        self, connection: Any, query_name: str, sql: str, parameters: Any, /
     ) -> Any | None: ...
 
     def insert_update_delete(
-        self, connection: Any, query_name: str, sql: str, parameters: Any
+        self, connection: Any, query_name: str, sql: str, parameters: Any, /
     ) -> int: ...
 
 
@@ -78,6 +79,15 @@ def is_encoded(value: object) -> TypeGuard[str]:
 def is_encoded_text(value: object) -> TypeGuard[str]:
     """Whether plain text, as it stands in a column, is encoded."""
     return isinstance(value, str) and value.startswith(ENCODED)
+
+
+def has_names_alone(details: str) -> bool:
+    """Whether the details of an act are not encoded."""
+    try:
+        said = msgspec.json.decode(details, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return False  # it is encoded, or written by hand
+    return _NAMES_ALONE.issuperset(said)
 
 
 def class_of(trouble: str) -> str:
@@ -289,15 +299,18 @@ def step_place(execution_id: str, branch: str, step_index: int, attempt: int) ->
     return _place("step_checkpoints", execution_id, branch, step_index, attempt, "output_data")
 
 
+def question_place(execution_id: str, branch: str, step_index: int) -> str:
+    """Of what a question asks: the rest of its record says who is asked, and is not encoded."""
+    return _place("step_checkpoints", execution_id, branch, step_index, "asked")
+
+
 def step_error_place(execution_id: str) -> str:
     """Of an error's text, which people read without the number of its step."""
     return _place("step_checkpoints", execution_id, "error_message")
 
 
-def stream_place(given: Any) -> str:
-    """given: a row, or the parameters of a statement, as a mapping."""
-    names = ("workflow_execution_id", "branch", "step_index", "attempt")
-    return _place("workflow_stream_items", *(given[name] for name in names))
+def stream_place(execution_id: str, branch: str, step_index: int, attempt: int) -> str:
+    return _place("workflow_stream_items", execution_id, branch, step_index, attempt)
 
 
 def signal_place(execution_id: str, signal_name: str, column: str = "payload") -> str:
@@ -340,10 +353,14 @@ def _encode_step(encoding: Encoding, given: Parameters) -> None:
         given["output_data"] = encoding.encode(text, place)
     if (text := given.get("error_message")) is not None:
         given["error_message"] = encoding.encode(text, step_error_place(execution_id), TEXT)
+    if is_question(given["step_name"]) and (found := read_record(given.get("input_data"))):
+        place = question_place(execution_id, given["branch"], given["step_index"])
+        given["input_data"] = with_asked(found, encoding.encode(bytes(found.asked).decode(), place))
 
 
 def _encode_stream_item(encoding: Encoding, given: Parameters) -> None:
-    given["item"] = encoding.encode(given["item"], stream_place(given))
+    of = (given[name] for name in ("workflow_execution_id", "branch", "step_index", "attempt"))
+    given["item"] = encoding.encode(given["item"], stream_place(*of))
 
 
 def _encode_signal(encoding: Encoding, given: Parameters) -> None:
@@ -364,7 +381,7 @@ def _encode_schedule(encoding: Encoding, given: Parameters) -> None:
 
 
 def _encode_act(encoding: Encoding, given: Parameters) -> None:
-    if (text := given["details"]) is not None and given["act"] not in PLAIN_ACTS:
+    if (text := given["details"]) is not None and not has_names_alone(text):
         execution_id = given.get("workflow_execution_id")
         scope, name = (
             (given["scope"], given["name"]) if execution_id is None else ("EXECUTION", execution_id)
@@ -415,22 +432,27 @@ class _Row:
         found = getattr(self.row, column, None)
         return self._given.get(column) if found is None else found
 
-    def decode(self, column: str, place: str, form: Form = VALUE) -> None:
+    def decode(self, column: str, form: Form, place: Callable[..., str], *of: object) -> None:
+        """place, of: what names the place; it is called for what is encoded."""
         text = getattr(self.row, column, None)
         if isinstance(text, str) and text.startswith(form.before):
-            self.set(column, self._encoding.decode(text, place, form, strictly=self.strictly))
+            self.set(column, self._encoding.decode(text, place(*of), form, strictly=self.strictly))
 
-    def show(self, column: str, place: str, form: Form) -> None:
+    def plain(self, text: str, place: str) -> str:
+        """What was encoded; as it is, if it cannot be decoded."""
+        return self._encoding.decode(text, place, strictly=self.strictly)
+
+    def show(self, column: str, form: Form, place: Callable[..., str], *of: object) -> None:
         """Decode what only people read: it is hidden if it cannot be decoded."""
         text = getattr(self.row, column, None)
         if isinstance(text, str) and text.startswith(form.before):
-            plain = self._encoding.decode(text, place, form)
+            plain = self._encoding.decode(text, place(*of), form)
             self.set(column, form.hidden if isinstance(plain, Undecoded) else plain)
 
-    def decode_trouble(self, place: str, column: str = "trouble") -> None:
+    def decode_trouble(self, column: str, place: Callable[..., str], *of: object) -> None:
         text = getattr(self.row, column, None)
         if isinstance(text, str) and ENCODED in text:
-            self.set(column, self._encoding.decode_trouble(text, place))
+            self.set(column, self._encoding.decode_trouble(text, place(*of)))
 
     def decode_payload(self) -> None:
         text = self.row.payload
@@ -444,48 +466,58 @@ class _Row:
 
 def _decode_execution(row: _Row) -> None:
     execution_id = row["workflow_execution_id"]
-    row.decode("input_data", execution_place(execution_id, "input_data"), INPUT)
-    row.decode("output_data", execution_place(execution_id, "output_data"))
-    row.decode("error_message", execution_place(execution_id, "error_message"), TEXT)
-    row.decode_trouble(execution_place(execution_id, "trouble"))
+    row.decode("input_data", INPUT, execution_place, execution_id, "input_data")
+    row.decode("output_data", VALUE, execution_place, execution_id, "output_data")
+    row.decode("error_message", TEXT, execution_place, execution_id, "error_message")
+    row.decode_trouble("trouble", execution_place, execution_id, "trouble")
 
 
 def _decode_summary(row: _Row) -> None:
     _decode_execution(row)
-    place = step_error_place(row["workflow_execution_id"])
-    row.decode("step_error_message", place, TEXT)
+    row.decode("step_error_message", TEXT, step_error_place, row["workflow_execution_id"])
 
 
 def _decode_step(row: _Row) -> None:
     step = row.row
-    execution_id = step.workflow_execution_id
-    if step.output_data is not None:
-        place = step_place(execution_id, step.branch, step.step_index, step.attempt)
-        row.decode("output_data", place)
-    row.decode("error_message", step_error_place(execution_id), TEXT)
+    place = step.workflow_execution_id, step.branch, step.step_index, step.attempt
+    row.decode("output_data", VALUE, step_place, *place)
+    row.decode("error_message", TEXT, step_error_place, step.workflow_execution_id)
+    _decode_asked(row)
+
+
+def _decode_asked(row: _Row) -> None:
+    step = row.row
+    text = step.input_data
+    if isinstance(text, str) and is_question(step.step_name) and ENCODED in text:
+        found = read_record(text)
+        if found is not None and is_encoded(asked := bytes(found.asked).decode()):
+            place = question_place(step.workflow_execution_id, step.branch, step.step_index)
+            row.set("input_data", with_asked(found, row.plain(asked, place)))
 
 
 def _decode_stream_item(row: _Row) -> None:
-    row.decode("item", stream_place(row))
+    item = row.row
+    place = item.workflow_execution_id, item.branch, item.step_index, item.attempt
+    row.decode("item", VALUE, stream_place, *place)
 
 
 def _decode_step_error(row: _Row) -> None:
-    row.decode("error_message", step_error_place(row["workflow_execution_id"]), TEXT)
+    row.decode("error_message", TEXT, step_error_place, row["workflow_execution_id"])
 
 
 def _decode_question(row: _Row) -> None:
-    row.decode("question", step_error_place(row["workflow_execution_id"]), TEXT)
+    row.decode("question", TEXT, step_error_place, row["workflow_execution_id"])
 
 
 def _decode_problem(row: _Row) -> None:
     problem = row.row
     execution_id = problem.last_execution_id
     if problem.problem == "IN TROUBLE":
-        row.decode_trouble(execution_place(execution_id, "trouble"), "last_message")
+        row.decode_trouble("last_message", execution_place, execution_id, "trouble")
     elif problem.problem == "FAILED":
-        row.decode("last_message", execution_place(execution_id, "error_message"), TEXT)
+        row.decode("last_message", TEXT, execution_place, execution_id, "error_message")
     else:
-        row.decode("last_message", step_error_place(execution_id), TEXT)
+        row.decode("last_message", TEXT, step_error_place, execution_id)
 
 
 def _decode_signal(row: _Row) -> None:
@@ -494,14 +526,14 @@ def _decode_signal(row: _Row) -> None:
 
 
 def _decode_refused(row: _Row) -> None:
-    row.show("refused_reason", refused_place(row["workflow_execution_id"]), TEXT)
+    row.show("refused_reason", TEXT, refused_place, row["workflow_execution_id"])
 
 
 def _decode_schedule(row: _Row) -> None:
     name = row["schedule_name"]
-    row.decode("input_data", schedule_place(name, "input_data"), INPUT)
-    row.decode("declared", schedule_place(name, "declared"))
-    row.decode_trouble(schedule_place(name, "trouble"))
+    row.decode("input_data", INPUT, schedule_place, name, "input_data")
+    row.decode("declared", VALUE, schedule_place, name, "declared")
+    row.decode_trouble("trouble", schedule_place, name, "trouble")
 
 
 def _decode_act(row: _Row) -> None:
@@ -510,7 +542,7 @@ def _decode_act(row: _Row) -> None:
     scope, name = (
         (row["scope"], row["name"]) if execution_id is None else ("EXECUTION", execution_id)
     )
-    row.show("details", audit_place(scope, name, act.act, act.created_at), DETAILS)
+    row.show("details", DETAILS, audit_place, scope, name, act.act, act.created_at)
 
 
 READS: Final[Mapping[str, Callable[[_Row], None]]] = {
@@ -525,6 +557,7 @@ READS: Final[Mapping[str, Callable[[_Row], None]]] = {
     "StepCheckpointRow": _decode_step,
     "LoadCheckpointsAmongRow": _decode_step,
     "WorkflowStreamItemRow": _decode_stream_item,
+    "LoadQuestionsRow": _decode_asked,
     "LoadUndoingRow": _decode_step_error,
     "LoadNotUndoneRow": _decode_step_error,
     "LoadUnresolvedRow": _decode_question,

@@ -695,6 +695,20 @@ class StepCheckpointRow(Struct, frozen=True, gc=False):
     event: int | None
 
 
+class LoadQuestionsRow(Struct, frozen=True, gc=False):
+    """What load_questions gives."""
+
+    workflow_execution_id: str
+    workflow_type: str | None
+    branch: str
+    step_index: int
+    step_name: str
+    input_data: str
+    started_at: str
+    due_at: str | None
+    is_answered: int
+
+
 class LoadOpenStepsRow(Struct, frozen=True, gc=False):
     """What load_open_steps gives."""
 
@@ -709,6 +723,8 @@ class LoadValuesOfStepsRow(Struct, frozen=True, gc=False):
     branch: str
     step_index: int
     attempt: int
+    step_name: str
+    input_data: str | None
     output_data: str | None
     error_message: str | None
 
@@ -1922,6 +1938,22 @@ class Queries(Protocol):
         """
         ...
 
+    def load_questions(self, connection: object, *, row_limit: int) -> list[LoadQuestionsRow]:
+        """The questions to people that are open, the longest first."""
+        ...
+
+    def load_questions_to(
+        self, connection: object, *, asked_of: str, row_limit: int
+    ) -> list[LoadQuestionsRow]:
+        """The questions that are open for one receiver, the longest first."""
+        ...
+
+    def load_questions_of(
+        self, connection: object, *, workflow_execution_id: str, row_limit: int
+    ) -> list[LoadQuestionsRow]:
+        """The questions that one execution asks now, the longest first."""
+        ...
+
     def delete_checkpoints(self, connection: object, *, workflow_execution_ids: str) -> int:
         """Deletes the checkpoints of a batch of executions (a JSON array of ids)."""
         ...
@@ -1977,9 +2009,11 @@ class Queries(Protocol):
         self,
         connection: object,
         *,
+        input_data: str | None,
         output_data: str | None,
         error_message: str | None,
         id: int,
+        former_input_data: str | None,
         former_output_data: str | None,
         former_error_message: str | None,
     ) -> int:
@@ -2918,6 +2952,21 @@ class Queries(Protocol):
         """
         ...
 
+    def answer_question(
+        self,
+        connection: object,
+        *,
+        payload: str | None,
+        created_at: str,
+        signal_key: str | None,
+        workflow_execution_id: str,
+        signal_name: str,
+    ) -> int | None:
+        """Keeps the answer to a question that is open, and gives the id of the signal. No row
+        means that it is closed, that it is overdue, or that it has an answer.
+        """
+        ...
+
     def load_keyed_signal(
         self, connection: object, *, workflow_execution_id: str, signal_key: str | None
     ) -> LoadKeyedSignalRow | None:
@@ -3428,6 +3477,9 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_checkpoints": StepCheckpointRow,
     "load_checkpoints_after": StepCheckpointRow,
     "load_open_waits": StepCheckpointRow,
+    "load_questions": LoadQuestionsRow,
+    "load_questions_to": LoadQuestionsRow,
+    "load_questions_of": LoadQuestionsRow,
     "load_open_steps": LoadOpenStepsRow,
     "load_values_of_steps": LoadValuesOfStepsRow,
     "load_audit_log": LoadAuditLogRow,

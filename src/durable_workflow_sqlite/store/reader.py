@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
+from durable_workflow_sqlite.questions import Question
 from durable_workflow_sqlite.reading.acts import NamedAct
 from durable_workflow_sqlite.reading.encodings import EncodedValues
 from durable_workflow_sqlite.reading.executions import (
@@ -28,6 +29,11 @@ from durable_workflow_sqlite.store.cursor import Cursor
 from durable_workflow_sqlite.store.encodings_checkup import encodings
 from durable_workflow_sqlite.store.histories import histories
 from durable_workflow_sqlite.store.picking import AT_ONCE, pick, place_of
+from durable_workflow_sqlite.store.questions import (
+    check_wanted,
+    load_questions,
+    question_from,
+)
 from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.reading_acts import latest_acts
 from durable_workflow_sqlite.store.reading_queues import held_slots, named_queues, read_queues
@@ -130,6 +136,14 @@ class StatementReader(Readable, Reader):
         self, scopes: Sequence[str] | None = None, name: str | None = None, *, limit: int = 50
     ) -> list[NamedAct]:
         return latest_acts(self, scopes, name, limit=limit)
+
+    def questions(
+        self, *, to: str | None = None, execution_id: str | None = None, limit: int = 100
+    ) -> list[Question]:
+        check_wanted(to, execution_id, limit)
+        with self.reading() as connection:
+            found = load_questions(connection, self.queries, to, execution_id, limit)
+        return list(map(question_from, found))
 
     def count_living_workers(self) -> int:
         return len(self.all_living())

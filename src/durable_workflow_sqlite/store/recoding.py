@@ -7,19 +7,19 @@ meanwhile. Who begins again does not change what is done already.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from durable_workflow_sqlite.errors import PayloadDecodeError, SerializationError
 from durable_workflow_sqlite.payload_codec import ENCODED
+from durable_workflow_sqlite.questions import is_question, read_record, with_asked
 from durable_workflow_sqlite.records import CHILD_SIGNAL
 from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.encoding import (
     DETAILS,
     INPUT,
-    PLAIN_ACTS,
     TEXT,
     VALUE,
     Encoding,
@@ -27,6 +27,8 @@ from durable_workflow_sqlite.store.encoding import (
     audit_place,
     class_of,
     execution_place,
+    has_names_alone,
+    question_place,
     refused_place,
     schedule_place,
     signal_place,
@@ -53,13 +55,14 @@ class Recoded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Part(NamedTuple):
-    """A value in a row. before: what of the column is not encoded."""
+    """A value in a row. before, after: what of the column is not encoded."""
 
     column: str
     text: str
     place: str
     form: Form
     before: str = ""
+    after: str = ""
 
 
 def _of_execution(row: q.LoadValuesOfExecutionsRow) -> Iterator[_Part]:
@@ -74,6 +77,12 @@ def _of_step(row: q.LoadValuesOfStepsRow) -> Iterator[_Part]:
     id_ = row.workflow_execution_id
     yield from _part(row, "output_data", step_place(id_, row.branch, row.step_index, row.attempt))
     yield from _part(row, "error_message", step_error_place(id_), TEXT)
+    if is_question(row.step_name) and (found := read_record(row.input_data)) is not None:
+        asked = bytes(found.asked).decode()
+        place = question_place(id_, row.branch, row.step_index)
+        if row.input_data == with_asked(found, asked):  # else somebody has edited it
+            before = row.input_data[: -len(asked) - 1]
+            yield _Part("input_data", asked, place, VALUE, before, "}")
 
 
 def _of_signal(row: q.LoadValuesOfSignalsRow) -> Iterator[_Part]:
@@ -83,13 +92,14 @@ def _of_signal(row: q.LoadValuesOfSignalsRow) -> Iterator[_Part]:
 
 
 def _of_stream_item(row: q.LoadValuesOfStreamItemsRow) -> Iterator[_Part]:
-    yield from _part(row, "item", stream_place(msgspec.structs.asdict(row)))
+    place = stream_place(row.workflow_execution_id, row.branch, row.step_index, row.attempt)
+    yield from _part(row, "item", place)
 
 
 def _of_act(row: q.LoadValuesOfActsRow) -> Iterator[_Part]:
     id_ = row.workflow_execution_id
     scope, name = (row.scope, row.name or "") if id_ is None else ("EXECUTION", id_)
-    if row.act not in PLAIN_ACTS:
+    if row.details is not None and not has_names_alone(row.details):
         place = audit_place(scope, name, row.act, row.created_at)
         yield from _part(row, "details", place, DETAILS)
 
@@ -178,7 +188,7 @@ class Recoding:
                 rows = await self._commit.read(lambda: self._load(table, after))  # noqa: B023
                 updates: list[dict[str, Any]] = []
                 for row in rows:
-                    update, problems = self._update(table, row, wanted)
+                    update, problems = self.update_of(table, row, wanted)
                     left += len(problems)
                     problem = problem or (problems[0] if problems else None)
                     if update:
@@ -200,7 +210,7 @@ class Recoding:
         update = getattr(self._queries, table.update)
         return sum(update(self._connection, **one) for one in updates)
 
-    def _update(
+    def update_of(
         self, table: _Table, row: Any, wanted: str | None
     ) -> tuple[dict[str, Any], list[str]]:
         """The parameters of the statement; none if the row is to stay as it is."""
@@ -212,15 +222,14 @@ class Recoding:
             if self._encoding.key_of(part.text, part.form) == wanted and not is_mixed:
                 continue
             try:
-                changed[part.column] = part.before + self._again(row, part, wanted)
+                changed[part.column] = part.before + self._again(row, part, wanted) + part.after
             except (PayloadDecodeError, SerializationError) as error:
                 problems.append(str(error))
         parameters = msgspec.structs.asdict(row)
         changed = {one: text for one, text in changed.items() if text != parameters[one]}
         if not changed:
             return {}, problems
-        values = [one for one in _columns(type(row)) if one in parameters]
-        former = {f"former_{one}": parameters[one] for one in values}
+        former = {f"former_{one}": parameters[one] for one in _columns(parameters)}
         return {**parameters, **changed, **former}, problems
 
     def _again(self, row: Any, part: _Part, wanted: str | None) -> str:
@@ -232,7 +241,7 @@ class Recoding:
         return plain if wanted is None else encoding.encode(plain, part.place, part.form)
 
 
-def _columns(kind: type) -> tuple[str, ...]:
+def _columns(fields: Collection[str]) -> tuple[str, ...]:
     return tuple(
         one
         for one in (
@@ -246,7 +255,7 @@ def _columns(kind: type) -> tuple[str, ...]:
             "declared",
             "item",
         )
-        if one in kind.__struct_fields__  # type: ignore[attr-defined]
+        if one in fields
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 
+from durable_workflow_sqlite.questions import Question
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     ArrivedSignal,
@@ -14,11 +15,12 @@ from durable_workflow_sqlite.records import (
     StepCheckpoint,
     WorkflowClaim,
     WorkflowSignal,
+    check_answer,
     check_identifier,
     check_sent,
     utc_now,
 )
-from durable_workflow_sqlite.store import executions, rows
+from durable_workflow_sqlite.store import executions, questions, rows
 from durable_workflow_sqlite.store.claims import Claims
 from durable_workflow_sqlite.store.moves import check_not_moved
 from durable_workflow_sqlite.store.pauses import Pauses
@@ -67,6 +69,43 @@ class Signals:
         if signal_id is None:
             return None
         return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
+
+    async def answer(
+        self, signal: WorkflowSignal, save: Callable[[], None]
+    ) -> WorkflowSignal | None:
+        """`save` is called in the same transaction."""
+        check_answer(signal)
+
+        def answer_and_save() -> int | None:
+            self._commit.hold_execution(signal.workflow_execution_id)
+            signal_id = self._queries.answer_question(
+                self._connection,
+                workflow_execution_id=signal.workflow_execution_id,
+                signal_name=signal.signal_name,
+                payload=signal.payload,
+                created_at=time_to_text(signal.created_at),
+                signal_key=signal.signal_key,
+            )
+            if signal_id is not None:
+                self._commit.count_change()
+                save()
+            return signal_id
+
+        signal_id = await self._commit.write(answer_and_save)
+        if signal_id is None:
+            return None
+        return msgspec.structs.replace(signal, workflow_signal_id=signal_id)
+
+    async def load_questions(
+        self, to: str | None, workflow_execution_id: str | None, limit: int
+    ) -> list[Question]:
+        questions.check_wanted(to, workflow_execution_id, limit)
+        found = await self._commit.read(
+            lambda: questions.load_questions(
+                self._connection, self._queries, to, workflow_execution_id, limit
+            )
+        )
+        return list(map(questions.question_from, found))
 
     async def request_cancel(
         self, workflow_execution_id: str, save: Callable[[], None], now: datetime | None

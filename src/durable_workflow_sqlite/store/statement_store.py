@@ -18,6 +18,7 @@ import msgspec
 from durable_workflow_sqlite import limits
 from durable_workflow_sqlite.errors import ClaimLostError, ExecutionConflictError
 from durable_workflow_sqlite.protocol import CheckpointStore, Maintenance
+from durable_workflow_sqlite.questions import Question
 from durable_workflow_sqlite.records import (
     CANCEL_SIGNAL,
     TRANSACTION_TIMEOUT,
@@ -968,6 +969,16 @@ class StatementStore(CheckpointStore, Maintenance):
 
     async def send_signal(self, signal: WorkflowSignal, *records: Record) -> WorkflowSignal | None:
         return await self._signals.send(signal, lambda: self._save_all(records, None, []))
+
+    async def answer_question(
+        self, signal: WorkflowSignal, *records: Record
+    ) -> WorkflowSignal | None:
+        return await self._signals.answer(signal, lambda: self._save_all(records, None, []))
+
+    async def load_questions(
+        self, to: str | None = None, workflow_execution_id: str | None = None, *, limit: int = 100
+    ) -> list[Question]:
+        return await self._signals.load_questions(to, workflow_execution_id, limit)
 
     async def request_cancel(
         self, workflow_execution_id: str, *records: Record, now: datetime | None = None

@@ -2,6 +2,9 @@
 
 from typing import Final
 
+from durable_workflow_sqlite.questions import question_or_step
+from durable_workflow_sqlite.records import COMPENSATION_SUFFIX
+
 EXECUTION_ID: Final = "durable_workflow.execution.id"
 EXECUTION_STATUS: Final = "durable_workflow.execution.status"
 WORKFLOW_ID: Final = "durable_workflow.workflow.id"
@@ -13,6 +16,11 @@ STEP_ATTEMPT: Final = "durable_workflow.step.attempt"
 STEP_STATUS: Final = "durable_workflow.step.status"
 STEP_IN_DOUBT: Final = "durable_workflow.step.in_doubt"
 ERROR_TYPE: Final = "error.type"
+
+
+def step_name(stored: str) -> str:
+    """The step, also where its compensation is meant."""
+    return question_or_step(stored.removesuffix(COMPENSATION_SUFFIX))
 
 
 def error_type(stored: str | None) -> str:

@@ -13,7 +13,6 @@ from opentelemetry.trace import TracerProvider
 
 from durable_workflow_sqlite.engine.observer import DurableEngineObserver
 from durable_workflow_sqlite.records import (
-    COMPENSATION_SUFFIX,
     ExecutionStatus,
     StepCheckpoint,
     StepKind,
@@ -159,7 +158,7 @@ class OpenTelemetryObserver(DurableEngineObserver):
         duration.record(elapsed.total_seconds(), attributes)
 
     def _attributes(self, checkpoint: StepCheckpoint) -> dict[str, str]:
-        attributes = {names.STEP_NAME: checkpoint.step_name.removesuffix(COMPENSATION_SUFFIX)}
+        attributes = {names.STEP_NAME: names.step_name(checkpoint.step_name)}
         trace_ = self._trace_of(checkpoint)
         if trace_ is not None:
             attributes[names.WORKFLOW_ID] = trace_.workflow_id
@@ -211,7 +210,7 @@ class _Instruments:
             "step.retries", "{attempt}", "Attempts that failed and are followed by another."
         )
         self.in_doubt = counter(
-            "step.in_doubt", "{attempt}", "Attempts that were interrupted and run again."
+            "step.in_doubt", "{attempt}", "Attempts that may have taken effect."
         )
         self.compensation_duration = seconds(
             "compensation.duration", "The last attempt of a compensation."

@@ -21,6 +21,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, TraceFlags, Tracer
 from opentelemetry.trace.status import Status, StatusCode
 
+from durable_workflow_sqlite.questions import question_or_step
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     ExecutionStatus,
@@ -116,12 +117,16 @@ class ExecutionTrace:
 
     def tell_step(self, outcome: StepCheckpoint, elapsed: timedelta) -> None:
         """A step or a wait has its outcome: its span is from its first beginning to here."""
+        name = names.step_name(outcome.step_name)
         kind = _WAITS.get(outcome.kind, "step")
         ended_at = outcome.completed_at or outcome.started_at or _EPOCH
         attributes = {**_of_step(outcome), names.STEP_STATUS: outcome.status.value}
         with _chosen_ids(self._trace_id, self._step_id(outcome)):
             span = self._start(
-                kind, ended_at - elapsed, name=outcome.step_name, attributes=attributes
+                kind,
+                ended_at - elapsed,
+                name=name,
+                attributes=attributes,
             )
         if outcome.status is StepStatus.FAILED:
             _fail(span, outcome.error_type, outcome.error_message)
@@ -149,7 +154,7 @@ class ExecutionTrace:
         return self._start(
             "compensate" if is_compensation else "attempt",
             checkpoint.started_at or _EPOCH,
-            name=checkpoint.step_name.removesuffix(COMPENSATION_SUFFIX),
+            name=names.step_name(checkpoint.step_name),
             attributes={**_of_step(checkpoint), names.STEP_ATTEMPT: checkpoint.attempt},
             context=parent,
         )
@@ -193,7 +198,7 @@ def _place(checkpoint: StepCheckpoint) -> tuple[str, int]:
 
 def _of_step(checkpoint: StepCheckpoint) -> dict[str, str | int | bool]:
     found: dict[str, str | int | bool] = {
-        names.STEP_NAME: checkpoint.step_name,
+        names.STEP_NAME: question_or_step(checkpoint.step_name),
         names.STEP_INDEX: checkpoint.step_index,
     }
     if checkpoint.branch:

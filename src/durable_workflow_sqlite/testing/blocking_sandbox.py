@@ -14,6 +14,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     ExecutionStatus,
     NewSignal,
+    Question,
     SignalResult,
     WorkflowGuarantee,
 )
@@ -182,6 +183,16 @@ class Sandbox(Plannable):
         """As `engine.send_signal`."""
         return self._call(self._sandbox.signal(execution_id, name, payload, key=key))
 
+    def questions(
+        self, *, to: str | None = None, execution_id: str | None = None
+    ) -> list[Question]:
+        """As `engine.questions`, once the engine has done all that it can do now."""
+        return self._call(self._sandbox.questions(to=to, execution_id=execution_id))
+
+    def answer(self, execution_id: str, name: str, value: object, *, by: str | None = None) -> None:
+        """As `engine.answer`; it is stored once, also if the process dies over it."""
+        self._call(self._sandbox.answer(execution_id, name, value, by=by))
+
     def cancel(self, execution_id: str) -> Cancellation:
         """As `engine.cancel`."""
         return self._call(self._sandbox.cancel(execution_id))
@@ -270,6 +281,10 @@ class SandboxExecution(Generic[R_co]):
     def signal(self, name: str, payload: object = None, *, key: str | None = None) -> SignalResult:
         """As `engine.send_signal`."""
         return self._sandbox.signal(self.execution_id, name, payload, key=key)
+
+    def answer(self, name: str, value: object, *, by: str | None = None) -> None:
+        """As `engine.answer`."""
+        self._sandbox.answer(self.execution_id, name, value, by=by)
 
     def cancel(self) -> Cancellation:
         """As `engine.cancel`."""

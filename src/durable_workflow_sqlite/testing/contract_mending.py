@@ -24,7 +24,7 @@ from durable_workflow_sqlite import (
     WorkflowClaim,
     WorkflowExecution,
 )
-from durable_workflow_sqlite.records import CUT_OFF, TIMED_OUT
+from durable_workflow_sqlite.records import AMBIGUOUS, CUT_OFF, TIMED_OUT
 from durable_workflow_sqlite.testing.contract_base import (
     FINAL,
     MINUTE,
@@ -139,6 +139,39 @@ class MendingContract(StoreContract):
         assert await _claimed(store, now) == []
 
     @over_a_store
+    async def test_an_answer_is_kept_while_it_is_asked_for(self, store: CheckpointStore) -> None:
+        await store.save(WORKFLOW)
+        for name, status in (("e", ExecutionStatus.SUSPENDED), ("over", ExecutionStatus.FAILED)):
+            await store.save(
+                queued(name, None, status=status),
+                new_checkpoint(name, 0, error_type=AMBIGUOUS, completed_at=NOON),
+                new_checkpoint(name, 1, attempt=0, error_type=AMBIGUOUS, completed_at=NOON),
+                _failed(name, 2, error_type=AMBIGUOUS, event=1),
+                new_checkpoint(name, 3),
+            )
+        # It waits only for that: it is due when an answer comes.
+        await store.put_into_queue(["e"], NOON)
+        assert await store.claim_available([("order", 1)], 9, now=NOON + MINUTE) == []
+        assert await store.hasten_attempts("e", new_audit_entry("retry"), now=NOON) == 0
+        steps = {one.step_index: one for one in await store.load_checkpoints("e")}
+        for index, number in ((0, 1), (1, 1), (2, 0), (3, 0)):
+            answer = new_signal("e", "$resolved", created_at=NOON)
+            entry = new_audit_entry("resolve")
+            assert (
+                await store.hasten_attempts("e", answer, entry, only=steps[index], now=NOON)
+                == number
+            )
+        assert len(await store.load_pending_signals("e", "$resolved")) == 2
+        assert len(await store.load_audit_log("e")) == 2
+        assert list(steps.values()) == await store.load_checkpoints("e")
+        assert [one.workflow_execution_id for one in await _claimed(store, NOON)] == ["e"]
+        # Once it is answered, there is nothing to answer; nor for one that is over.
+        await store.save(msgspec.structs.replace(steps[0], error_type=None, completed_at=None))
+        assert await store.hasten_attempts("e", only=steps[0], now=NOON) == 0
+        (asked, *_) = await store.load_checkpoints("over")
+        assert await store.hasten_attempts("over", only=asked, now=NOON) == 0
+
+    @over_a_store
     async def test_an_act_and_its_entry_are_one(self, store: CheckpointStore) -> None:
         await store.save(
             new_execution("blocked", blocked_reason="died", status=ExecutionStatus.RUNNING),
@@ -172,12 +205,14 @@ class MendingContract(StoreContract):
                 _failed(one, 4, error_type=TIMED_OUT, event=3),
                 _failed(one, 5, error_type=TIMED_OUT, due_at=NOON),
                 _failed(one, 5, attempt=2, error_type="builtins:ValueError", event=4),
+                _failed(one, 6, error_type=AMBIGUOUS, event=5),
+                _failed(one, 7, error_type=AMBIGUOUS, event=6, input_data='{"answer":"failed"}'),
             )
-            assert await store.acknowledge(one, new_audit_entry("acknowledge", one), now=NOON) == 3
+            assert await store.acknowledge(one, new_audit_entry("acknowledge", one), now=NOON) == 4
             assert [found.status for found in await store.load_checkpoints(one)] == [
                 StepStatus.COMPENSATED,
                 StepStatus.COMPLETED,
-                *[StepStatus.FAILED] * 6,
+                *[StepStatus.FAILED] * 8,
             ]
             assert await store.acknowledge(one, new_audit_entry("acknowledge", one), now=NOON) == 0
             assert len(await store.load_audit_log(one)) == 1

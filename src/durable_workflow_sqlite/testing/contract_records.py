@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from time import sleep
 from typing import Any
 
@@ -732,6 +732,83 @@ class RecordsContract(StoreContract):
         assert places == [("", 7), ("left", 0), ("left", 1)]
         assert {one.input_data for one in found} == {waits[0].input_data}
         assert await store.load_open_waits("e", "GO") == []
+
+    @over_a_store
+    async def test_a_question_is_open_until_its_wait_ends_and_takes_one_answer(
+        self, store: CheckpointStore
+    ) -> None:
+        record = (
+            '{"type":"bool","json":["boolean"],"name":"go","to":"finance",'
+            '"asked":{"question":"Go on?","details":[1],"schema":{"type":"boolean"}}}'
+        )
+        name, entry = "$answer:go@1.0", new_audit_entry("answer", "e")
+        waits = [
+            new_checkpoint(
+                execution,
+                index,
+                name=name,
+                kind=StepKind.SIGNAL,
+                status=status,
+                input_data=record.replace("finance", to),
+                started_at=NOON + index * MINUTE,
+                due_at=due_at,
+            )
+            for execution, index, status, to, due_at in (
+                ("e", 0, StepStatus.INTENT, "finance", NOON + 9 * MINUTE),
+                ("f", 1, StepStatus.INTENT, "legal", None),
+                ("f", 2, StepStatus.COMPLETED, "finance", None),
+                ("over", 3, StepStatus.INTENT, "finance", None),
+                ("undone", 4, StepStatus.INTENT, "finance", None),
+            )
+        ]
+        await store.save(
+            *map(new_execution, "ef"),
+            new_execution("over", status=ExecutionStatus.CANCELLED),
+            new_execution("undone", status=ExecutionStatus.COMPENSATING),
+            *waits,
+        )
+        one, other = await store.load_questions()
+        assert (one.workflow_execution_id, one.name, one.signal_name) == ("e", "go", name)
+        assert (one.question, one.details, one.type, one.to) == ("Go on?", [1], "bool", "finance")
+        assert one.schema == {"type": "boolean"}
+        assert (one.asked_at, one.deadline) == (NOON, NOON + 9 * MINUTE)
+        assert (one.branch, one.step_index, one.is_answered) == ("", 0, False)
+        assert (other.workflow_execution_id, other.deadline) == ("f", None)
+        assert await store.load_questions(limit=1) == [one]
+        assert await store.load_questions("finance") == [one]
+        assert await store.load_questions("legal") == [other]
+        assert await store.load_questions("fin") == []
+        assert await store.load_questions(workflow_execution_id="f") == [other]
+        assert await store.load_questions("finance", "f") == []
+
+        def an_answer(execution: str, at: datetime = NOON, signal: str = name) -> WorkflowSignal:
+            return WorkflowSignal(
+                workflow_execution_id=execution,
+                signal_name=signal,
+                payload="true",
+                signal_key=f"by {at}",
+                created_at=at,
+            )
+
+        for refused in (
+            an_answer("e", NOON + 9 * MINUTE),
+            an_answer("e", signal="$answer:go@1.1"),
+            an_answer("over"),
+            an_answer("undone"),
+            an_answer("unknown"),
+        ):
+            assert await store.answer_question(refused, entry) is None
+        assert await store.load_audit_log("e") == []
+        answers = [an_answer("e", NOON + n * MINUTE) for n in range(8)]
+        sent = await asyncio.gather(*(store.answer_question(x, entry) for x in answers))
+        (counts,) = [answer for answer in sent if answer is not None]
+        assert await store.load_pending_signals("e") == [counts]
+        assert await store.load_audit_log("e") == [entry]
+        assert [x.is_answered for x in await store.load_questions("finance")] == [True]
+        refusal = {"status": SignalStatus.REFUSED, "refused_reason": "no bool"}
+        await store.save(msgspec.structs.replace(counts, **refusal))
+        assert [x.is_answered for x in await store.load_questions("finance")] == [False]
+        assert await store.answer_question(an_answer("e", NOON + 8 * MINUTE)) is not None
 
     @over_a_store
     async def test_a_cancel_is_requested_once_and_only_of_what_can_be_cancelled(

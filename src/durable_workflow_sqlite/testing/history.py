@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from durable_workflow_sqlite.engine.history import TIMERS
+from durable_workflow_sqlite.engine.history import TIMERS, asks
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     CUT_OFF,
@@ -24,8 +24,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     name: of the step, with its branch before it: "mail/fetch".
     became: the outcome. "" is completed; else it is "failed", "timed out", or "in doubt" for an
         attempt that a crash interrupted. While the attempt runs, it is "running", "sleeping" or
-        "waiting". If the workflow cancelled it, or the execution ended, it is "cut off", or "never
-        began" if the action had not begun. A compensation is "undone".
+        "waiting"; "waits for an answer" if a person must say what became of it. If the workflow
+        cancelled it, or the execution ended, it is "cut off", or "never began" if the action had
+        not begun. A compensation is "undone".
     result: of the step, or the signal's payload, as plain JSON data.
     """
 
@@ -133,6 +134,8 @@ def _events(checkpoints: Iterable[StepCheckpoint], is_over: bool) -> Iterator[Ev
 
 
 def _became(one: StepCheckpoint, is_last: bool, is_over: bool) -> str:
+    if is_last and not is_over and asks(one):
+        return "waits for an answer"
     if one.attempt == 0:
         return {
             StepStatus.COMPENSATED: "undone",
@@ -152,7 +155,7 @@ def _became(one: StepCheckpoint, is_last: bool, is_over: bool) -> str:
 
 
 def _error(one: StepCheckpoint) -> str | None:
-    if one.error_type is None:
+    if one.error_type is None or asks(one):
         return None
     kind = one.error_type.rpartition(":")[2]
     return f"{kind}: {one.error_message}" if one.error_message else kind

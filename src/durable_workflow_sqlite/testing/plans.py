@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import get_args
 
 from durable_workflow_sqlite import StepCheckpoint
+from durable_workflow_sqlite.questions import question_or_step
 from durable_workflow_sqlite.testing.simulated_process import Moment
 
 
@@ -27,7 +28,8 @@ class CrashPlan:
     def meets(self, step: StepCheckpoint, moment: Moment) -> bool:
         return (
             self.times_left > 0
-            and (step.step_name, moment) == (self.step, self.moment)
+            and moment == self.moment
+            and self.step in (step.step_name, question_or_step(step.step_name))
             and self.execution_id in (None, step.workflow_execution_id)
         )
 
@@ -168,7 +170,7 @@ class Plannable:
         "after": the action has run, and its outcome is not recorded. The step is in doubt.
         "recorded": the outcome is committed, and the workflow has not got it yet.
 
-        step: its name; "charge:compensate" for the compensation of "charge".
+        step: its name, also of a question; "charge:compensate" for the compensation of "charge".
         times: how often in a row the process crashes there.
         down_for: how long no process runs until the next one starts.
 

@@ -297,6 +297,10 @@ class AsyncSandboxExecution(Generic[R_co]):
         """As `engine.send_signal`."""
         return await self._sandbox.signal(self._execution_id, name, payload, key=key)
 
+    async def answer(self, name: str, value: object, *, by: str | None = None) -> None:
+        """As `engine.answer`."""
+        await self._sandbox.answer(self._execution_id, name, value, by=by)
+
     async def cancel(self) -> Cancellation:
         """As `engine.cancel`."""
         return await self._sandbox.cancel(self._execution_id)

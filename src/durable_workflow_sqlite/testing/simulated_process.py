@@ -193,8 +193,9 @@ class _WatchedStore:
         for step in steps:
             if step.status is not StepStatus.INTENT:
                 await process.reach(step, "recorded")
-            elif step.attempt == 0 and step.error_type is not None:
-                process.acting.pop(_place(step), None)  # a compensation that is retried later
+            elif step.error_type is not None:
+                # A compensation, or a probe, that is retried later; or a person is asked.
+                process.acting.pop(_place(step), None)
             else:
                 if step.kind is StepKind.STEP:
                     process.acting[_place(step)] = step

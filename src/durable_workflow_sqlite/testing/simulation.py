@@ -15,6 +15,8 @@ from durable_workflow_sqlite import (
     EngineStoppedError,
     ExecutionFinishedError,
     ExecutionStatus,
+    Question,
+    QuestionAnsweredError,
     Record,
     SignalResult,
     StepCheckpoint,
@@ -191,6 +193,42 @@ class Simulation(Plannable):
                 await store.load_pending_signals(execution_id, name)
             ):
                 return SignalResult.SENT
+
+    async def questions(
+        self, *, to: str | None = None, execution_id: str | None = None
+    ) -> list[Question]:
+        """As `engine.questions`, once the engine has done all that it can do now."""
+        await self.settle()
+        return await self.ask(lambda engine: engine.questions(to=to, execution_id=execution_id))
+
+    async def answer(
+        self, execution_id: str, name: str, value: object, *, by: str | None = None
+    ) -> None:
+        """As `engine.answer`; it is stored once, also if the process dies over it."""
+        asked = await self.questions(execution_id=execution_id)
+        signals = [one.signal_name for one in asked if one.name == name]
+        # Another question of that name may be open after a crash: the answer is for this one.
+        exactly = signals[0] if len(signals) == 1 else name
+        has_tried = False
+        while True:
+            process = await self._running()
+            assert process.engine is not None
+            try:
+                await process.engine.answer(execution_id, exactly, value, by=by)
+            except EngineStoppedError:
+                if not process.is_dead:
+                    raise
+                has_tried = True
+            except QuestionAnsweredError:
+                if not has_tried:
+                    raise
+                return
+            else:
+                return
+
+    async def settle(self) -> None:
+        """Wait until the engine has done everything that it can do at the current time."""
+        raise NotImplementedError
 
     async def cancel(self, execution_id: str) -> Cancellation:
         """As `engine.cancel`."""
@@ -419,7 +457,14 @@ class Simulation(Plannable):
             for one in await self._waits()
             if one.workflow_execution_id == execution_id
         ]
-        lines = "".join(f"\n    {line}" for line in await self._history(execution))
+        history = await self._history(execution)
+        asking = [one.name for one in history.events if one.became == "waits for an answer"]
+        if asking:
+            what += (
+                f": step {', '.join(map(repr, asking))} is in doubt, and waits for an answer; give"
+                " it with `ask(lambda engine: engine.resolve(...))`"
+            )
+        lines = "".join(f"\n    {line}" for line in history)
         if names:
             what += (
                 f": it waits for signal {', '.join(names)}. Send it, or plan it with"

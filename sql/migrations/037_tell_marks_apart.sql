@@ -1,0 +1,2 @@
+-- workflow_in_doubt leaves out what has timed out and is idempotent, and what a person has
+-- answered, by their marks in input_data: a step may hold a hash there, too.
