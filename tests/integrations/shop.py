@@ -47,6 +47,12 @@ async def secret(ctx: WorkflowContext, path: Path) -> str:
     return f"{path} {await child.result()}"
 
 
+@workflow
+async def paying(ctx: WorkflowContext, amount: int) -> str:
+    is_fine = await ctx.ask("approve", f"May we pay {amount}?", type=bool, to="finance")
+    return f"paid {amount}" if is_fine else "not paid"
+
+
 def add(numbers: list[int]) -> int:
     if 13 in numbers:
         raise ValueError("not 13")

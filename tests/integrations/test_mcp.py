@@ -34,7 +34,7 @@ from durable_workflow_sqlite.integrations.mcp import server  # noqa: E402
 ROOT = Path(durable_workflow_sqlite.__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
 ITEM = {"sku": "cup", "price": 2.5}
-ALL = [shop.order, shop.adding, shop.secret]
+ALL = [shop.order, shop.adding, shop.secret, shop.paying]
 
 
 class Model:
@@ -101,11 +101,13 @@ async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def test_a_model_starts_and_follows_executions_that_a_worker_runs(file: Path) -> None:
-    options = ("--app", "tests.integrations.shop", "--by", "claude", "--allow-start", "adding")
-    async with a_worker(file), over_stdio(file, *options, "--allow-start", "order") as model:
+    options = ["--app", "tests.integrations.shop", "--by", "claude"]
+    for name in ("adding", "order", "paying"):
+        options += ["--allow-start", name]
+    async with a_worker(file), over_stdio(file, *options) as model:
         assert [*await model.tools()] == [
             *("list", "show", "wait"),
-            *("start", "signal", "cancel", "retry"),
+            *("start", "signal", "answer", "cancel", "retry"),
         ]
         begun = await model.call(
             "start", workflow="order", arguments={"item": ITEM}, execution_id="o-1"
@@ -138,6 +140,18 @@ async def test_a_model_starts_and_follows_executions_that_a_worker_runs(file: Pa
         assert [one["step_name"] for one in shown["steps"]] == ["reserve", "approved"]
         assert "cut: it has 9,002 characters" in shown["steps"][0]["output_data"]
 
+        await model.call("start", workflow="paying", arguments={"amount": 7}, execution_id="p-1")
+        asked = await model.call("wait", execution_id="p-1", seconds=50)
+        assert asked["questions"][0]["question"] == "May we pay 7?"
+        assert asked["questions"][0]["schema"]["type"] == "boolean"
+        assert asked["questions"] == (await model.call("show", execution_id="p-1"))["questions"]
+        said = await model.refusal("answer", execution_id="p-1", name="approve", value="yes")
+        assert "the answer must be true or false" in said
+        await model.call("answer", execution_id="p-1", name="approve", value=True)
+        assert (await model.call("wait", execution_id="p-1"))["result"] == "paid 7"
+        said = await model.refusal("answer", execution_id="p-1", name="approve", value=False)
+        assert "was answered by claude" in said
+
         await model.call("start", workflow="adding", arguments=[1, 13], execution_id="a-1")
         end = await model.call("wait", execution_id="a-1")
         assert (end["status"], end["error_message"]) == ("FAILED", "not 13")
@@ -152,9 +166,9 @@ async def test_a_model_starts_and_follows_executions_that_a_worker_runs(file: Pa
             "list", status=["CANCELLED", "FAILED"], tags={"started_by": "claude"}
         )
         assert [one["id"] for one in listed["executions"]] == ["o-2", "a-1"]
-        assert "these may: adding, order" in await model.refusal("start", workflow="secret")
+        assert "these may: adding, order, paying" in await model.refusal("start", workflow="secret")
     with open_reader(file) as reader:
-        for one, act in (("a-1", "retry"), ("o-2", "cancel")):
+        for one, act in (("a-1", "retry"), ("o-2", "cancel"), ("p-1", "answer")):
             found = reader.execution(one)
             assert found is not None
             assert [(act, "claude")] == [(log.act, log.actor) for log in found.audit_log]
@@ -165,8 +179,8 @@ async def test_the_arguments_of_start_are_described_by_the_annotations(file: Pat
         start = (await model.tools())["start"]
         schema = start.input_schema
         assert "order: Orders an item, when somebody has approved it." in start.description
-        assert schema["properties"]["workflow"]["enum"] == ["adding", "order", "secret"]
-        adding, order, secret = schema["properties"]["arguments"]["anyOf"]
+        assert schema["properties"]["workflow"]["enum"] == ["adding", "order", "paying", "secret"]
+        adding, order, _, secret = schema["properties"]["arguments"]["anyOf"]
         assert adding["items"] == {"type": "integer"}
         assert order["required"] == ["item"]
         assert order["properties"]["quantity"] == {"type": "integer", "default": 1}
@@ -191,7 +205,11 @@ REFUSALS: list[tuple[str, dict[str, Any], str]] = [
     ("show", {"execution_id": "o-1", "step": "ad"}, "its steps: add; did you mean 'add'?"),
     ("list", {"after": "elsewhere"}, "begin without it"),
     ("wait", {"execution_id": "o-1", "seconds": 1000}, "<= 50.0"),
-    ("start", {"workflow": "ading"}, "these may: adding, order, secret; did you mean 'adding'?"),
+    (
+        "start",
+        {"workflow": "ading"},
+        "these may: adding, order, paying, secret; did you mean 'adding'?",
+    ),
     (
         "start",
         {"workflow": "order", "arguments": {"itm": ITEM}},
@@ -236,8 +254,9 @@ async def test_what_may_not_be_seen_is_not_there(file: Path) -> None:
         before = await engine.load("s-1")
         async with model_of(file, allow_see=["adding"], allow_start=["order"]) as model:
             absent = await model.refusal("show", execution_id="s-2")
-            for tool in ("show", "wait", "cancel", "retry", "signal"):
-                more = {"name": "approved"} if tool == "signal" else {}
+            for tool in ("show", "wait", "cancel", "retry", "signal", "answer"):
+                more: dict[str, Any] = {"name": "approved"} if tool in ("signal", "answer") else {}
+                more |= {"value": True} if tool == "answer" else {}
                 said = await model.refusal(tool, execution_id="s-1", **more)
                 assert said == absent.replace("s-2", "s-1")
             listed = await model.call("list")

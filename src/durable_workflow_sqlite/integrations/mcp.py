@@ -50,8 +50,8 @@ def server(
 ) -> Server[Any]:
     """An MCP server for one store, for a transport of your own; `serve` serves it over stdio.
 
-    Its tools are `list`, `show`, `wait`, `start`, `signal`, `cancel` and `retry`. It runs no
-    execution: workers do. It opens the store for each call. The store is neither created nor
+    Its tools are `list`, `show`, `wait`, `start`, `signal`, `answer`, `cancel` and `retry`. It runs
+    no execution: workers do. It opens the store for each call. The store is neither created nor
     migrated.
 
     url: as for `open_store`.
@@ -60,9 +60,8 @@ def server(
     read_only: only `list`, `show` and `wait`.
     allow_start: the names of the workflows that may be started. By default those of `workflows`;
         without these, all that may be seen.
-    allow_see: the names of the workflows whose executions may be seen, signalled, cancelled and
-        retried; all by default. All tools say of others that they are not there. What `allow_start`
-        names may be seen, too.
+    allow_see: the names of the workflows whose executions may be seen and changed; all by default.
+        All tools say of others that they are not there. What `allow_start` names may be seen, too.
     by: who acts, for the audit log. What `start` starts has the tag `started_by` with this value.
     codec: as for `open_store`.
 

@@ -1,7 +1,7 @@
-"""What a model may do with a store: look, start, signal, cancel, retry, wait; and nothing else.
+"""What a model may do with a store: it looks, starts, follows and changes executions.
 
-It knows no protocol. Each tool takes plain data and returns plain data of a bounded length. It
-refuses what it cannot do with a `RefusedError`, whose text a model reads.
+Nothing here knows a protocol. Each tool takes plain data and returns plain data of a bounded
+length. It refuses what it cannot do with a `RefusedError`, whose text a model reads.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from durable_workflow_sqlite.integrations.bounded_answers import (
 from durable_workflow_sqlite.integrations.tool_arguments import (
     LONGEST_VALUE,
     SHOWN,
+    Answer,
     Cancel,
     List,
     Retry,
@@ -43,6 +44,7 @@ from durable_workflow_sqlite.integrations.tool_arguments import (
 )
 from durable_workflow_sqlite.nearest import nearest
 from durable_workflow_sqlite.payload_codec import PayloadCodec
+from durable_workflow_sqlite.questions import Question
 from durable_workflow_sqlite.reading.executions import Child, Children, ExecutionSummary
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.selection import Selection
@@ -121,6 +123,7 @@ class ModelTools:
             "wait": (Wait, self._wait),
             "start": (Start, self._start),
             "signal": (Signal, self._signal),
+            "answer": (Answer, self._answer),
             "cancel": (Cancel, self._cancel),
             "retry": (Retry, self._retry),
         }
@@ -214,11 +217,13 @@ class ModelTools:
             def build(characters: int, items: int) -> dict[str, Any]:
                 whole: dict[str, Any] = shortened(found, characters, items)
                 del whole["summary"]
-                whole.pop("children", None)
+                for part in ("children", "questions"):
+                    whole.pop(part, None)
                 children = self._children(found.children)
                 return (
                     self._row(found.summary, characters)
                     | whole
+                    | _asked(found.questions, characters)
                     | ({"children": children} if children else {})
                 )
 
@@ -293,6 +298,15 @@ class ModelTools:
             note = "a signal with this key was sent before: nothing was sent now"
         return {"sent": bool(is_new), "note": note}
 
+    async def _answer(self, asked: Answer) -> dict[str, Any]:
+        await self._check_seen(asked.execution_id)
+        async with open_store(self._url, codec=self._codec) as store:
+            question = await Client(store).answer(
+                asked.execution_id, asked.name, asked.value, by=self._by
+            )
+        note = "a worker goes on with the answer; `wait` waits for the end"
+        return {"answered": question.question, "note": note}
+
     async def _cancel(self, asked: Cancel) -> dict[str, Any]:
         await self._check_seen(asked.execution_id)
         async with open_store(self._url, codec=self._codec) as store:
@@ -365,8 +379,11 @@ class ModelTools:
         row = self._row(found, SHOWN)
         if found.status not in TERMINAL_STATUSES:
             stops = _needs_somebody(found)
+            questions = _asked(reader.questions(execution_id=found.id), SHOWN)
+            if questions and stops is None:
+                stops = "it asks this: `answer` answers it, or another person does, elsewhere"
             note = stops or "it is not over; call `wait` again, or see with `show` what it does"
-            return {"done": False, **row, "note": note}, stops is not None
+            return {"done": False, **row, **questions, "note": note}, stops is not None
         end: dict[str, Any] = {"done": True, "status": found.status}
         if found.status == "COMPLETED":
             details = reader.execution(found.id)
@@ -437,6 +454,26 @@ def _not_found(execution_id: str) -> RefusedError:
     return RefusedError(
         f"no execution has the id {execution_id!r}; `list` has the ids that there are"
     )
+
+
+def _asked(questions: Iterable[Question], characters: int) -> dict[str, Any]:
+    """The questions that are open, with the JSON Schemas of their answers; none where none is."""
+    rows: list[dict[str, Any]] = []
+    for one in questions:
+        if one.is_answered:
+            continue
+        details = None if one.details is None else msgspec.json.encode(one.details).decode()
+        row = {
+            "name": one.name,
+            "signal_name": one.signal_name,
+            "to": one.to,
+            "question": None if one.question is None else cut(one.question, characters),
+            "details": value_of(details, characters),
+            "schema": one.schema,
+            "deadline": msgspec.to_builtins(one.deadline),
+        }
+        rows.append({name: value for name, value in row.items() if value is not None})
+    return {"questions": rows} if rows else {}
 
 
 def _needs_somebody(found: ExecutionSummary) -> str | None:

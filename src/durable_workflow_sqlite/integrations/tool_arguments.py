@@ -78,6 +78,15 @@ class Signal(msgspec.Struct, forbid_unknown_fields=True):
     ] = None
 
 
+class Answer(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers a question that an execution asks; only the first answer counts. `wait` and `show`
+    have the open questions, and the JSON Schema of each answer. Do not decide for a person: ask."""
+
+    execution_id: _Id
+    name: Annotated[str, Meta(description="the name of the question, or its `signal_name`")]
+    value: Annotated[Any, Meta(description="the answer, as the schema of the question says")]
+
+
 class Cancel(msgspec.Struct, forbid_unknown_fields=True):
     """Asks an execution to stop, to undo what it did, and to end CANCELLED."""
 
