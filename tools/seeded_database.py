@@ -87,7 +87,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     ],
     **{
         f"load_values_of_{one}": [{"after": 0, "row_limit": 999}]
-        for one in ("executions", "steps", "signals", "acts")
+        for one in ("stream_items", "executions", "steps", "signals", "acts")
     },
     "load_values_of_schedules": [{}],
     "load_claim": [{"workflow_execution_id": "RUNNING, full"}],
@@ -283,7 +283,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
         {"workflow_execution_id": "by hand", "workflow_stream_item_id": 0, "row_limit": 9}
     ],
     "load_stream_heads": [{"workflow_execution_id": "by hand", "workflow_stream_item_id": 9}],
-    "load_stream_ends": [{"workflow_execution_id": "by hand", "step_name": "step"}],
+    "load_stream_ends": [{"workflow_execution_id": "by hand", "step_name": "pay"}],
     "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
     "load_audit_log": [{"workflow_execution_id": "by hand"}],
     "load_changes": [{"scope": "QUEUE", "name": "mail"}],

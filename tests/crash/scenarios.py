@@ -18,15 +18,18 @@ from durable_workflow_sqlite import (
     Client,
     DurableEngine,
     DurableWorkflowError,
+    End,
     Escalation,
     ExecutionConflictError,
     ExecutionFinishedError,
+    Item,
     Limit,
     NewSignal,
     QuestionAnsweredError,
     QuestionNotFoundError,
     Queue,
     Rate,
+    Reset,
     RetryPolicy,
     SerializationError,
     SignalResult,
@@ -38,6 +41,7 @@ from durable_workflow_sqlite import (
     WorkflowDefinition,
     WorkflowFailedError,
     WorkflowSignal,
+    step_stream,
     workflow,
 )
 from durable_workflow_sqlite.records import who_ran
@@ -419,6 +423,46 @@ def plain_asyncio(journal: Journal) -> WorkflowDefinition[..., Any]:
             group.create_task(steps.do(ctx, f"{await made.get()} and used"))
 
     return body
+
+
+def streamed(journal: Journal) -> WorkflowDefinition[..., Any]:
+    """Each attempt of a step begins its stream anew, and a follower gets one that is whole."""
+    steps = Steps(journal)
+
+    async def say(name: str) -> str:
+        journal.note(f"run {name}")
+        stream = step_stream()
+        for number in range(3):
+            await stream.write([name, number])
+        stream.put([name, 3])
+        journal.note(f"over {name}")
+        return name
+
+    @workflow(name="streamed")
+    async def body(ctx: WorkflowContext) -> None:
+        await steps.do(ctx, "first", undone=True)
+        await asyncio.gather(
+            *(steps._noted(one, ctx.step(one, say, one)) for one in ("left", "right"))
+        )
+
+    return body
+
+
+async def run_and_follow(
+    engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
+) -> None:
+    """Whoever follows has, behind the last reset of a step, all items of one attempt."""
+    await run(engine, definition, journal)
+    seen: dict[str, list[Any]] = {}
+    async for one in engine.follow(EXECUTION):
+        match one:
+            case Item():
+                seen.setdefault(one.step, []).append(one.value)
+            case Reset():
+                seen[one.step] = []
+            case End():
+                assert one.status == "COMPLETED"
+    assert seen == {name: [[name, n] for n in range(4)] for name in ("left", "right")}
 
 
 def patched(journal: Journal) -> WorkflowDefinition[..., Any]:
@@ -1361,5 +1405,6 @@ SCENARIOS = [
     Scenario("a step that is resolved", cannot_pay, resolve_and_fail_later, ("FAILED",)),
     Scenario("cancelled at once, and rerun", quiet, cancel_and_rerun, ("CANCELLED",)),
     Scenario("patched", patched, run),
+    Scenario("streamed", streamed, run_and_follow),
     *DOUBTS,
 ]

@@ -32,6 +32,7 @@ MODULES: Final = (
     "sleeps",
     "starting",
     "steps",
+    "streams",
     "wait_any",
 )
 IN_MEMORY: Final = "SqliteCheckpointStore.in_memory()"

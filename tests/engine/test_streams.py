@@ -78,7 +78,9 @@ async def outcome_of(
     action: Callable[[], Any], max_payload_bytes: int | None = None, **options: Any
 ) -> list[Any]:
     """What a follower hears of one step."""
-    more = {} if max_payload_bytes is None else {"max_payload_bytes": max_payload_bytes}
+    more: dict[str, Any] = {}
+    if max_payload_bytes is not None:
+        more["max_payload_bytes"] = max_payload_bytes
     async with SqliteCheckpointStore.in_memory(**more) as store, DurableEngine(store) as engine:
         await engine.start(a_step(action, **options), execution_id="e")
         return await heard(engine.follow("e"))

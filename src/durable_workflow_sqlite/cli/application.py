@@ -15,6 +15,7 @@ from durable_workflow_sqlite.cli import output
 
 _MODULES: Final = {
     **dict.fromkeys(("status", "workers", "list", "show", "watch"), "reading"),
+    "follow": "following",
     **dict.fromkeys(("signal", "cancel", "retry"), "actions"),
     **dict.fromkeys(("questions", "answer"), "questions"),
     "start": "starting",

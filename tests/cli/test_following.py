@@ -1,0 +1,81 @@
+"""`durable-workflow follow`: the streams of an execution, in a terminal and in a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from durable_workflow_sqlite import RetryPolicy, WorkflowContext, step_stream, workflow
+from tests.cli.conftest import lines, on_terminal, refusal, run
+from tests.processes import an_engine
+
+tries: list[int] = []
+
+
+def say() -> None:
+    tries.append(1)
+    step_stream().put("a line\x1b[31m")
+    step_stream().put({"n": len(tries)})
+    if len(tries) == 1:
+        raise ConnectionError
+
+
+@workflow
+async def talk(ctx: WorkflowContext) -> None:
+    retry = RetryPolicy.fixed(max_attempts=2, delay=timedelta(milliseconds=1))
+    await ctx.branch("left").step("say", say, retry=retry)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    tries.clear()
+    path = tmp_path / "workflows.db"
+
+    async def main() -> None:
+        async with an_engine(path) as (_, engine):
+            await engine.run(talk, execution_id="e")
+
+    asyncio.run(main())
+    return path
+
+
+def test_a_pipe_gets_a_line_for_each_item_and_goes_on_behind_a_cursor(file: Path) -> None:
+    found = lines("follow", file, "e")
+    assert [one[:5] for one in found] == [
+        ["item", "left", "say", "0", "1"],
+        ["item", "left", "say", "0", "1"],
+        ["reset", "left", "say", "0", "2"],
+        ["item", "left", "say", "0", "2"],
+        ["item", "left", "say", "0", "2"],
+        ["end", "COMPLETED"],
+    ]
+    assert found[1][5] == '{"n":1}'
+    cursor = found[3][6]
+    after = lines("follow", file, "e", "--after", cursor)
+    assert [one[0] for one in after] == ["item", "end"]
+    named = lines("follow", file, "e", "--step", "say", "--branch", "left")
+    assert len(named) == len(found)
+    assert len(lines("follow", file, "e", "--step", "other")) == 1
+
+
+def test_json_has_a_line_for_each(file: Path) -> None:
+    found = [json.loads(line) for line in run("follow", file, "e", "--json").stdout.splitlines()]
+    assert [one["kind"] for one in found] == ["item", "item", "reset", "item", "item", "end"]
+    assert found[4]["value"] == {"n": 2}
+
+
+def test_what_an_item_says_does_nothing_to_a_terminal(file: Path) -> None:
+    _, shown = on_terminal("follow", file, "e")
+    assert "say: a line" in shown
+    assert "\x1b[31m" not in shown
+    assert "say runs again: attempt 2" in shown
+
+
+def test_what_cannot_be_followed_is_refused(file: Path) -> None:
+    assert "unknown" in refusal("follow", file, "unknown")
+    assert "cursor" in refusal("follow", file, "e", "--after", "x")
+    assert run("follow", file, "e", "--branch", "left").returncode == 2
