@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import pytest
 
 from durable_workflow_sqlite import (
     DurableEngine,
+    ExecutionConflictError,
     NonDeterminismError,
     SerializationError,
     SqliteCheckpointStore,
+    StepTimeoutError,
     WorkflowCodeError,
     WorkflowContext,
     workflow,
@@ -21,6 +25,8 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.engine.checking import check_replay
 
 Body = Callable[[WorkflowContext], Awaitable[Any]]
+
+A_MOMENT = timedelta(milliseconds=5)
 
 asked: list[str] = []
 
@@ -133,6 +139,43 @@ def test_a_step_that_was_cut_off_is_not_asked_something_else(file: Path) -> None
         second_life(file, asks("goodbye", of="goodbye"))
     assert asked == ["hello"]
     assert second_life(file, asks("hello", of="hello")) == "answer to hello"
+
+
+def test_a_record_that_says_more_of_its_step_has_the_same_hash(file: Path) -> None:
+    """An attempt that timed out is marked, and the copy of a step in a fork says where it ran."""
+
+    async def slow(prompt: str) -> str:
+        asked.append(prompt)
+        await asyncio.sleep(60)
+        return prompt
+
+    def chat(of: str) -> Body:
+        async def body(ctx: WorkflowContext) -> str:
+            with suppress(StepTimeoutError):
+                await ctx.step("slow", slow, "x", of=of, idempotent=True, timeout=A_MOMENT)
+            answer = await ctx.step("model", model, "hello", of=of)
+            await ctx.wait_signal("go")
+            return answer
+
+        return body
+
+    first_life(file, chat("hello"))
+
+    async def fork(of: str) -> Any:
+        definition = workflow(name="chat")(chat(of))
+        async with (
+            SqliteCheckpointStore.file(file) as store,
+            DurableEngine(store, workflows=[definition]) as engine,
+        ):
+            handle = await engine.fork("one", new_id=f"fork of {of}")
+            await handle.signal("go")
+            return await handle.result()
+
+    assert asyncio.run(fork("hello")) == "answer to hello"
+    with pytest.raises((NonDeterminismError, ExecutionConflictError), match="asked something else"):
+        asyncio.run(fork("goodbye"))
+    assert second_life(file, chat("hello")) == "answer to hello"
+    assert asked == ["x", "hello"]
 
 
 async def test_the_check_of_code_says_it(file: Path) -> None:
