@@ -183,6 +183,12 @@ select
     timestamptz '2030-01-01' + n * interval '1 second', case when n % 9 = 0 then 'mail-' || n end
 from generate_series(0, 19999) as n;
 
+insert into workflow_stream_items (
+    workflow_execution_id, step_index, step_name, item
+)
+select 'execution-' || n, 1, 'step-1', '{"a": 1}'
+from generate_series(0, 19999) as n, generate_series(1, 5);
+
 insert into workflow_tags (workflow_execution_id, name, value)
 select 'execution-' || n, 'customer', (n % 500)::text from generate_series(0, 19999) as n;
 
