@@ -582,7 +582,7 @@ async def test_a_value_for_something_else_does_not_keep_it_from_its_next_attempt
             signal_name="$resolved",
             payload='{"step": "pur", "value": 7}',
         )
-        await store.save_signal(stray)
+        await store.save(stray)
         assert await handle.result() == 5
         assert len(calls) == 2
 

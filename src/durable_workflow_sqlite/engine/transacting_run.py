@@ -43,7 +43,8 @@ class TransactingRun(Run):
         """Call `act` with the connection, and save what it gives, or what `failed` makes of it.
 
         Both are called in a thread, perhaps. None if there is a signal of that name, except those
-        that are passed over: then nothing was called. What the store refuses can be had again; see `Run.save_taken`.
+        that are passed over: then nothing was called. What the store refuses can be had again; see
+        `Run.save_taken`.
         """
         refused = LoopBackoff(f"run a transaction of execution {self.id!r}")
         while True:
