@@ -1,14 +1,22 @@
-"""Questions that hold what PostgreSQL takes out of no JSON."""
+"""Questions and errors that hold a NUL, which PostgreSQL takes in no text."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from durable_workflow_sqlite import Client, DurableEngine, WorkflowContext, workflow
+from durable_workflow_sqlite import (
+    Client,
+    DurableEngine,
+    RetryPolicy,
+    WorkflowContext,
+    WorkflowFailedError,
+    workflow,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -47,3 +55,21 @@ async def test_a_question_may_hold_a_nul(
         assert waiting == [("answer of finance to odd",)]
         await client.answer(handle.execution_id, "odd", "a\x00b")
         assert await handle.result() == "a\x00b"
+
+
+async def test_an_error_may_hold_a_nul(open_store: Callable[[], PostgresStore]) -> None:
+    def fails(*_: Any) -> None:
+        raise ValueError("a\x00b")
+
+    @workflow
+    async def fails_oddly(ctx: WorkflowContext) -> None:
+        once = RetryPolicy(max_attempts=1)
+        with suppress(ValueError):
+            await ctx.transaction("put", fails, retry=once)
+        await ctx.step("fail", fails, retry=once)
+
+    async with open_store() as store, DurableEngine(store) as engine, asyncio.timeout(30):
+        with pytest.raises(WorkflowFailedError):
+            await engine.run(fails_oddly, execution_id="e")
+        found = await store.load_checkpoints("e")
+        assert [one.error_message for one in found] == ["a\\x00b"] * 2
