@@ -86,29 +86,6 @@ where
         group by branch, step_index
     );
 
--- name: load_stream_ends
--- Of the steps of an execution that have a name, the last attempt of each: whether that
--- is its outcome, and how it stands.
--- =is_over integer
-select
-    step.branch,
-    step.step_index,
-    step.status,
-    step.event is not null as is_over
-from step_checkpoints as step
-where
-    step.workflow_execution_id = :workflow_execution_id
-    and step.step_name = :step_name
-    and step.attempt = (
-        select max(attempt.attempt)
-        from step_checkpoints as attempt
-        where
-            attempt.workflow_execution_id = step.workflow_execution_id
-            and attempt.branch = step.branch
-            and attempt.step_index = step.step_index
-    )
-order by step.branch, step.step_index;
-
 -- name: delete_stream_items!
 -- Deletes the streams of a batch of executions (a JSON array of ids).
 -- @unfenced: of executions that are over, or that begin again in this transaction

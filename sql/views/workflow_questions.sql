@@ -28,11 +28,12 @@ select
     json_extract(wait.input_data, '$.name') as name,
     json_extract(wait.input_data, '$.to') as asked_of,
     json_extract(wait.input_data, '$.asked.question') as question,
-    iif(
-        json_type(wait.input_data, '$.asked.details') in ('object', 'array'),
-        json_extract(wait.input_data, '$.asked.details'),
-        json_quote(json_extract(wait.input_data, '$.asked.details'))
-    ) as details,
+    case
+        when json_type(wait.input_data, '$.asked.details') in ('object', 'array')
+            then json_extract(wait.input_data, '$.asked.details')
+        when json_type(wait.input_data, '$.asked.details') is not null
+            then json_quote(json_extract(wait.input_data, '$.asked.details'))
+    end as details,
     json_extract(wait.input_data, '$.type') as answer_type,
     json_extract(wait.input_data, '$.asked.schema') as answer_schema,
     wait.step_name as signal_name,

@@ -32,7 +32,7 @@ def shell(file: Path) -> Iterator[sqlite3.Connection]:
 
 def test_there_are_questions_and_changes() -> None:
     assert len(QUESTIONS) >= 8
-    assert len(CHANGES) == 3
+    assert len(CHANGES) == 4
     assert len(UPDATES) == 1
     assert len(TRIGGERS) == 1
     assert len(QUESTIONS) + len(CHANGES) + len(UPDATES) + len(TRIGGERS) == len(EXAMPLES)

@@ -80,6 +80,7 @@ def uses_of_engine(engine: DurableEngine) -> dict[str, Use]:
         "answer": lambda: engine.answer("waits", "approve", 1),
         "cancel": lambda: engine.cancel("waits"),
         "observe": lambda: first(engine.observe("waits")),
+        "follow": lambda: first(engine.follow("over")),
         "result_of": lambda: engine.result_of("waits"),
         "unblock": lambda: engine.unblock("waits"),
         "retry": lambda: engine.retry("waits"),

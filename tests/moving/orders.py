@@ -13,6 +13,7 @@ from durable_workflow_sqlite import (
     Queue,
     Rate,
     WorkflowContext,
+    step_stream,
     workflow,
 )
 from durable_workflow_sqlite.protocol import CheckpointStore
@@ -56,6 +57,7 @@ async def walk(ctx: WorkflowContext, number: int) -> int:
 
 async def charge(number: int) -> str:
     await note("charge", number)
+    await step_stream().write(number)
     return f"charge of {number} € \u00e9\u2028"
 
 

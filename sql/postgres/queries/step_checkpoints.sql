@@ -547,3 +547,26 @@ where
     and input_data is not distinct from :former_input_data
     and output_data is not distinct from :former_output_data
     and error_message is not distinct from :former_error_message;
+
+-- name: load_stream_ends
+-- Of the steps of an execution that have a name, the last attempt of each: whether that
+-- is its outcome, and how it stands.
+-- =is_over integer
+select
+    step.branch,
+    step.step_index,
+    step.status,
+    cast(step.event is not null as integer) as is_over
+from durable_workflow.step_checkpoints as step
+where
+    step.workflow_execution_id = :workflow_execution_id
+    and step.step_name = :step_name
+    and step.attempt = (
+        select max(attempt.attempt)
+        from durable_workflow.step_checkpoints as attempt
+        where
+            attempt.workflow_execution_id = step.workflow_execution_id
+            and attempt.branch = step.branch
+            and attempt.step_index = step.step_index
+    )
+order by step.branch, step.step_index;

@@ -729,6 +729,15 @@ class LoadValuesOfStepsRow(Struct, frozen=True, gc=False):
     error_message: str | None
 
 
+class LoadStreamEndsRow(Struct, frozen=True, gc=False):
+    """What load_stream_ends gives."""
+
+    branch: str
+    step_index: int
+    status: str
+    is_over: int
+
+
 class LoadAuditLogRow(Struct, frozen=True, gc=False):
     """What load_audit_log gives."""
 
@@ -1157,15 +1166,6 @@ class WorkflowStreamItemRow(Struct, frozen=True, gc=False):
     written_under: int
     item: str
     created_at: str
-
-
-class LoadStreamEndsRow(Struct, frozen=True, gc=False):
-    """What load_stream_ends gives."""
-
-    branch: str
-    step_index: int
-    status: str
-    is_over: int
 
 
 class LoadValuesOfStreamItemsRow(Struct, frozen=True, gc=False):
@@ -2018,6 +2018,14 @@ class Queries(Protocol):
         former_error_message: str | None,
     ) -> int:
         """Changes the values of a step, if they are still those that were read."""
+        ...
+
+    def load_stream_ends(
+        self, connection: object, *, workflow_execution_id: str, step_name: str
+    ) -> list[LoadStreamEndsRow]:
+        """Of the steps of an execution that have a name, the last attempt of each: whether that
+        is its outcome, and how it stands.
+        """
         ...
 
     # workflow_audit_log.sql
@@ -3210,14 +3218,6 @@ class Queries(Protocol):
         """Of each step of an execution, the last item of its stream up to an item."""
         ...
 
-    def load_stream_ends(
-        self, connection: object, *, workflow_execution_id: str, step_name: str
-    ) -> list[LoadStreamEndsRow]:
-        """Of the steps of an execution that have a name, the last attempt of each: whether that
-        is its outcome, and how it stands.
-        """
-        ...
-
     def delete_stream_items(self, connection: object, *, workflow_execution_ids: str) -> int:
         """Deletes the streams of a batch of executions (a JSON array of ids)."""
         ...
@@ -3482,6 +3482,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_questions_of": LoadQuestionsRow,
     "load_open_steps": LoadOpenStepsRow,
     "load_values_of_steps": LoadValuesOfStepsRow,
+    "load_stream_ends": LoadStreamEndsRow,
     "load_audit_log": LoadAuditLogRow,
     "load_changes": LoadAuditLogRow,
     "load_values_of_acts": LoadValuesOfActsRow,
@@ -3536,7 +3537,6 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "count_step_slots": CountStepSlotsRow,
     "load_stream_items": WorkflowStreamItemRow,
     "load_stream_heads": WorkflowStreamItemRow,
-    "load_stream_ends": LoadStreamEndsRow,
     "load_values_of_stream_items": LoadValuesOfStreamItemsRow,
     "load_tags": WorkflowTagRow,
     "load_pending_timers": WorkflowTimerRow,
