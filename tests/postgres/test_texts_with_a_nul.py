@@ -46,11 +46,11 @@ async def test_a_question_may_hold_a_nul(
             await asyncio.sleep(0.01)
         assert [(one.question, one.details) for one in found] == [(question, details)]
         shown = by_hand.execute(
-            f"select question, details from {schema}.workflow_questions"
+            f"select question, details from {schema}.workflow_questions".encode()
         ).fetchall()
         assert len(shown) == 1
         waiting = by_hand.execute(
-            f"select waiting_for from {schema}.workflow_open_steps"
+            f"select waiting_for from {schema}.workflow_open_steps".encode()
         ).fetchall()
         assert waiting == [("answer of finance to odd",)]
         await client.answer(handle.execution_id, "odd", "a\x00b")
@@ -58,7 +58,7 @@ async def test_a_question_may_hold_a_nul(
 
 
 async def test_an_error_may_hold_a_nul(open_store: Callable[[], PostgresStore]) -> None:
-    def fails(*_: Any) -> None:
+    def fails(_: Any = None) -> None:
         raise ValueError("a\x00b")
 
     @workflow
