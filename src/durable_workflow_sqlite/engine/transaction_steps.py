@@ -82,7 +82,7 @@ async def perform_transaction(run: TransactingRun, call: TransactionCall) -> Non
         first_started_at = first_started_at or one.intent.started_at
         may_have_value = last is not None and may_be_given(last)
         # Signals that are there before the look, and are not found by it, are for other steps.
-        others = await given_to_any(run) if may_have_value else frozenset()
+        others: frozenset[int] = await given_to_any(run) if may_have_value else frozenset()
         known = await given_value(run, call) if may_have_value else None
         if known is not None and await take_given(run, call, one.intent, known):
             return
