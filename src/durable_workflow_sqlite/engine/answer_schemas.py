@@ -30,6 +30,14 @@ _IN_WORDS: Final = {
     "object": "an object",
 }
 
+_KINDS: Final[dict[type, str]] = {
+    str: "string",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}
+"""The kind of each type that JSON is read as, beside numbers and booleans."""
+
 _BOUNDS: Final[tuple[tuple[str, Callable[[float, float], bool], str], ...]] = (
     ("minimum", operator.ge, "at least"),
     ("exclusiveMinimum", operator.gt, "more than"),
@@ -120,9 +128,7 @@ def _is_kind(value: Any, kind: str) -> bool:
         return kind in ("integer", "number")
     if isinstance(value, float):
         return kind == "number" or (kind == "integer" and value.is_integer())
-    names: dict[type, str] = {str: "string", list: "array", dict: "object", type(None): "null"}
-    found: Any = type(value)
-    return names.get(found) == kind or kind not in _IN_WORDS
+    return _KINDS.get(type(cast("object", value))) == kind or kind not in _IN_WORDS
 
 
 def _out_of_bounds(value: Any, schema: Mapping[str, Any], at: str) -> str | None:

@@ -77,11 +77,12 @@ def _of_step(row: q.LoadValuesOfStepsRow) -> Iterator[_Part]:
     id_ = row.workflow_execution_id
     yield from _part(row, "output_data", step_place(id_, row.branch, row.step_index, row.attempt))
     yield from _part(row, "error_message", step_error_place(id_), TEXT)
-    if is_question(row.step_name) and (found := read_record(row.input_data)) is not None:
+    record = row.input_data
+    if record is not None and is_question(row.step_name) and (found := read_record(record)):
         asked = bytes(found.asked).decode()
         place = question_place(id_, row.branch, row.step_index)
-        if row.input_data == with_asked(found, asked):  # else somebody has edited it
-            before = row.input_data[: -len(asked) - 1]
+        if record == with_asked(found, asked):  # else somebody has edited it
+            before = record[: -len(asked) - 1]
             yield _Part("input_data", asked, place, VALUE, before, "}")
 
 
