@@ -560,12 +560,14 @@ class DictStore(d.CheckpointStore):
                 t.receive(signal)
 
     @writes
-    def transact(self, t, function, failed, *, claim, timeout, unless_signal=None):
+    def transact(self, t, function, failed, *, claim, timeout, unless_signal=None, passed_over=()):
         one, began = claim.workflow_execution_id, monotonic()
         if not holds(t, claim):
             raise d.ClaimLostError(f"{claim} is lost", workflow_execution_id=one)
-        if unless_signal and select(t.signals, one, status=PENDING, signal_name=unless_signal):
-            return False
+        if unless_signal:
+            sent = select(t.signals, one, status=PENDING, signal_name=unless_signal)
+            if any(signal.workflow_signal_id not in passed_over for signal in sent):
+                return False
         before, tried = Tables(**{name: getattr(t, name) for name in NAMES}), t.copy()
         try:
             records = function(tried.own)

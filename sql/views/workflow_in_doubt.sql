@@ -55,6 +55,7 @@ with in_doubt as (
         )
         and coalesce(step.input_data, '') not glob '*"idempotent":*'
         and coalesce(step.input_data, '') not glob '*"answer":*'
+        and coalesce(step.input_data, '') not glob '*"ran_in":*'
         and step.due_at is null
         and step.acknowledged_at is null
         and step.kind = 'STEP'

@@ -171,6 +171,7 @@ class Records(Protocol):
         claim: WorkflowClaim,
         timeout: timedelta,
         unless_signal: str | None = None,
+        passed_over: Collection[int] = (),
     ) -> bool:
         """Call a function with the connection, and save the records that it gives: both or neither.
 
@@ -183,6 +184,7 @@ class Records(Protocol):
 
         unless_signal: if the execution has a pending signal of this name, nothing is called or
             saved, and False comes back.
+        passed_over: the ids of signals that do not count for this.
         """
         ...
 

@@ -69,6 +69,8 @@ def test_what_is_asked_and_answered_is_encoded_also_with_a_new_key(url: str) -> 
             assert shown.schema == {"type": "string"}
         async with open_store(url, codec=CODEC) as store:
             await Client(store).answer("one", "q", SECRET)
+        for form in forms_of(SECRET):
+            assert form not in texts_of(url)  # no worker has taken it yet
         await ask(url, name="r", codec=CODEC)
         for form in forms_of(SECRET):
             assert form not in texts_of(url)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +25,7 @@ from durable_workflow_sqlite import (
     SerializationError,
     SqliteCheckpointStore,
     StepStatus,
+    StepTimeoutError,
     WorkflowCancelledError,
     WorkflowContext,
     WorkflowFailedError,
@@ -507,6 +511,26 @@ async def test_an_attempt_that_was_cut_off_is_in_doubt_only_where_it_ran() -> No
             assert done[3:] == ["long", "undo late"], "where it ran, that is found out"
 
 
+async def test_an_attempt_that_timed_out_is_in_doubt_only_where_it_ran(file: Path) -> None:
+    async def long() -> None:
+        await asyncio.sleep(3600)
+
+    @workflow
+    async def times_out(ctx: WorkflowContext) -> None:
+        with suppress(StepTimeoutError):
+            await ctx.step("slow", long, timeout=MOMENT, retry=RetryPolicy(max_attempts=1))
+        await ctx.step("second", act("second"))
+
+    async with SqliteCheckpointStore.file(file) as store:
+        async with DurableEngine(store, workflows=[times_out]) as engine:
+            await engine.run(times_out, execution_id="one")
+            fork = await engine.fork("one", before="second", new_id="new")
+            await fork.result()
+    with closing(sqlite3.connect(file)) as connection:
+        found = "select workflow_execution_id, step_name from workflow_in_doubt"
+        assert connection.execute(found).fetchall() == [("one", "slow")]
+
+
 async def until_noted(what: str, ctx: WorkflowContext) -> None:
     async def look() -> None:
         while what not in done:
@@ -683,6 +707,22 @@ async def test_a_fork_can_be_repeated_by_its_id_and_another_one_has_not_that_id(
             ):
                 with pytest.raises(ExecutionConflictError, match="is taken"):
                     await other
+
+
+async def test_long_values_that_begin_alike_are_not_the_same_fork() -> None:
+    @workflow
+    async def says(ctx: WorkflowContext) -> int:
+        text: str = await ctx.step("text", act("text", "short"))
+        return len(text)
+
+    async with SqliteCheckpointStore.in_memory() as store:
+        async with DurableEngine(store, workflows=[says]) as engine:
+            await engine.run(says, execution_id="one")
+            for _ in range(2):
+                fork = await engine.fork("one", edit={"text": "x" * 2000}, new_id="new")
+                assert await fork.result() == 2000
+            with pytest.raises(ExecutionConflictError, match="is taken"):
+                await engine.fork("one", edit={"text": "x" * 2001}, new_id="new")
 
 
 async def test_what_cannot_be_is_refused_before_anything_is_written() -> None:

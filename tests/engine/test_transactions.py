@@ -27,6 +27,7 @@ from durable_workflow_sqlite import (
     TransactionTimeoutError,
     WorkflowContext,
     WorkflowFailedError,
+    WorkflowSignal,
     open_store,
     workflow,
 )
@@ -554,6 +555,36 @@ async def test_a_value_that_somebody_gives_counts_instead(database: Database) ->
         assert await handle.result() == 7
         assert tried == [1]
         assert await store.read(database.all) == []
+
+
+async def test_a_value_for_something_else_does_not_keep_it_from_its_next_attempt(
+    database: Database,
+) -> None:
+    async with database.store() as store, DurableEngine(store) as engine, asyncio.timeout(30):
+        calls: list[int] = []
+
+        def put(_: Any) -> int:
+            calls.append(1)
+            if len(calls) == 1:
+                raise ValueError("not yet")
+            return 5
+
+        @workflow
+        async def order(ctx: WorkflowContext) -> int:
+            retry = RetryPolicy(max_attempts=2, initial_delay=timedelta(seconds=0.2))
+            return await ctx.transaction("put", put, retry=retry)
+
+        handle = await engine.start(order, execution_id="e")
+        while not await store.load_checkpoints("e"):
+            await asyncio.sleep(0.005)
+        stray = WorkflowSignal(
+            workflow_execution_id="e",
+            signal_name="$resolved",
+            payload='{"step": "pur", "value": 7}',
+        )
+        await store.save(stray)
+        assert await handle.result() == 5
+        assert len(calls) == 2
 
 
 async def test_a_worker_that_lost_its_claim_calls_nothing(database: Database) -> None:

@@ -14,6 +14,7 @@ from durable_workflow_sqlite import (
     ClaimLostError,
     DurableEngine,
     RetryPolicy,
+    StepStatus,
     TransactionTimeoutError,
     WorkflowContext,
     workflow,
@@ -161,3 +162,29 @@ async def test_a_statement_of_the_library_is_not_counted_as_the_functions(
             assert await engine.run(order) == "late"
         assert await engine.run(order) == "in time"
         assert await store.read(database.all) == ["a"]
+
+
+async def test_what_is_always_in_the_way_is_a_failure_in_the_end(database: Database) -> None:
+    from psycopg import errors
+
+    calls: list[int] = []
+
+    def function(_: Any) -> None:
+        calls.append(1)
+        raise errors.DeadlockDetected("always in the way")
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> str:
+        try:
+            await ctx.transaction("put", function)
+        except errors.DeadlockDetected as error:
+            return str(error)
+        return "put"
+
+    async with database.store() as store, DurableEngine(store) as engine:
+        assert await engine.run(order, execution_id="e") == "always in the way"
+        (step,) = await store.load_checkpoints("e")
+        assert step.status is StepStatus.FAILED
+        assert len(calls) > 1
+        with pytest.raises(errors.DeadlockDetected):
+            await store.write(function)

@@ -1,2 +1,3 @@
 -- workflow_in_doubt leaves out what has timed out and is idempotent, and what a person has
--- answered, by their marks in input_data: a step may hold a hash there, too.
+-- answered. It also leaves out what a fork has from another execution. Their marks in
+-- input_data say so: a step may hold a hash there, too.

@@ -339,7 +339,9 @@ left join durable_workflow.workflows as workflow
 where
     wait.input_data is not null
     and wait.started_at is not null
-    and (cast(wait.input_data as json) ->> 'to') = :asked_of
+    and (
+        cast(replace(wait.input_data, '\u0000', '\ufffd') as json) ->> 'to'
+    ) = :asked_of
     and wait.kind = 'SIGNAL'
     and wait.status = 'INTENT'
     and wait.step_name like '$answer:%'

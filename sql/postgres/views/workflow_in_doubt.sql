@@ -31,6 +31,7 @@ with in_doubt as (
         )
         and coalesce(step.input_data, '') not like '%"idempotent":%'
         and coalesce(step.input_data, '') not like '%"answer":%'
+        and coalesce(step.input_data, '') not like '%"ran_in":%'
         and step.due_at is null
         and step.acknowledged_at is null
         and step.kind = 'STEP'

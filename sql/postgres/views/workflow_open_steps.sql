@@ -20,9 +20,20 @@ select
         when step.kind = 'SIGNAL' and step.step_name like '$answer:%'
             then
                 'answer'
-                || coalesce(' of ' || (cast(step.input_data as json) ->> 'to'), '')
+                || coalesce(
+                    ' of '
+                    || (
+                        cast(replace(step.input_data, '\u0000', '\ufffd') as json)
+                        ->> 'to'
+                    ),
+                    ''
+                )
                 || ' to '
-                || coalesce(cast(step.input_data as json) ->> 'name', step.step_name)
+                || coalesce(
+                    cast(replace(step.input_data, '\u0000', '\ufffd') as json)
+                    ->> 'name',
+                    step.step_name
+                )
         when step.kind = 'SIGNAL' then 'signal ' || step.step_name
         when step.kind = 'SLEEP' then 'time'
         when

@@ -5,15 +5,32 @@
 -- sql/views/workflow_questions.sql says what each column means.
 
 create or replace view durable_workflow.workflow_questions as
+with wait as (
+    select
+        workflow_execution_id,
+        step_name,
+        started_at,
+        due_at,
+        branch,
+        step_index,
+        -- PostgreSQL takes no NUL out of JSON: another character stands for it.
+        cast(replace(input_data, '\u0000', '\ufffd') as json) as record
+    from durable_workflow.step_checkpoints
+    where
+        kind = 'SIGNAL'
+        and status = 'INTENT'
+        and step_name like '$answer:%'
+)
+
 select
     wait.workflow_execution_id,
     workflow.workflow_type,
-    cast(wait.input_data as json) ->> 'name' as name,
-    cast(wait.input_data as json) ->> 'to' as asked_of,
-    cast(wait.input_data as json) #>> '{asked,question}' as question,
-    cast(cast(wait.input_data as json) #> '{asked,details}' as text) as details,
-    cast(wait.input_data as json) ->> 'type' as answer_type,
-    cast(cast(wait.input_data as json) #> '{asked,schema}' as text) as answer_schema,
+    wait.record ->> 'name' as name,
+    wait.record ->> 'to' as asked_of,
+    wait.record #>> '{asked,question}' as question,
+    cast(wait.record #> '{asked,details}' as text) as details,
+    wait.record ->> 'type' as answer_type,
+    cast(wait.record #> '{asked,schema}' as text) as answer_schema,
     wait.step_name as signal_name,
     wait.started_at as asked_at,
     wait.due_at as deadline,
@@ -32,13 +49,10 @@ select
     ) as age_seconds,
     wait.branch,
     wait.step_index
-from durable_workflow.step_checkpoints as wait
+from wait
 inner join durable_workflow.workflow_executions as execution
     on wait.workflow_execution_id = execution.workflow_execution_id
 left join durable_workflow.workflows as workflow
     on execution.workflow_id = workflow.workflow_id
 where
-    wait.kind = 'SIGNAL'
-    and wait.status = 'INTENT'
-    and wait.step_name like '$answer:%'
-    and execution.status in ('PENDING', 'RUNNING', 'SUSPENDED');
+    execution.status in ('PENDING', 'RUNNING', 'SUSPENDED');

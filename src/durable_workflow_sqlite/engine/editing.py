@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -171,6 +172,10 @@ def noted(changes: Sequence[Changed]) -> dict[str, object]:
     }
     if len(changes) > NOTED_AT_MOST:
         details["more_edited"] = len(changes) - NOTED_AT_MOST
+    texts = [one.text for one in changes]
+    if len(changes) > NOTED_AT_MOST or any(len(one) > audit.NOTED_CHARACTERS for one in texts):
+        # Not all of it is noted: this tells it from another one that begins like it.
+        details["sha256"] = hashlib.sha256(msgspec.json.encode(texts)).hexdigest()
     return details
 
 

@@ -60,8 +60,9 @@ def checked(format_error: ErrorFormatter) -> ErrorFormatter:
         try:
             text = format_error(error)
             if isinstance(text, str):
-                # Half a surrogate pair, as in a file's name, cannot be stored.
-                text = text.encode(errors="backslashreplace").decode()
+                # Half a surrogate pair, as in a file's name, cannot be stored; on PostgreSQL, a
+                # NUL cannot.
+                text = text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
                 # So that no text of a user looks like one that a codec has encoded.
                 return f" {text}" if text.startswith(ENCODED) else text
             _log.error("the error formatter returned %r, which is not a string", text)

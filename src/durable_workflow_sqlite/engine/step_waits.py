@@ -25,7 +25,13 @@ from durable_workflow_sqlite.engine.step_records import (
     warn_of_cut_off,
 )
 from durable_workflow_sqlite.errors import LimitFullError
-from durable_workflow_sqlite.records import Record, StepCheckpoint, StepSlot, StepStatus
+from durable_workflow_sqlite.records import (
+    RESOLVED_SIGNAL,
+    Record,
+    StepCheckpoint,
+    StepSlot,
+    StepStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,6 +50,12 @@ _INTENT: Final = StepStatus.INTENT
 async def given_value(run: Run, call: StepCall) -> Given | None:
     """The value that a person has given as the result of the step."""
     return (await given(run.environment.store, run.id)).get(call.place)
+
+
+async def given_to_any(run: Run) -> frozenset[int]:
+    """The ids of the signals that give a value to some step, or are to, and were not taken yet."""
+    pending = await run.environment.store.load_pending_signals(run.id, RESOLVED_SIGNAL)
+    return frozenset(one.workflow_signal_id or 0 for one in pending)
 
 
 async def take_given(

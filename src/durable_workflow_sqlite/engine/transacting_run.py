@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -38,11 +38,13 @@ class TransactingRun(Run):
         *,
         timeout: timedelta,
         unless_signal: str | None,
+        passed_over: Collection[int],
     ) -> StepCheckpoint | None:
         """Call `act` with the connection, and save what it gives, or what `failed` makes of it.
 
-        Both are called in a thread, perhaps. None if there is a signal of that name: then nothing
-        was called. What the store refuses can be had again; see `Run.save_taken`.
+        Both are called in a thread, perhaps. None if there is a signal of that name, except those
+        that are passed over: then nothing was called. What the store refuses can be had again; see
+        `Run.save_taken`.
         """
         refused = LoopBackoff(f"run a transaction of execution {self.id!r}")
         while True:
@@ -74,7 +76,12 @@ class TransactingRun(Run):
 
             try:
                 is_done = await self.environment.store.transact(
-                    once, else_, claim=self.claim, timeout=timeout, unless_signal=unless_signal
+                    once,
+                    else_,
+                    claim=self.claim,
+                    timeout=timeout,
+                    unless_signal=unless_signal,
+                    passed_over=passed_over,
                 )
             except BaseException as error:
                 if not self._waits_out(error, self._kept, reserved.event):

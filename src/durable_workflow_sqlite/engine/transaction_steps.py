@@ -29,6 +29,7 @@ from durable_workflow_sqlite.engine.step_notifications import (
 from durable_workflow_sqlite.engine.step_outcomes import CutOff, record_cut_off, take_error
 from durable_workflow_sqlite.engine.step_waits import (
     give_up,
+    given_to_any,
     given_value,
     goes_on,
     pause,
@@ -80,6 +81,8 @@ async def perform_transaction(run: TransactingRun, call: TransactionCall) -> Non
         one = _Attempt(run, call, attempt)
         first_started_at = first_started_at or one.intent.started_at
         may_have_value = last is not None and may_be_given(last)
+        # Signals that are there before the look, and are not found by it, are for other steps.
+        others: frozenset[int] = await given_to_any(run) if may_have_value else frozenset()
         known = await given_value(run, call) if may_have_value else None
         if known is not None and await take_given(run, call, one.intent, known):
             return
@@ -96,6 +99,7 @@ async def perform_transaction(run: TransactingRun, call: TransactionCall) -> Non
                 one.failed,
                 timeout=one.timeout,
                 unless_signal=RESOLVED_SIGNAL if may_have_value else None,
+                passed_over=others,
             )
         finally:
             alarm.cancel()

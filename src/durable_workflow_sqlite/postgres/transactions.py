@@ -271,7 +271,9 @@ class PostgresTransactions(Transactions):
     def _act(self, transaction: Transaction, future: asyncio.Future[Any]) -> _Outcome:
         """Run a function in a transaction; if it has failed, record that in another."""
         failed: BaseException | None = None
-        for left in reversed(range(TRIES)):
+        left = TRIES
+        while True:
+            left -= 1
             self._session.others_wait = is_sent = False
             try:
                 self._begin()
@@ -296,10 +298,9 @@ class PostgresTransactions(Transactions):
                     return future, None, translated(why, self._where)
                 if transaction.failed is None or failed is not None:
                     return future, None, why
-                failed = of_function
+                failed, left = of_function, TRIES
             else:
                 return future, is_to_be, None
-        raise AssertionError("unreachable")
 
     def _call(self, transaction: Transaction) -> None:
         guard = Guard(self._session, self._schema, transaction.timeout_s, self.join)

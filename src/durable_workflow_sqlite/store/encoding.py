@@ -404,6 +404,7 @@ WRITES: Final[Mapping[str, Callable[[Encoding, Parameters], None]]] = {
     "insert_stream_item": _encode_stream_item,
     "insert_signal": _encode_signal,
     "send_signal": _encode_signal,
+    "answer_question": _encode_signal,
     "upsert_signal": _encode_signal,
     "refuse_signal": _encode_signal,
     "upsert_schedule": _encode_schedule,

@@ -268,16 +268,20 @@ class Signals:
             self._commit.count_change()
         return signal_id
 
-    def are_pending(self, claim: WorkflowClaim, signal_name: str) -> bool:
-        """Whether there are signals of a name; nobody sends one until the transaction ends."""
+    def are_pending(
+        self, claim: WorkflowClaim, signal_name: str, passed_over: Collection[int]
+    ) -> bool:
+        """Whether there are signals of a name; nobody sends one until the transaction ends.
+
+        passed_over: the ids of those that do not count.
+        """
         self._commit.hold_execution(claim.workflow_execution_id)
-        return bool(
-            self._queries.load_pending_signals(
-                self._connection,
-                workflow_execution_id=claim.workflow_execution_id,
-                signal_name=signal_name,
-            )
+        found = self._queries.load_pending_signals(
+            self._connection,
+            workflow_execution_id=claim.workflow_execution_id,
+            signal_name=signal_name,
         )
+        return any(one.workflow_signal_id not in passed_over for one in found)
 
     def _send(self, signal: WorkflowSignal) -> int | None:
         """None if there is one of its key, also in an execution that is final by now."""

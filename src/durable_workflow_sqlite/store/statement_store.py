@@ -336,13 +336,16 @@ class StatementStore(CheckpointStore, Maintenance):
         claim: WorkflowClaim,
         timeout: timedelta,
         unless_signal: str | None = None,
+        passed_over: Collection[int] = (),
     ) -> bool:
         saved: tuple[Record, ...] = ()
 
         def may_begin() -> bool:
             if not self._claims.holds(claim):
                 raise self._lost(claim)
-            return unless_signal is None or not self._signals.are_pending(claim, unless_signal)
+            return unless_signal is None or not self._signals.are_pending(
+                claim, unless_signal, passed_over
+            )
 
         def save(records: Sequence[Record]) -> None:
             nonlocal saved

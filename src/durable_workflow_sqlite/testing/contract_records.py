@@ -412,12 +412,17 @@ class RecordsContract(StoreContract):
         self, store: CheckpointStore
     ) -> None:
         claim = await created(store, new_execution("e"))
-        await send(store, new_signal("e", "go"))
+        go = await send(store, new_signal("e", "go"))
         more: dict[str, Any] = {"claim": claim, "timeout": MINUTE}
         assert not await store.transact(_never, _never, unless_signal="go", **more)
         done = new_checkpoint("e", 0, status=StepStatus.COMPLETED, output_data="1", event=1)
         done = msgspec.structs.replace(done, completed_at=NOON)
         assert await store.transact(lambda _: [done], _never, unless_signal="stop", **more)
+        assert go.workflow_signal_id is not None
+        more["passed_over"] = [go.workflow_signal_id]
+        assert await store.transact(lambda _: [done], _never, unless_signal="go", **more)
+        await send(store, new_signal("e", "go"))
+        assert not await store.transact(_never, _never, unless_signal="go", **more)
 
     @over_a_store
     async def test_writes_and_functions_keep_their_order(self, store: CheckpointStore) -> None:
