@@ -156,3 +156,24 @@ def test_the_api_without_await_lists_and_answers(tmp_path: Path) -> None:
             client.answer("one", "other", "yes")
         assert engine.answer("one", "go", "yes", by="kim").name == "go"
         assert handle.result(timedelta(seconds=20)) == "yes"
+
+
+async def test_a_fork_and_a_retry_name_a_question_as_the_workflow_does() -> None:
+    runs.clear()
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store, [asks]) as engine:
+        handle = await engine.start(asks, True, execution_id="one")
+        await asked_in(engine, "one")
+        await engine.answer("one", "go", "no")
+        with pytest.raises(WorkflowFailedError):
+            await handle.result()
+        edited = await engine.fork("one", edit={"go": "fixed"}, before="after", new_id="edited")
+        assert await edited.result() == "fixed"
+        again = await engine.fork("one", before="go", new_id="again")
+        await asked_in(engine, "again")
+        await engine.answer("again", "go", "fixed")
+        assert await again.result() == "fixed"
+        await engine.retry("one", from_step="go")
+        await asked_in(engine, "one")
+        await engine.answer("one", "go", "fixed")
+        assert await engine.result_of("one") == "fixed"
+    assert runs == ["before", "no", "fixed", "fixed", "fixed"]

@@ -12,10 +12,11 @@ from durable_workflow_sqlite.engine.history import (
     place_in_words,
 )
 from durable_workflow_sqlite.nearest import nearest
+from durable_workflow_sqlite.questions import question_or_step
 from durable_workflow_sqlite.records import StepCheckpoint, check_identifier
 
 StepName = str | tuple[str, str] | tuple[str, str, int]
-"""The name of a step, sleep or wait: alone, with its branch, or with its branch and index.
+"""The name of a step, sleep, wait or question: alone, with its branch, or also with its index.
 
 `"charge"`, `("item-7", "charge")`, `("", "charge", 3)`; the branch of the function itself is "".
 """
@@ -47,7 +48,8 @@ def find_step(
     found = [
         (place, one)
         for place, one in recorded
-        if one.last is not None and one.last.step_name == name
+        if one.last is not None
+        if name in (one.last.step_name, question_or_step(one.last.step_name))
         if isinstance(step, str) or (place[0] == step[0] and place[1:] == (step[2:] or place[1:]))
     ]
     if len(found) == 1:
@@ -61,7 +63,11 @@ def find_step(
             " say which, by its branch or its index"
         )
     where = "" if isinstance(step, str) else " there"
-    names = {(place[0], one.last.step_name) for place, one in recorded if one.last is not None}
+    names = {
+        (place[0], question_or_step(one.last.step_name))
+        for place, one in recorded
+        if one.last is not None
+    }
     branch, slash, rest = name.rpartition("/")
     if slash and isinstance(step, str) and (branch, rest) in names:
         hint = f"; did you mean ({branch!r}, {rest!r}), in a command {rest} --branch {branch}?"
