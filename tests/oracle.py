@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -92,6 +93,7 @@ class Snapshot:
     in_doubt: the names in the view of what may have taken effect; None for a store without it.
     children: the ids of its children, as JSON: what the steps that started them returned.
     own: the names in the rows that its transactions wrote, and in the executions that they started.
+    resolved: what the audit log says of the values that people gave: those steps need not have run.
     """
 
     status: str | None
@@ -105,6 +107,7 @@ class Snapshot:
     in_doubt: frozenset[str] | None = None
     children: frozenset[str] = frozenset()
     own: tuple[str, ...] = ()
+    resolved: tuple[str, ...] = ()
 
     def forward(self) -> list[Step]:
         return [step for step in self.steps if step.attempt > 0]
@@ -128,6 +131,10 @@ class ProcessRun:
     forgot: bool = False
 
 
+NEWEST_READ = 36
+"""The version of the schema from which on all that is asked below is there; before, nothing ran."""
+
+
 def look(file: Path, execution_id: str) -> Snapshot:
     """The snapshot of an execution in a file."""
     with closing(sqlite3.connect(file)) as connection:
@@ -140,7 +147,7 @@ def look_through(
     """The snapshot of an execution."""
     of_it = (execution_id,)
     tables = connection.execute("select count(*) from sqlite_schema").fetchone()[0]
-    if tables == 0 or connection.execute("pragma user_version").fetchone()[0] < 18:
+    if tables == 0 or connection.execute("pragma user_version").fetchone()[0] < NEWEST_READ:
         return Snapshot(None, None, None, (), (), 0, 0, ())
     execution = connection.execute(
         "select status, output_data, error_type from workflow_executions"
@@ -155,6 +162,11 @@ def look_through(
     signals = connection.execute(
         "select workflow_signal_id, signal_name, payload, status from workflow_signals"
         " where workflow_execution_id = ? order by workflow_signal_id",
+        of_it,
+    ).fetchall()
+    resolved = connection.execute(
+        "select details from workflow_audit_log where workflow_execution_id = ?"
+        " and act in ('resolve', 'retry')",
         of_it,
     ).fetchall()
     (timers,) = connection.execute(
@@ -227,6 +239,7 @@ def look_through(
         frozenset(name for (name,) in in_doubt),
         frozenset(json.dumps(one) for (one,) in children),
         tuple(sorted(own)),
+        tuple(details or "" for (details,) in resolved),
     )
 
 
@@ -418,7 +431,9 @@ def _of_any_moment(at: Snapshot) -> Iterator[str]:
         if step.status == "COMPLETED" and step.step_name.startswith(OWN)
     ]
     expected = sorted([*done, *(name for name in done if name.startswith(OWN_STARTS))])
-    if list(at.own) != expected:
+    missing = Counter(expected) - Counter(at.own)
+    is_given = all(any(json.dumps(one) in told for told in at.resolved) for one in missing)
+    if Counter(at.own) - Counter(expected) or not is_given:
         yield f"transactions have written {list(at.own)}, and their records say {expected}"
     attempts: dict[tuple[str, int], list[Step]] = {}
     for step in at.forward():
@@ -683,10 +698,11 @@ def _of_what_was_given(processes: list[ProcessRun]) -> Iterator[str]:
             accepted.setdefault(name, 0)
     for line in (line for process in processes for line in process.journal):
         if line.startswith((GIVING, GIVEN)):
-            kind, name, value = line.split(" ", 2)
+            kind, _, told = line.partition(" ")
+            name, value = json.loads(told)
             known = values.setdefault(name, [])
             if kind == GIVING.strip():
-                known.append(json.loads(value))
+                known.append(value)
             else:  # it, or one that came later
                 accepted[name] = len(known) - 1
     outcomes = {step.step_name: step for step in end.last_attempts().values()}

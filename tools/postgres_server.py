@@ -28,7 +28,6 @@ WHY_NOT: Final = (
 
 _SETTINGS: Final = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "300",
     "shared_buffers": "64MB",

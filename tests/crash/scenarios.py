@@ -755,9 +755,9 @@ async def run_and_resolve_a_pause(
     async for late in steps_that_are_late(engine, run(engine, definition, journal)):
         if "pay" in late:
             journal.note(f"{MENDING}pay")
-            journal.note(f'{GIVING}pay "pay"')
+            journal.note(f'{GIVING}["pay", "pay"]')
             await engine.resolve(EXECUTION, "pay", "pay")
-            journal.note(f'{GIVEN}pay "pay"')
+            journal.note(f'{GIVEN}["pay", "pay"]')
         elif late:
             await engine.retry(EXECUTION)
 
@@ -794,10 +794,10 @@ def give_at_the_end(how: str, ends: str) -> Scenario:
             last = [one for one in pays if one.step_name == "pay"][-1]
             if last.due_at is not None and last.due_at > soon:
                 journal.note(f"{MENDING}pay")
-                journal.note(f'{GIVING}pay "pay"')
+                journal.note(f'{GIVING}["pay", "pay"]')
                 with suppress(ExecutionConflictError):
                     await engine.resolve(EXECUTION, "pay", "pay")
-                    journal.note(f'{GIVEN}pay "pay"')
+                    journal.note(f'{GIVEN}["pay", "pay"]')
             if last.due_at is not None or last.attempt > 1:
                 break
             await asyncio.sleep(0.001)

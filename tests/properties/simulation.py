@@ -68,10 +68,10 @@ class World(worlds.World):
                 self.values += 1
                 value = step.step_name
                 self.note(f"{MENDING}{step.step_name}")
-                self.note(f"{GIVING}{step.step_name} {json.dumps(value)}")
+                self.note(f"{GIVING}{json.dumps([step.step_name, value])}")
                 with suppress(ExecutionConflictError):
                     await engine.resolve(EXECUTION, step.step_name, value)
-                    self.note(f"{GIVEN}{step.step_name} {json.dumps(value)}")
+                    self.note(f"{GIVEN}{json.dumps([step.step_name, value])}")
 
     async def _pause(self, engine: DurableEngine, what: str) -> None:
         """Nothing begins from the note on, in whatever process."""

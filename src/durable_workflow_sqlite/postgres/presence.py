@@ -199,12 +199,15 @@ class Presence(Liveness):
         give_up_at = monotonic() + SILENT_S
         with selectors.DefaultSelector() as selector:
             selector.register(connection.fileno(), selectors.EVENT_READ)
-            while protocol.is_busy():
-                if not selector.select(max(0.0, give_up_at - monotonic())):
-                    raise psycopg.OperationalError("the server does not answer")
-                protocol.consume_input()
-        while protocol.get_result() is not None:
-            pass
+            answer: object = protocol
+            while answer is not None:
+                # To ask for a part of the answer that has not come waits for it in libpq, without
+                # an end, and keeps every other thread of Python from running.
+                while protocol.is_busy():
+                    if not selector.select(max(0.0, give_up_at - monotonic())):
+                        raise psycopg.OperationalError("the server does not answer")
+                    protocol.consume_input()
+                answer = protocol.get_result()
 
     def _renew(self, session: Session) -> None:
         """Have a lease, if it is wanted, until the connection is lost."""
