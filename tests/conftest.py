@@ -27,6 +27,14 @@ COUNTED = {
     "schedules": "generated workflows: {total} schedules of crashes; seed {seed}, set by " + SEED,
 }
 
+REPEATS = (
+    "TestBehindAPooler",
+    "TestPostgresWithACodec",
+    "TestAGivenConnection",
+    "TestAFileThatIsSafeFromPowerCuts",
+)
+"""Classes whose tests run in `make test`, or over PostgreSQL, in another way."""
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -66,7 +74,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of the tests that are run over PostgreSQL once more, `make campaigns` takes every tenth."""
+    """Of the tests that run once more, in another way, `make campaigns` takes every tenth.
+
+    Over PostgreSQL, behind a pooler, with a codec, over a connection that is given, or with syncs.
+    """
     if config.option.markexpr != "campaign" or os.environ.get("DURABLE_POSTGRES") == "full":
         return
     repeats = [item for item in items if _is_a_repeat(item)]
@@ -77,7 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_a_repeat(item: pytest.Item) -> bool:
     given = getattr(getattr(item, "callspec", None), "params", {})
-    return given.get("is_on") == "postgres" or "TestBehindAPooler" in item.nodeid
+    return given.get("is_on") == "postgres" or any(one in item.nodeid for one in REPEATS)
 
 
 def pytest_collection_finish() -> None:

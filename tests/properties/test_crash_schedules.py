@@ -24,7 +24,7 @@ from tests.properties.simulation import Schedule, World, broken_promises, schedu
 from tests.worlds import Crash, Event, KillableConnection
 
 PARTS = 8
-SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "1000"))
+SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "400"))
 A_FEW = 25
 TO_FIND_A_PLANT = 2000
 
