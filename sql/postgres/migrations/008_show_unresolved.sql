@@ -11,7 +11,10 @@ where
 error_type = 'durable_workflow_sqlite.errors:StepAmbiguousError'
 and status = 'INTENT';
 
-create index idx_step_cp_cut_off_too on durable_workflow.step_checkpoints (
+alter index if exists durable_workflow.idx_step_cp_cut_off
+rename to idx_step_cp_cut_off_before;
+
+create index idx_step_cp_cut_off on durable_workflow.step_checkpoints (
     workflow_execution_id
 )
 where
@@ -24,6 +27,4 @@ and error_type in (
 and due_at is null
 and acknowledged_at is null;
 
-drop index if exists durable_workflow.idx_step_cp_cut_off;
-
-alter index durable_workflow.idx_step_cp_cut_off_too rename to idx_step_cp_cut_off;
+drop index if exists durable_workflow.idx_step_cp_cut_off_before;
