@@ -121,23 +121,22 @@
 -- branch                 '' on the main line, else the key of ctx.branch
 -- step_index             the number of the step in its branch, from 0
 -- attempt                from 1; 0 for the compensation
--- step_name              as the workflow names it; NAME:compensate for the compensation
+-- step_name              as the workflow names it; NAME:compensate for the compensation; for
+--                        a question to people, the name of the signal that answers it
 -- kind                   STEP: a side effect; SLEEP: a durable sleep; SIGNAL: the wait
 --                        for a signal
 -- status                 INTENT: it has begun; COMPLETED, FAILED: it has ended;
 --                        COMPENSATED: the compensation has succeeded, or a person has
 --                        done it by hand
--- input_data             for a step that says what its result answers, a hash of that, as
---                        {"of": "9f86..."}; for a step that a fork began with, the execution
---                        that ran it and alone undoes it, as {"ran_in": "order-7"}; for a
---                        compensation, the number of its attempt, as {"attempt": 2}; for a
---                        wait that names a type, that type and the kinds of JSON that it
---                        takes, as {"type": "str", "json": ["string"]}; a question to
---                        people also has the keys name, to and asked, as the view
---                        workflow_questions shows them. While a probe is
---                        asked again, also how often it has failed ("probes"). Of an attempt
---                        that is not in doubt though it timed out ("idempotent"), or failed
---                        with StepAmbiguousError ("answer"), why. Else null
+-- input_data             null, or JSON with some of these keys. of: a hash of what the result
+--                        of the step answers. ran_in: for a step that a fork began with, the
+--                        execution that ran it, and alone undoes it. attempt: how often a
+--                        compensation has begun. type and json: for a wait that names a type,
+--                        that type, and the kinds of JSON that it takes. name, to and asked:
+--                        for a question to people, what the view workflow_questions shows.
+--                        probes: how often the probe of a step in doubt has failed.
+--                        idempotent: true for an attempt that timed out, and is not in doubt.
+--                        answer: "failed" if a person has said that the step failed
 -- output_data            what it returned; of a wait, the payload
 -- error_type             the class of the error that ended it, as module:name
 -- error_message          what that error said

@@ -230,8 +230,8 @@ class Records(Protocol):
     ) -> list[Question]:
         """The open questions: of all executions, or for one receiver, or of one execution.
 
-        The longest first, and at most `limit`. The cost does not depend on the number of other
-        waits.
+        The longest waiting first, and at most `limit`. The cost does not depend on the number of
+        other waits.
         """
         ...
 

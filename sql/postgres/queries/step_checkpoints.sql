@@ -268,7 +268,7 @@ where
     and status = 'INTENT';
 
 -- name: load_questions
--- The questions to people that are open, the longest first.
+-- The questions to people that are open: the longest waiting first.
 -- :row_limit integer
 -- =workflow_type text null
 -- =input_data text
@@ -307,7 +307,7 @@ order by wait.started_at, wait.id
 limit :row_limit;
 
 -- name: load_questions_to
--- The questions that are open for one receiver, the longest first.
+-- The questions that are open for one receiver: the longest waiting first.
 -- :asked_of text
 -- :row_limit integer
 -- =workflow_type text null
@@ -350,7 +350,7 @@ order by wait.started_at, wait.id
 limit :row_limit;
 
 -- name: load_questions_of
--- The questions that one execution asks now, the longest first. They are not
+-- The questions that one execution asks now: the longest waiting first. They are not
 -- looked for in an index of the questions of all executions.
 -- :row_limit integer
 -- =workflow_type text null

@@ -30,9 +30,11 @@ def questions(
     ] = None,
     number: Annotated[int, typer.Option("--number", "-n", min=1, max=100_000)] = 100,
 ) -> None:
-    """List the questions to people that are open, the longest first. In a pipe, a line for each:
-    the execution, the name, whom it is for, since when, until when, the text, the details, the type
-    of the answer."""
+    """List the questions to people that are open: the longest waiting first.
+
+    In a pipe, a line for each: the execution, the name, whom it is for, since when, until when, the
+    text, the details, the type of the answer.
+    """
     with open_reader(file) as reader:
         found = reader.questions(to=to, limit=number)
     if is_json:

@@ -16,7 +16,7 @@ class AnsweringClient:
     async def questions(
         self, *, to: str | None = None, execution_id: str | None = None, limit: int = 100
     ) -> list[Question]:
-        """The questions to people that are open, the longest first; at most `limit`.
+        """The questions to people that are open: the longest waiting first; at most `limit`.
 
         to: whom they are for, exactly as `ctx.ask` has it. execution_id: who asks. With neither,
             those of all executions.

@@ -295,12 +295,10 @@ class OpenEngine(Access):
         checkpoints: Iterable[StepCheckpoint],
         patches: Iterable[WorkflowPatch],
     ) -> Exception | None:
-        code, shared = (
-            self.registry.find(workflow.workflow_type, workflow.version),
-            self._environment,
-        )
+        code = self.registry.find(workflow.workflow_type, workflow.version)
         if code is None:
             return None
+        shared = self._environment
         verdict, error = foresee(
             code, record, checkpoints, patches, codec=shared.error_codec, context=shared.context
         )

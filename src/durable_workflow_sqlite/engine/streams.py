@@ -58,9 +58,9 @@ class StepStream:
     def put(self, item: object) -> None:
         """Put an item into the stream. It is written at most 20 ms later, together with others.
 
-        item: what a signal may carry; who follows gets plain data. All items are written before
-            the outcome of the step. You may
-            call this from the thread of a sync action.
+        item: any value that the payload of a signal may have; a follower gets plain JSON data.
+
+        All items are written before the outcome of the step. A sync action may call this, too.
 
         After a timeout or a cancellation of the attempt, this does nothing. Raises RuntimeError
         after the action has returned; SerializationError or PayloadTooLargeError for an item that

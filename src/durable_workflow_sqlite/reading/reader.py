@@ -132,7 +132,7 @@ class Reader(Protocol):
     def questions(
         self, *, to: str | None = None, execution_id: str | None = None, limit: int = 100
     ) -> list[Question]:
-        """The questions to people that are open, the longest first; at most `limit`.
+        """The questions to people that are open: the longest waiting first; at most `limit`.
 
         to, execution_id: as for `Client.questions`.
         """

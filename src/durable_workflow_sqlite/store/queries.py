@@ -1939,19 +1939,19 @@ class Queries(Protocol):
         ...
 
     def load_questions(self, connection: object, *, row_limit: int) -> list[LoadQuestionsRow]:
-        """The questions to people that are open, the longest first."""
+        """The questions to people that are open: the longest waiting first."""
         ...
 
     def load_questions_to(
         self, connection: object, *, asked_of: str, row_limit: int
     ) -> list[LoadQuestionsRow]:
-        """The questions that are open for one receiver, the longest first."""
+        """The questions that are open for one receiver: the longest waiting first."""
         ...
 
     def load_questions_of(
         self, connection: object, *, workflow_execution_id: str, row_limit: int
     ) -> list[LoadQuestionsRow]:
-        """The questions that one execution asks now, the longest first."""
+        """The questions that one execution asks now: the longest waiting first."""
         ...
 
     def delete_checkpoints(self, connection: object, *, workflow_execution_ids: str) -> int:
