@@ -709,3 +709,52 @@ async def test_what_a_function_keeps_is_of_no_use_later(database: Database) -> N
         await store.write(lambda connection: kept.append(connection.cursor()))
         with pytest.raises(Exception, match="has ended"):
             kept[0].execute("select 1")
+
+
+@pytest.mark.parametrize("database", ["file", "postgres"], indirect=True)
+async def test_a_number_left_out_by_an_attempt_that_failed_beside_steps_does_no_harm(
+    database: Database,
+) -> None:
+    """The steps have taken the next numbers, and the attempt has no use for its own."""
+    undone: list[str] = []
+    may_end = threading.Event()
+    calls = 0
+
+    def function(connection: Any) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            assert may_end.wait(10)
+            raise OSError("not yet")
+        return database.put(connection, "a")
+
+    async def quick(name: str) -> str:
+        while not calls:
+            await asyncio.sleep(0.001)
+        asyncio.get_running_loop().call_later(0.02, may_end.set)
+        return name
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        await asyncio.gather(
+            ctx.branch("b").step("quick", quick, "b", compensate=undone.append),
+            ctx.branch("c").step("quick", quick, "c", compensate=undone.append),
+            ctx.transaction("put", function, retry=QUICK, compensate=undone.append),
+        )
+        await ctx.wait_signal("go")
+        raise ValueError("sold out")
+
+    async with database.store() as store:
+        async with DurableEngine(store, [order]) as engine:
+            await engine.start(order, execution_id="e")
+            while not await store.load_open_waits("e", "go"):
+                await asyncio.sleep(0.002)
+        events = [one.event for one in await store.load_checkpoints("e") if one.event]
+        assert sorted(events) == [2, 3, 4]
+        async with DurableEngine(store, [order]) as engine:
+            await engine.send_signal("e", "go")
+            with pytest.raises(WorkflowFailedError, match="sold out"):
+                await engine.result_of("e")
+        assert calls == 2
+        assert undone == [1, "c", "b"] or undone == [1, "b", "c"]
+        assert await store.read(database.all) == ["a"]

@@ -60,8 +60,8 @@ def history(file: Readable, *, quick: bool) -> Iterator[Finding]:
             check="history",
             message=_some(numbers),
             hint="if somebody deleted rows of step_checkpoints by hand, restore them, or a backup."
-            " If not, do nothing: a number is also skipped, without harm, when the file was locked"
-            " or the disk full",
+            " If not, do nothing. A number is also skipped, without harm, when the file was locked"
+            " or the disk full; or when a transaction was tried again beside other steps",
         )
     if not found:
         yield Finding(level=Level.OK, check="history", message="no event or attempt is missing")
