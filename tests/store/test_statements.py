@@ -165,7 +165,7 @@ def check(sent: dict[int, list[str]]) -> set[str]:
             if statement in ("begin", "begin immediate"):
                 assert transaction is None
                 transaction = statement
-            elif statement in ("commit", "rollback"):
+            elif statement.startswith(("commit", "rollback")):
                 assert transaction is not None
                 transaction = None
             if not CONTROL.fullmatch(statement):
