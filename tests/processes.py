@@ -56,7 +56,7 @@ class HarmedConnection(sqlite3.Connection):
     before_kill: Callable[[], object] = staticmethod(lambda: None)
 
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-        if sql != "commit":
+        if not sql.startswith("commit"):
             return super().execute(sql, *parameters)
         self.commits += 1
         self._meet(is_before=True)

@@ -199,6 +199,47 @@ def test_a_number_that_was_left_out_is_no_gap(file: Path, journal: Journal) -> N
     assert sorted(journal.lines) == sorted(DONE)
 
 
+@pytest.mark.parametrize("kind", ["transaction", "idempotent step", "child"])
+def test_a_number_of_what_leaves_no_row_is_no_gap(file: Path, journal: Journal, kind: str) -> None:
+    """The store refused its outcome, and took that of a step beside it; then the worker died."""
+
+    @workflow
+    async def packing(ctx: WorkflowContext) -> None:
+        journal.note("other")
+
+    @workflow
+    async def side_by_side(ctx: WorkflowContext) -> None:
+        async def other() -> object:
+            if kind == "transaction":
+                return await ctx.transaction("other", lambda _: act("other"))
+            if kind == "child":
+                return await ctx.start_child("other", packing)
+            return await ctx.step("other", act, "other", idempotent=True)
+
+        async def side() -> None:
+            branch = ctx.branch("side")
+            await branch.step("pack", act, "pack")
+            await branch.wait_signal("go")
+
+        await asyncio.gather(other(), side())
+
+    async def begin_it() -> None:
+        async with SqliteCheckpointStore.file(file) as store:
+            async with DurableEngine(store, workflows=[side_by_side, packing]) as engine:
+                await engine.start(side_by_side, execution_id="one")
+                await until_it_waits(store)
+
+    asyncio.run(begin_it())
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        # As the file is when its outcome was refused with number 1, and the worker died.
+        what = "workflow_execution_id = 'one' and step_name not in ('pack', 'go')"
+        assert delete_unnoticed(connection, f"delete from step_checkpoints where {what}") == 1
+        connection.execute("update step_checkpoints set event = 2 where step_name = 'pack'")
+    assert asyncio.run(go_on(file, flow=side_by_side)) is None
+    again = 0 if kind == "child" else 1  # the child is there already
+    assert sorted(journal.lines) == ["other"] * (1 + again) + ["pack"]
+
+
 def test_a_failed_execution_that_is_retried_has_no_gap(file: Path, journal: Journal) -> None:
     @workflow
     async def side_by_side(ctx: WorkflowContext) -> list[str]:

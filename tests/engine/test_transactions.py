@@ -143,6 +143,16 @@ def commits_and_hides_it(connection: Any) -> None:
         connection.execute("/* now */ COMMIT;")
 
 
+def commits_by_another_cursor(connection: Any) -> None:
+    is_sqlite = isinstance(connection, sqlite3.Connection)
+    (connection.cursor(sqlite3.Cursor) if is_sqlite else connection.cursor()).execute("commit")
+
+
+def commits_past_the_class_of_the_connection(connection: Any) -> None:
+    is_sqlite = isinstance(connection, sqlite3.Connection)
+    (sqlite3.Connection if is_sqlite else type(connection)).execute(connection, "commit")
+
+
 def rolls_back(connection: Any) -> None:
     connection.rollback()
 
@@ -183,6 +193,8 @@ def changes_the_library(connection: Any) -> None:
         commits,
         commits_by_statement,
         commits_and_hides_it,
+        commits_by_another_cursor,
+        commits_past_the_class_of_the_connection,
         rolls_back,
         rolls_back_by_statement,
         begins,

@@ -74,7 +74,7 @@ def test_writes_of_one_turn_share_one_transaction(file: Path) -> None:
                 *(store.save_checkpoint(new_checkpoint("e", n)) for n in range(50))
             )
             assert connection.statements.count("begin immediate") == 1
-            assert connection.statements.count("commit") == 1
+            assert sum(one.startswith("commit") for one in connection.statements) == 1
             assert await saved(store) == list(range(50))
 
             connection.statements.clear()
@@ -344,7 +344,7 @@ def test_what_could_not_be_committed_is_read_by_nobody_and_never_comes_true(
         refuses: tuple[str, ...] = ()
 
         def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-            if sql in self.refuses:
+            if sql.startswith(self.refuses):
                 raise sqlite3.OperationalError(f"cannot {sql}")
             return super().execute(sql, *parameters)
 

@@ -62,7 +62,7 @@ from durable_workflow_sqlite.testing.contract_base import (
 from tests.processes import an_engine
 
 CONTROL = re.compile(
-    r"begin|begin immediate|commit|rollback"
+    r"begin|begin immediate|(commit|rollback)( -- of the library)?"
     r"|savepoint one|rollback to one|release one"
     r"|pragma [a-z_.]+( = -?\w+|\([a-z_\"]+\))?"
 )
@@ -165,7 +165,7 @@ def check(sent: dict[int, list[str]]) -> set[str]:
             if statement in ("begin", "begin immediate"):
                 assert transaction is None
                 transaction = statement
-            elif statement in ("commit", "rollback"):
+            elif statement.split(" -- ")[0] in ("commit", "rollback"):
                 assert transaction is not None
                 transaction = None
             if not CONTROL.fullmatch(statement):

@@ -53,6 +53,10 @@ class SendCall(StepCall, eq=False, kw_only=True):
     to: str
     """The id of the execution that it starts, or sends a signal to."""
 
+    @property
+    def is_recorded_before_it_begins(self) -> bool:
+        return False
+
     def give_up(self) -> None:
         """It begins no more. What has begun is one transaction, and is not stopped."""
         self.is_given_up = True

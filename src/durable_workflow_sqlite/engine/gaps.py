@@ -3,6 +3,9 @@
 A number alone says little: some are left out, where the store refused an outcome at first and took
 the next one. But what the workflow function waited for when that event came has an outcome, or at
 least a row. If it has none, the row was deleted. To run the step again would do twice what it did.
+
+What is not recorded before it begins (as an idempotent step, or a transaction) has no row until it
+has an outcome. It proves nothing where something else was under way.
 """
 
 from __future__ import annotations
@@ -101,11 +104,13 @@ def _may_have_been_refused(call: Operation, gap: Gap) -> bool:
     Its outcome came later then, or never: the worker died first.
     """
     last = call.last
-    if last is None:
-        return False
-    if last.event is not None:
+    if last is not None and last.event is not None:
         return last.event > gap.last + 1
-    return last.kind is StepKind.STEP and last.status is StepStatus.INTENT
+    if call.is_recorded_before_it_begins:
+        return last is not None and last.kind is StepKind.STEP and last.status is StepStatus.INTENT
+    # Its first row may be its outcome, so nothing tells of what was refused. Where nothing else was
+    # under way, nothing else can have taken the next number.
+    return len(gap.waited_for) > 1 and (last is None or isinstance(call, StepCall))
 
 
 def _deleted(body: Body, gap: Gap, call: Operation) -> StoreCorruptError:

@@ -63,6 +63,11 @@ class Operation(Asked, eq=False, kw_only=True):
         return False
 
     @property
+    def is_recorded_before_it_begins(self) -> bool:
+        """Whether there is a row of it before it can have an outcome."""
+        return False
+
+    @property
     def last(self) -> StepCheckpoint | None:
         """What was recorded last of it before."""
         return None if self.history is None else self.history.last
@@ -119,6 +124,10 @@ class StepCall(Operation, eq=False):
     @property
     def kind(self) -> StepKind:
         return StepKind.STEP
+
+    @property
+    def is_recorded_before_it_begins(self) -> bool:
+        return not self.is_idempotent
 
     @property
     def runs_code_of_the_user(self) -> bool:

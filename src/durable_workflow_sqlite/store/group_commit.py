@@ -96,6 +96,12 @@ class _Refusals:
         self.group_size = 0
 
 
+COMMIT: Final = "commit -- of the library"
+ROLLBACK: Final = "rollback -- of the library"
+"""sqlite3 keeps compiled statements by their texts, and SQLite asks the authorizer only when it
+compiles one: so a function of the user must not send what the library has sent."""
+
+
 class GroupCommit(Transactions):
     """The one way to a connection: see `Transactions`."""
 
@@ -121,9 +127,6 @@ class GroupCommit(Transactions):
         # before it runs a statement, and calls the authorizer when it has to compile one.
         self._authorizer = Authorizer(is_asked=files is not None)
         connection.set_authorizer(self._authorizer)
-        # Else a function of the user could commit with what is compiled; see `guard.py` for others.
-        end = "" if type(connection) is not sqlite3.Connection else " -- of the library"
-        self._commit_text, self._rollback_text = f"commit{end}", f"rollback{end}"
         self._reader = UserReader(self._path)
         self.join: Callable[[Any], Any] = cannot_join
         self._is_restored = False
@@ -338,7 +341,7 @@ class GroupCommit(Transactions):
                 result = operation()
             if self._authorizer.has_compiled and self._is_schema_new():
                 raise _NewSchemaError
-            self._connection.execute(self._commit_text)
+            self._connection.execute(COMMIT)
         except BaseException as error:
             self._roll_back()
             translated = self._translated(error)
@@ -559,7 +562,7 @@ class GroupCommit(Transactions):
             is_to_be = transaction.may_begin()
             if is_to_be:
                 transaction.failed(error)
-            self._connection.execute(self._commit_text)
+            self._connection.execute(COMMIT)
         except BaseException as failed:  # noqa: BLE001 - as above
             self._roll_back()
             return future, None, self._translated(failed)
@@ -575,7 +578,7 @@ class GroupCommit(Transactions):
             if self._files is not None:
                 self._look_whether_it_was_restored()
             if not transaction.may_begin():
-                self._connection.execute(self._rollback_text)
+                self._connection.execute(ROLLBACK)
                 return False
             guard = Guard(self._connection, self._authorizer, transaction.timeout_s, self.join)
             result = guard.run(transaction.function)
@@ -583,7 +586,7 @@ class GroupCommit(Transactions):
             guard.check_time()
             if self._files is not None:
                 version = self._load_schema_version()  # the function may have made a table
-            self._connection.execute(self._commit_text)
+            self._connection.execute(COMMIT)
         except (sqlite3.IntegrityError, TransactionTimeoutError) as error:
             self._roll_back()
             raise FunctionFailedError(error) from error  # as by a key that is checked at the end
@@ -680,7 +683,7 @@ class GroupCommit(Transactions):
             if self._authorizer.has_compiled and self._is_schema_new():
                 self._roll_back()
                 return None
-            self._connection.execute(self._commit_text)
+            self._connection.execute(COMMIT)
             if self._files is not None:
                 self._files.check_log()
         except (*FAILURES, StoreGoneError) as error:
@@ -696,7 +699,7 @@ class GroupCommit(Transactions):
         # SQLite rolls back by itself on some errors; a second failure must not hide the first.
         if self._connection.in_transaction:
             try:
-                self._connection.execute(self._rollback_text)
+                self._connection.execute(ROLLBACK)
             except FAILURES:
                 self._rollback_failed = True
 
@@ -704,7 +707,7 @@ class GroupCommit(Transactions):
         """Its writers were told that it failed: nobody may read of it, or commit it."""
         if self._rollback_failed:
             if self._connection.in_transaction:
-                self._connection.execute(self._rollback_text)
+                self._connection.execute(ROLLBACK)
             self._rollback_failed = False
 
     def _all_failed(self, group: list[_Queued], error: BaseException) -> list[_Outcome]:

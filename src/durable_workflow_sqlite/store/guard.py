@@ -216,19 +216,15 @@ class StoreConnection(sqlite3.Connection):
     guard: Guard | None = None
 
 
-_COMPILED: Final = ("commit", "rollback")
-"""What the library has sent itself, so that SQLite does not ask the authorizer again."""
-
-
 class _GuardedCursor(sqlite3.Cursor):
     """Of a function of the user; of no use when that has ended."""
 
     def execute(self, sql: Any, *args: Any) -> Any:
-        self._check(sql)
+        self._guard().check_goes_on()
         return super().execute(sql, *args)
 
     def executemany(self, sql: Any, *args: Any) -> Any:
-        self._check(sql)
+        self._guard().check_goes_on()
         return super().executemany(sql, *args)
 
     def executescript(self, *_: Any) -> Any:
@@ -242,12 +238,6 @@ class _GuardedCursor(sqlite3.Cursor):
                 " ended"
             )
         return guard
-
-    def _check(self, sql: object) -> None:
-        guard = self._guard()
-        guard.check_goes_on()
-        if isinstance(sql, str) and sql.strip(" ;\n\t").lower() in _COMPILED:
-            guard.refuse(sql.strip())
 
 
 class _Guarded:
