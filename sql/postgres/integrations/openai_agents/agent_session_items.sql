@@ -1,5 +1,5 @@
 -- The items of sessions of the OpenAI Agents SDK, in a table beside those of the library. Its name
--- here is that by default; whoever opens a session may give another.
+-- here is the default; the code that opens a session may give another.
 
 -- name: has_table$
 -- Says whether the table of the items is there.
