@@ -5,12 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 from functools import cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from agents import ModelResponse, Usage
+from agents import (
+    ModelResponse,
+    ToolOutputFileContent,
+    ToolOutputImage,
+    ToolOutputText,
+    Usage,
+)
 from agents.items import TResponseOutputItem, TResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_jsonable_python
+
+_STRUCTURED: Final = (ToolOutputText, ToolOutputImage, ToolOutputFileContent)
 
 
 @cache
@@ -87,8 +95,12 @@ def response_from_plain(plain: dict[str, Any]) -> ModelResponse:
 def output_to_plain(output: Any) -> Any:
     """What a tool returned, as the model reads it: data as it is, or the text of anything else."""
     items = cast("list[Any]", output if isinstance(output, list | tuple) else [output])
-    if any(isinstance(item, BaseModel) and hasattr(item, "type") for item in items):
-        output = [to_plain(item) for item in items]
+    if items and all(isinstance(item, (*_STRUCTURED, dict)) for item in items):
+        parts = [
+            item.model_dump(exclude_none=True) if isinstance(item, _STRUCTURED) else item
+            for item in items
+        ]
+        output = parts if isinstance(output, list | tuple) else parts[0]
     try:
         again = json.loads(json.dumps(output))
     except (TypeError, ValueError):
