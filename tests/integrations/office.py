@@ -11,7 +11,7 @@ from typing import Any
 from agents import Agent, FunctionTool, Model, ModelResponse, Usage, function_tool
 from agents.testing import ScriptedModel, assistant_message, function_call
 
-from durable_workflow_sqlite import RetryPolicy
+from durable_workflow_sqlite import RetryPolicy, step_info
 from durable_workflow_sqlite.integrations.openai_agents import durable_tool
 
 Note = Callable[[str], object]
@@ -98,7 +98,6 @@ def book_tool(note: Note) -> FunctionTool:
 
 def office(note: Note) -> Agent[Any]:
     """Tools side by side, one fails at first; an agent as a tool; an approval; a handoff."""
-    failed: list[str] = []
 
     @function_tool
     def population(city: str) -> int:
@@ -107,8 +106,7 @@ def office(note: Note) -> Agent[Any]:
 
     @function_tool(failure_error_function=None)
     async def flaky() -> str:
-        if not failed:
-            failed.append("flaky")
+        if step_info().attempt == 1:
             raise OSError("try again")
         note("flaky")
         return "fixed"
@@ -155,7 +153,7 @@ def office(note: Note) -> Agent[Any]:
             population,
             book_tool(note),
             sub.as_tool("ask_sub", "Asks a colleague."),
-            durable_tool(flaky, retry=RetryPolicy(max_attempts=3)),
+            durable_tool(flaky, retry=RetryPolicy(max_attempts=2)),
         ],
         handoffs=[closer],
     )

@@ -70,6 +70,7 @@ from tests.integrations.office import (
     says,
     weather_tool,
 )
+from tests.oracle import look
 from tests.own_tables import Database
 from tests.processes import Harm, Journal
 
@@ -218,11 +219,11 @@ def items_in(world: World) -> int:
     return asyncio.run(count())
 
 
-def calls_in(world: World) -> int:
+def calls_done(file: Path) -> int:
     """How many calls of models and tools have outcomes."""
     return sum(
         one.status == "COMPLETED" and one.kind == "STEP" and not one.step_name.startswith("session")
-        for one in world.look().steps
+        for one in look(file, EXECUTION).steps
     )
 
 
@@ -231,7 +232,7 @@ def is_killed_and_goes_on(scenario: Scenario, folder: Path, harm: Harm) -> bool:
     world = World(folder, scenario)
     if world.run_process(harm) == ENDED:
         return False
-    done, called = calls_in(world), len(world.journal.lines)
+    done, called = calls_done(world.file), len(world.journal.lines)
     assert world.run_process() == ENDED
     check(world, done, called, str(harm))
     return True
