@@ -94,18 +94,20 @@ def response_from_plain(plain: dict[str, Any]) -> ModelResponse:
 
 def output_to_plain(output: Any) -> Any:
     """What a tool returned, as the model reads it: data as it is, or the text of anything else."""
-    items = cast("list[Any]", output if isinstance(output, list | tuple) else [output])
+    is_list = isinstance(output, list | tuple)
+    items = cast("list[Any]", output if is_list else [output])
+    plain: Any = output
     if items and all(isinstance(item, (*_STRUCTURED, dict)) for item in items):
         parts = [
             item.model_dump(exclude_none=True) if isinstance(item, _STRUCTURED) else item
             for item in items
         ]
-        output = parts if isinstance(output, list | tuple) else parts[0]
+        plain = parts if is_list else parts[0]
     try:
-        again = json.loads(json.dumps(output))
+        again = json.loads(json.dumps(plain))
     except (TypeError, ValueError):
-        return str(output)
-    return output if again == output and str(again) == str(output) else str(output)
+        return str(plain)
+    return plain if again == plain and str(again) == str(plain) else str(plain)
 
 
 def event_from_plain(plain: Any) -> Any:

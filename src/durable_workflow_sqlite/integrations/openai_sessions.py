@@ -83,7 +83,7 @@ class StoreSession:
     async def _call(
         self, name: str, function: Callable[..., Any], *args: Any, writes: bool = True
     ) -> Any:
-        ctx = current_branch()
+        ctx: Any = current_branch()
         if ctx is not None:
             asked = [self.session_id, *args]
             return await ctx.transaction(f"session {name}", function, *args, of=asked)

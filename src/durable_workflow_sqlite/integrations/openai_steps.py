@@ -80,7 +80,8 @@ class DurableModel(Model):
 
         async def ask() -> Any:
             stream = step_stream() if shown else None
-            last, done = None, []
+            last: Any = None
+            done: list[Any] = []
             async for event in self._inner.stream_response(*args, **named):
                 if stream is not None:
                     item = shown(event) if callable(shown) else to_plain(event)
