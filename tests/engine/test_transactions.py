@@ -187,6 +187,7 @@ def changes_the_library(connection: Any) -> None:
         connection.execute(f"update {schema}.workflow_executions set status = 'COMPLETED'")
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize(
     "misuse",
     [
