@@ -33,7 +33,7 @@ def test_every_module_is_named_once() -> None:
     assert sorted(named_under("What people read")) == modules("reading")
     front_ends = ["cli", "dashboard", "integrations", "blocking", "telemetry", "testing"]
     front_ends += [
-        f"integrations/{one.parent.name}" for one in PACKAGE.glob("integrations/*/*_.py")
+        f"integrations/{one.parent.name}" for one in PACKAGE.glob("integrations/*/__init__.py")
     ]
     both = named_under("What both sides know") + named_under("The front ends")
     assert sorted(both) == sorted([*modules(*front_ends), *modules(".")])
