@@ -1,7 +1,4 @@
-"""Runs of the OpenAI Agents SDK in workflows: what they ask of models and tools are steps.
-
-It wants the extra `openai-agents`: `pip install 'durable-workflow-sqlite[openai-agents]'`.
-"""
+"""Runs of agents in workflow functions, and the approvals of their tools."""
 
 from __future__ import annotations
 
@@ -12,15 +9,6 @@ import json
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, Unpack, cast
-
-try:
-    import agents as _  # noqa: F401
-except ModuleNotFoundError as error:
-    raise ImportError(
-        "the integration with the OpenAI Agents SDK needs the package `openai-agents`:"
-        " pip install 'durable-workflow-sqlite[openai-agents]'",
-        name=error.name,
-    ) from error
 
 from agents import (
     Agent,
@@ -39,33 +27,14 @@ from agents.run import (
 )
 
 from durable_workflow_sqlite import WorkflowContext
-from durable_workflow_sqlite.integrations.openai_copies import Copier, durable_agent
-from durable_workflow_sqlite.integrations.openai_scope import (
+from durable_workflow_sqlite.integrations.openai_agents.copies import Copier
+from durable_workflow_sqlite.integrations.openai_agents.scope import (
     Scope,
     Streamed,
     current_branch,
     current_scope,
 )
-from durable_workflow_sqlite.integrations.openai_sessions import StoreSession
-from durable_workflow_sqlite.integrations.openai_steps import (
-    DurableModel,
-    DurableModelProvider,
-    StepOptions,
-    durable_tool,
-)
-
-__all__ = [
-    "Approval",
-    "DurableModel",
-    "DurableModelProvider",
-    "StepOptions",
-    "StoreSession",
-    "ask_people",
-    "current_branch",
-    "durable_agent",
-    "durable_tool",
-    "run",
-]
+from durable_workflow_sqlite.integrations.openai_agents.steps import StepOptions
 
 T = TypeVar("T")
 

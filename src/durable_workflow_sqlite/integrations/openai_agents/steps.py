@@ -13,7 +13,7 @@ from agents import FunctionTool, Model, ModelProvider, ModelResponse
 from agents.models.multi_provider import MultiProvider
 
 from durable_workflow_sqlite import InDoubt, RetryPolicy, step_stream
-from durable_workflow_sqlite.integrations.openai_records import (
+from durable_workflow_sqlite.integrations.openai_agents.records import (
     event_from_plain,
     output_to_plain,
     question,
@@ -21,7 +21,7 @@ from durable_workflow_sqlite.integrations.openai_records import (
     response_to_plain,
     to_plain,
 )
-from durable_workflow_sqlite.integrations.openai_scope import current_branch, current_scope
+from durable_workflow_sqlite.integrations.openai_agents.scope import current_branch, current_scope
 
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 

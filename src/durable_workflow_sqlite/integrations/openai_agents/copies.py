@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, cast
 
 from agents import Agent, FunctionTool, Handoff, Model, RunConfig, UserError
 
-from durable_workflow_sqlite.integrations.openai_steps import (
+from durable_workflow_sqlite.integrations.openai_agents.steps import (
     DurableModel,
     DurableModelProvider,
     StepOptions,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from durable_workflow_sqlite import PayloadCodec
-from durable_workflow_sqlite.integrations.openai_scope import current_branch
+from durable_workflow_sqlite.integrations.openai_agents.scope import current_branch
 from durable_workflow_sqlite.own_statements import OwnStatements
 from durable_workflow_sqlite.payload_codec import check_codec
 from durable_workflow_sqlite.records import check_identifier
