@@ -214,6 +214,22 @@
 -- item                   as JSON
 -- created_at             when the step put it into the stream
 
+-- workflow_progress_reports: how much of its work a step, or a workflow function, has reported as
+-- done. Only the newest report of each is kept.
+--
+-- workflow_progress_report_id  of the row
+-- workflow_execution_id  which execution
+-- branch                 of the step, or of the context of the workflow function
+-- step_index             of the step; -1 for the workflow function
+-- step_name              of the step; '' for the workflow function
+-- attempt                which attempt of the step has reported it; 0 for the workflow
+--                        function
+-- done                   how much is done
+-- total                  of how much; null if that is unknown
+-- note                   what is done right now; null if nothing is said
+-- reported_at            when it was reported; of a workflow function, when the last
+--                        event came that it had got
+
 -- workflow_audit_log: what people did, except signals: to an execution, or to what scope
 -- and name say.
 --

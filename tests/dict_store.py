@@ -45,6 +45,7 @@ class Tables(msgspec.Struct):
     steps: dict = {}
     patches: dict = {}
     streams: dict = {}
+    progress: dict = {}
     timers: dict = {}
     signals: dict = {}
     audit_log: dict = {}
@@ -393,6 +394,8 @@ class Tables(msgspec.Struct):
                 case r.StreamItem():
                     number = next(numbers)
                     self.streams[number] = change(record, workflow_stream_item_id=number)
+                case r.Progress():
+                    self.progress[one, record.branch, record.step_index] = record
                 case d.WorkflowTimer():
                     self.timers[record.workflow_timer_id] = record
                 case d.AuditEntry():
@@ -593,7 +596,7 @@ class DictStore(d.CheckpointStore):
         if not holds(t, claim):
             raise d.ClaimLostError(f"{claim} is lost", workflow_execution_id=one)
         t.save(records, claim)
-        for table in ("steps", "timers", "patches", "streams"):
+        for table in ("steps", "timers", "patches", "streams", "progress"):
             kept = getattr(t, table).items()
             left = {key: x for key, x in kept if x.workflow_execution_id != one}
             setattr(t, table, left)
@@ -881,6 +884,20 @@ class DictStore(d.CheckpointStore):
         return items[:limit]
 
     @reads
+    def load_progress(self, t, one):
+        r.check_identifier("workflow_execution_id", one)
+        newest = {(step.branch, step.step_index): 0 for step in select(t.steps, one)}
+        for step in select(t.steps, one):
+            place = step.branch, step.step_index
+            newest[place] = max(newest[place], step.attempt)
+        found = [
+            report
+            for report in select(t.progress, one)
+            if newest.get((report.branch, report.step_index), 0) <= report.attempt
+        ]
+        return sorted(found, key=lambda report: (report.branch, report.step_index))
+
+    @reads
     def load_blocked(self, t):
         found = [one for one in t.unfinished() if one.blocked_reason is not None]
         return [one.workflow_execution_id for one in found]
@@ -988,6 +1005,12 @@ class DictStore(d.CheckpointStore):
             for number, item in t.streams.items()
             if item.workflow_execution_id != one
             or (item.branch, item.step_index, item.attempt) not in tried
+        }
+        t.progress = {
+            key: report
+            for key, report in t.progress.items()
+            if report.workflow_execution_id != one
+            or (report.branch, report.step_index, report.attempt) not in tried
         }
         t.steps = {key: step for key, step in t.steps.items() if step.id not in gone}
         t.save(records)

@@ -13,6 +13,8 @@ from durable_workflow_sqlite import (
     DurableEngine,
     SqliteCheckpointStore,
     WorkflowContext,
+    report_progress,
+    step_stream,
     workflow,
 )
 
@@ -38,10 +40,18 @@ HOSTILE = (
 )
 
 
+def tell(text: str) -> None:
+    report_progress(2, 3, text)
+    step_stream().put(text)
+    step_stream().put({text: "\x1b[31m"})
+
+
 @workflow
 async def hostile(ctx: WorkflowContext, payload: list[str]) -> list[str]:
     for text in HOSTILE:
+        ctx.progress(1, 3, text)
         await ctx.step(text, lambda text=text: {text: [text, "nul \x00 byte", "\x1b[31m"]})
+        await ctx.step(f"tells {text}", tell, text)
         await ctx.branch(text).step(text, lambda text=text: text)
     await ctx.wait_signal(HOSTILE[0])
     raise RuntimeError(HOSTILE[1] + HOSTILE[12])

@@ -202,6 +202,21 @@ def look_through(
             of_it,
         )
     ]
+    if connection.execute(
+        "select 1 from sqlite_schema where name = 'workflow_progress_reports'"
+    ).fetchone():
+        damage += [
+            f"the progress of {name} is of attempt {attempt}, which never began"
+            for name, attempt in connection.execute(
+                "select step_name, attempt from workflow_progress_reports as report"
+                " where workflow_execution_id = ? and step_index >= 0 and not exists ("
+                " select 1 from step_checkpoints as step"
+                " where step.workflow_execution_id = report.workflow_execution_id"
+                " and step.branch = report.branch and step.step_index = report.step_index"
+                " and step.attempt = report.attempt and step.step_name = report.step_name)",
+                of_it,
+            )
+        ]
     damage += [
         f"{count} signals with the key {key}"
         for key, count in connection.execute(

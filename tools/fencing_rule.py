@@ -18,6 +18,7 @@ FENCED = frozenset(
         "workflow_signals",
         "workflow_patches",
         "workflow_stream_items",
+        "workflow_progress_reports",
     }
 )
 """The tables that workers write under a claim."""

@@ -189,6 +189,12 @@ insert into workflow_stream_items (
 select 'execution-' || n, 1, 'step-1', '{"a": 1}'
 from generate_series(0, 19999) as n, generate_series(1, 5);
 
+insert into workflow_progress_reports (
+    workflow_execution_id, step_index, step_name, attempt, done, total
+)
+select 'execution-' || n, 1, 'step-1', 1, n % 100, 100
+from generate_series(0, 19999) as n;
+
 insert into workflow_tags (workflow_execution_id, name, value)
 select 'execution-' || n, 'customer', (n % 500)::text from generate_series(0, 19999) as n;
 

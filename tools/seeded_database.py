@@ -87,7 +87,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     ],
     **{
         f"load_values_of_{one}": [{"after": 0, "row_limit": 999}]
-        for one in ("stream_items", "executions", "steps", "signals", "acts")
+        for one in ("stream_items", "progress", "executions", "steps", "signals", "acts")
     },
     "load_values_of_schedules": [{}],
     "load_claim": [{"workflow_execution_id": "RUNNING, full"}],
@@ -284,6 +284,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     ],
     "load_stream_heads": [{"workflow_execution_id": "by hand", "workflow_stream_item_id": 9}],
     "load_stream_ends": [{"workflow_execution_id": "by hand", "step_name": "pay"}],
+    "load_progress": [{"workflow_execution_id": "by hand"}],
     "load_tags": [{"workflow_execution_ids": '["by hand"]'}],
     "load_audit_log": [{"workflow_execution_id": "by hand"}],
     "load_changes": [{"scope": "QUEUE", "name": "mail"}],
@@ -595,6 +596,12 @@ def _add_by_hand(connection: sqlite3.Connection) -> None:
         "insert into workflow_stream_items (workflow_execution_id, step_index, step_name, item)"
         " values ('by hand', ?, 'step', ?)",
         [(0, "1"), (0, "2"), (1, '{"a": 1}')],
+    )
+    connection.executemany(
+        "insert into workflow_progress_reports"
+        " (workflow_execution_id, step_index, step_name, attempt, done, total, note)"
+        " values ('by hand', ?, ?, ?, 1, ?, ?)",
+        [(-1, "", 0, None, None), (0, "step", 1, 2.5, "halfway")],
     )
     connection.execute(
         "insert into workflow_patches (workflow_execution_id, patch_name)"

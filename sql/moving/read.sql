@@ -135,6 +135,22 @@ from workflow_stream_items
 order by workflow_stream_item_id
 limit -1 offset :skipped;
 
+-- name: read_workflow_progress_reports
+select
+    workflow_progress_report_id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    step_name,
+    attempt,
+    done,
+    total,
+    note,
+    reported_at
+from workflow_progress_reports
+order by workflow_progress_report_id
+limit -1 offset :skipped;
+
 -- name: read_workflow_tags
 select
     workflow_execution_id,

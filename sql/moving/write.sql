@@ -130,6 +130,21 @@ insert into workflow_stream_items (
 )
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: write_workflow_progress_reports*!
+insert into workflow_progress_reports (
+    workflow_progress_report_id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    step_name,
+    attempt,
+    done,
+    total,
+    note,
+    reported_at
+)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- name: write_workflow_tags*!
 insert into workflow_tags (
     workflow_execution_id,

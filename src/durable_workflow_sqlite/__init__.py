@@ -22,7 +22,7 @@ from durable_workflow_sqlite.engine.question_calls import Escalation
 from durable_workflow_sqlite.engine.recovery import RecoveryResult
 from durable_workflow_sqlite.engine.retry import RetryPolicy
 from durable_workflow_sqlite.engine.step_info import StepInfo, step_info
-from durable_workflow_sqlite.engine.step_streams import step_stream
+from durable_workflow_sqlite.engine.step_streams import report_progress, step_stream
 from durable_workflow_sqlite.engine.streams import StepStream
 from durable_workflow_sqlite.engine.workflow import CODE_ERRORS, WorkflowDefinition, workflow
 from durable_workflow_sqlite.errors import (
@@ -92,6 +92,7 @@ from durable_workflow_sqlite.records import (
     OnParentEnd,
     Pause,
     PauseScope,
+    Progress,
     Record,
     Schedule,
     SignalStatus,
@@ -176,6 +177,7 @@ __all__ = [
     "PayloadDecodeError",
     "PayloadKeyError",
     "PayloadTooLargeError",
+    "Progress",
     "Question",
     "QuestionAnsweredError",
     "QuestionNotFoundError",
@@ -238,6 +240,7 @@ __all__ = [
     "migrate",
     "open_reader",
     "open_store",
+    "report_progress",
     "step_info",
     "step_stream",
     "validate_schema",

@@ -25,6 +25,7 @@ from durable_workflow_sqlite.records import (
     NewExecution,
     Pause,
     PauseScope,
+    Progress,
     Record,
     Schedule,
     SignalStatus,
@@ -298,6 +299,16 @@ class Records(Protocol):
                 place = (one.branch, one.step_index)
                 ends[place] = StreamEnd(*place, one.status, is_over)
         return list(ends.values())
+
+    async def load_progress(self, workflow_execution_id: str) -> list[Progress]:
+        """What an execution has reported last, in the order of branches and steps.
+
+        In each branch the workflow function comes first. What an attempt of a step has reported
+        is left out once a later attempt is recorded. A `Progress` is saved under a claim as any
+        record, and replaces the one of its place.
+        Raises PayloadDecodeError or StoreCorruptError if one cannot be read.
+        """
+        ...
 
     async def load_keyed_signal(
         self, workflow_execution_id: str, signal_key: str

@@ -21,6 +21,9 @@ MAX_IDENTIFIER_LENGTH: Final = 256
 TRANSACTION_TIMEOUT: Final = timedelta(seconds=5)
 """How long a function of the user may take in a transaction of a store, by default."""
 
+MOST_PROGRESS: Final = 1e15
+"""Up to it, every whole number is a number of its own."""
+LONGEST_NOTE: Final = 1000
 MAX_INTEGER: Final = 2**63 - 1
 COMPENSATION_SUFFIX: Final = ":compensate"
 CUT_OFF: Final = "asyncio.exceptions:CancelledError"
@@ -495,6 +498,62 @@ class StreamEnd(NamedTuple):
     is_over: bool
 
 
+class Progress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How much of its work is done, as a step or a workflow function has reported last.
+
+    done: 0 or more. total: of how much; None if that is unknown. note: what is done right now, in
+    one line. step_index, step_name, attempt: which attempt of a step; -1, "" and 0 for a workflow
+    function. branch: of the step, or of the context. reported_at: when; of a workflow function,
+    its `ctx.now()`.
+    """
+
+    workflow_execution_id: str
+    done: float
+    total: float | None = None
+    note: str | None = None
+    branch: str = ""
+    step_index: int = -1
+    step_name: str = ""
+    attempt: int = 0
+    reported_at: datetime = msgspec.field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        check_identifier("workflow_execution_id", self.workflow_execution_id)
+        check_progress(self.done, self.total, self.note)
+        check_text("branch", self.branch)
+        if self.step_index == -1:
+            if self.step_name or self.attempt:
+                raise ValueError("the progress of a workflow function has no step and no attempt")
+        else:
+            check_integer("step_index", self.step_index)
+            check_identifier("step_name", self.step_name)
+            check_integer("attempt", self.attempt, minimum=1)
+        check_time("reported_at", self.reported_at)
+
+    @property
+    def fraction(self) -> float | None:
+        """The part that is done, from 0 to 1; None if the total is unknown."""
+        return None if self.total is None else min(self.done / self.total, 1.0)
+
+
+def check_progress(done: object, total: object, note: object) -> None:
+    """Raise TypeError or ValueError for bad numbers, or a bad text."""
+    for name, number in (("done", done), ("total", total)):
+        if name == "total" and number is None:
+            continue
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TypeError(f"{name} must be a number, not {number!r}")
+        if not 0 <= number <= MOST_PROGRESS or (name == "total" and number == 0):
+            least = "0 or more" if name == "done" else "more than 0"
+            raise ValueError(f"{name} must be {least}, and finite, not {number!r}")
+    check_text("text", note)
+    if isinstance(note, str):
+        if "\0" in note:
+            raise ValueError("text must not hold a null character")
+        if len(note) > LONGEST_NOTE:
+            raise ValueError(f"text may have {LONGEST_NOTE} characters, and has {len(note)}")
+
+
 class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A durable message to an execution. The store gives the id: the order of arrival.
 
@@ -834,6 +893,7 @@ Record = (
     | WorkflowSignal
     | WorkflowPatch
     | StreamItem
+    | Progress
     | AuditEntry
     | ChangeEntry
 )

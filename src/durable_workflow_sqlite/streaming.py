@@ -18,6 +18,7 @@ from starlette.routing import Route
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.following import End, Item, Reset
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
+from durable_workflow_sqlite.records import Progress
 
 KEEP_ALIVE_S: Final = 15.0
 """How long nothing is sent; then a comment is, so that no proxy takes the connection for dead."""
@@ -29,8 +30,9 @@ def sse(client: Client) -> Starlette:
     Mount it in your own app, behind your own check of who may see what: it has none. The event
     loop must be that of the client.
 
-    Events: `item`, `reset` and `end`; their data is JSON with the fields of `Item`, `Reset` and
-    `End`. The id of an item is its cursor, so a browser that connects again goes on where it was.
+    Events: `item`, `reset`, `progress` and `end`; their data is JSON with the fields of `Item`,
+    `Reset`, `Progress` and `End`. The id of an item is its cursor, so a browser that connects again
+    goes on where it was.
     Close the `EventSource` at `end`, or the browser connects again. `?step=NAME` follows one step.
     The status is 404 for an unknown execution, and 400 for an id of an event that is none.
     """
@@ -64,8 +66,8 @@ async def _behind(first: str, events: AsyncGenerator[str, None]) -> AsyncGenerat
         await events.aclose()
 
 
-async def _events(found: AsyncIterator[Item | Reset | End]) -> AsyncGenerator[str, None]:
-    coming: asyncio.Future[Item | Reset | End] = asyncio.ensure_future(anext(found))
+async def _events(found: AsyncIterator[Item | Reset | Progress | End]) -> AsyncGenerator[str, None]:
+    coming: asyncio.Future[Item | Reset | Progress | End] = asyncio.ensure_future(anext(found))
     # An error of the call comes at once; else the first event says that it has begun.
     try:
         await asyncio.wait([coming], timeout=0.1)
@@ -86,7 +88,7 @@ async def _events(found: AsyncIterator[Item | Reset | End]) -> AsyncGenerator[st
         coming.cancel()
 
 
-def _event(one: Item | Reset | End) -> str:
+def _event(one: Item | Reset | Progress | End) -> str:
     data = msgspec.json.encode(one).decode()
     cursor = f"id: {one.cursor}\n" if isinstance(one, Item) else ""
     return f"{cursor}event: {type(one).__name__.lower()}\ndata: {data}\n\n"

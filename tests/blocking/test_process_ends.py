@@ -101,6 +101,7 @@ def test_after_ctrl_c_one_can_go_on(file: Path) -> None:
     assert end(process) == (0, "A-1 1 kim\n", "")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "synchronous", ["normal", pytest.param("full", marks=pytest.mark.campaign)]
 )

@@ -87,6 +87,7 @@ BEFORE = Counter(FAILED=FAILED, SUSPENDED=WAITING)
 # What is chosen
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     ("options", "count"),
     [

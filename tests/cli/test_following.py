@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from durable_workflow_sqlite import RetryPolicy, WorkflowContext, step_stream, workflow
+from durable_workflow_sqlite import (
+    RetryPolicy,
+    WorkflowContext,
+    report_progress,
+    step_stream,
+    workflow,
+)
 from tests.cli.conftest import lines, on_terminal, refusal, run
 from tests.processes import an_engine
 
@@ -79,3 +86,59 @@ def test_what_cannot_be_followed_is_refused(file: Path) -> None:
     assert "unknown" in refusal("follow", file, "unknown")
     assert "cursor" in refusal("follow", file, "e", "--after", "x")
     assert run("follow", file, "e", "--branch", "left").returncode == 2
+
+
+@workflow
+async def copy(ctx: WorkflowContext) -> None:
+    ctx.progress(1, 3)
+    await ctx.branch("left").step("photos", photos)
+    ctx.progress(2.5, text="nearly\x1b[31m")
+
+
+def photos() -> None:
+    step_stream().put("a line")
+    report_progress(1200, 4800, "x.jpg")
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    path = tmp_path / "copied.db"
+
+    async def main() -> None:
+        async with an_engine(path) as (_, engine):
+            await engine.run(copy, execution_id="e")
+
+    asyncio.run(main())
+    return path
+
+
+def test_progress_is_followed_in_a_pipe_and_as_json(copied: Path) -> None:
+    assert lines("follow", copied, "e")[1:] == [
+        ["progress", "", "", "-1", "0", "2.5", "", r"nearly\x1b[31m"],
+        ["progress", "left", "photos", "0", "1", "1200", "4800", "x.jpg"],
+        ["end", "COMPLETED"],
+    ]
+    found = [json.loads(line) for line in run("follow", copied, "e", "--json").stdout.splitlines()]
+    assert [one["kind"] for one in found] == ["item", "progress", "progress", "end"]
+    assert (found[2]["done"], found[2]["total"], found[2]["note"]) == (1200, 4800, "x.jpg")
+
+
+def test_progress_is_a_bar_on_a_terminal(copied: Path) -> None:
+    code, shown = on_terminal("follow", copied, "e")
+    assert code == 0
+    assert re.search(r"left/photos\s.*1,200 of 4,800 \(25 %\) x\.jpg", shown)
+    assert re.search(r"workflow\s.*2\.5 nearly\\x1b\[31m", shown)
+    assert "photos: a line" in shown
+    assert shown.rstrip().endswith("COMPLETED")
+
+
+def test_show_says_how_much_is_done(copied: Path) -> None:
+    _, shown = on_terminal("show", copied, "e")
+    assert re.search(r"left/photos\s+1\s+1,200 of 4,800 \(25 %\)\s+━━━━━━─+\s+x\.jpg", shown)
+    found = [one[:8] for one in lines("show", copied, "e") if one[0] == "progress"]
+    assert found == [
+        ["progress", "", "-1", "0", "", "2.5", "", r"nearly\x1b[31m"],
+        ["progress", "left", "0", "1", "photos", "1200", "4800", "x.jpg"],
+    ]
+    (details,) = run("show", copied, "e", "--json").stdout.splitlines()
+    assert [one["done"] for one in json.loads(details)["progress"]] == [2.5, 1200]

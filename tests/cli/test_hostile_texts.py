@@ -35,7 +35,12 @@ def hidden(text: str) -> set[str]:
 
 def test_nothing_that_is_shown_steers_a_terminal(hostile: Path) -> None:
     before = content(hostile)
-    for command, *options in (["status"], ["list"], *(["show", "--", text] for text in WORST)):
+    of_each = (
+        one
+        for text in WORST
+        for one in (["show", "--", text], ["follow", "--step", f"tells {text}", "--", text])
+    )
+    for command, *options in (["status"], ["list"], *of_each):
         done = run(command, hostile, *options)
         assert done.returncode == 0, done.stderr
         assert hidden(done.stdout) == set(), options

@@ -41,6 +41,7 @@ from durable_workflow_sqlite import (
     WorkflowDefinition,
     WorkflowFailedError,
     WorkflowSignal,
+    report_progress,
     step_stream,
     workflow,
 )
@@ -433,17 +434,22 @@ def streamed(journal: Journal) -> WorkflowDefinition[..., Any]:
         journal.note(f"run {name}")
         stream = step_stream()
         for number in range(3):
+            report_progress(number, 4)
             await stream.write([name, number])
         stream.put([name, 3])
+        report_progress(4, 4, name)
         journal.note(f"over {name}")
         return name
 
     @workflow(name="streamed")
     async def body(ctx: WorkflowContext) -> None:
+        ctx.progress(0, 3)
         await steps.do(ctx, "first", undone=True)
+        ctx.progress(1, 3)
         await asyncio.gather(
             *(steps._noted(one, ctx.step(one, say, one)) for one in ("left", "right"))
         )
+        ctx.progress(3, 3)
 
     return body
 
@@ -451,8 +457,14 @@ def streamed(journal: Journal) -> WorkflowDefinition[..., Any]:
 async def run_and_follow(
     engine: DurableEngine, definition: WorkflowDefinition[..., Any], journal: Journal
 ) -> None:
-    """Whoever follows has, behind the last reset of a step, all items of one attempt."""
+    """Whoever follows has, behind the last reset of a step, all items of one attempt.
+
+    Of the progress, the newest is there in the end: that of the function, and of each step.
+    """
     await run(engine, definition, journal)
+    progress = {one.step_name: one.note for one in await engine.progress(EXECUTION)}
+    assert progress == {"": None, "left": "left", "right": "right"}
+    assert {one.fraction for one in await engine.progress(EXECUTION)} == {1.0}
     seen: dict[str, list[Any]] = {}
     async for one in engine.follow(EXECUTION):
         match one:

@@ -86,6 +86,7 @@ def test_every_promise_holds_wherever_the_process_is_killed(
     record_property("kill points", points)
 
 
+@pytest.mark.few(24)
 @pytest.mark.crash
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_every_promise_holds_at_a_few_kills(

@@ -56,6 +56,7 @@ def test_a_tree_holds_wherever_its_process_is_killed(
     record_property("kill points", points)
 
 
+@pytest.mark.few(4)
 @pytest.mark.crash
 @pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.name)
 def test_a_tree_holds_at_a_few_kills(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from chromium import CHROMIUM, DRIVER, browser, served
-from durable_workflow_sqlite import Queue
+from durable_workflow_sqlite import Queue, WorkflowContext, report_progress, workflow
 from tests.dashboard.conftest import approval
 from tests.dashboard.test_actions import rows, signals
 from tests.hostile import HOSTILE, fill
@@ -258,6 +259,45 @@ def test_a_page_changes_when_the_file_does_and_leaves_the_rest_alone(
         said = chrome.find_element(By.ID, "announcer").get_attribute("textContent")
         assert said is not None
         assert said.startswith("completed. Completed in")
+
+
+def test_progress_is_seen_while_the_step_runs(chrome: Chrome, file: Path) -> None:
+    goes_on, is_over = threading.Event(), threading.Event()
+
+    @workflow
+    async def copy(ctx: WorkflowContext) -> None:
+        await ctx.step("photos", photos)
+
+    def photos() -> None:
+        report_progress(1, 4)
+        goes_on.wait(60)
+        report_progress(3, 4, "x<b>.jpg")
+        is_over.wait(60)
+
+    async def work() -> None:
+        async with an_engine(file) as (_, engine):
+            await engine.run(copy, execution_id="copy")
+
+    worker = threading.Thread(target=asyncio.run, args=(work(),))
+    with served(file) as url:
+        worker.start()
+        try:
+            wait_for(chrome, lambda c: c.get(url + "execution?id=copy") or bar_of(c) == "0.25")
+            chrome.execute_script("window.stays = true")
+            goes_on.set()
+            wait_for(chrome, lambda c: bar_of(c) == "0.75")
+            section = chrome.find_element(By.CSS_SELECTOR, "[aria-labelledby=h-progress]")
+            assert "3 of 4 (75 %) x<b>.jpg" in section.text
+            assert chrome.execute_script("return window.stays")
+        finally:
+            goes_on.set()
+            is_over.set()
+            worker.join()
+
+
+def bar_of(chrome: Chrome) -> str | None:
+    bars = chrome.find_elements(By.TAG_NAME, "progress")
+    return bars[0].get_attribute("value") if bars else None
 
 
 def test_a_page_asks_little_of_a_file_that_does_not_change(chrome: Chrome, file: Path) -> None:

@@ -52,6 +52,18 @@ def test_the_page_of_an_execution_has_the_patches_that_it_has_passed(
     assert "add-tax a&lt;b" in text
 
 
+def test_the_page_of_an_execution_says_how_much_is_done(file: Path, visit: Open) -> None:
+    assert "Progress" not in words(visit().get("/execution?id=waiting").text)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "insert into workflow_progress_reports (workflow_execution_id, branch, done, total,"
+            " note) values ('waiting', 'a<b', 1, 3, 'x<y')"
+        )
+    page = visit().get("/execution?id=waiting").text
+    assert "a&lt;b/workflow 1 of 3 (33 %) x&lt;y" in words(page)
+    assert '<progress max="1" value="0.333' in page
+
+
 def test_older_leads_through_all_executions_once(tmp_path: Path, visit: Open) -> None:
     path = tmp_path / "many.db"
 

@@ -68,6 +68,7 @@ SHOWS = [
 ]
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("words", SHOWS, ids=" ".join)
 def test_a_command_shows_values_with_the_key_and_encrypted_without(
     file: Path, keys: Path, words: tuple[str, ...]

@@ -124,6 +124,7 @@ async def counts(ctx: WorkflowContext, steps: int) -> int:
     return total
 
 
+@pytest.mark.campaign
 def test_workers_run_meanwhile(url: str) -> None:
     async def main() -> None:
         codecs = (CODEC, BOTH)

@@ -23,6 +23,7 @@ MODULES: Final = (
     "observers",
     "order",
     "parking",
+    "progress",
     "queues",
     "replay",
     "retries",

@@ -138,6 +138,7 @@ DELETED = {
 }
 
 
+@pytest.mark.few(7)
 @pytest.mark.parametrize("cancel", [False, True], ids=["goes on", "is cancelled"])
 @pytest.mark.parametrize("rows", DELETED)
 def test_a_deleted_row_stops_the_execution_and_is_named(
@@ -177,6 +178,7 @@ EDITED = {
 }
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("cancel", [False, True], ids=["goes on", "is cancelled"])
 @pytest.mark.parametrize("edit", EDITED)
 def test_an_edited_row_stops_it_likewise(

@@ -56,6 +56,7 @@ ASKED_OF_AN_ENGINE: dict[str, Callable[[DurableEngine], Awaitable[Any]]] = {
     "cancel": lambda engine: engine.cancel("there"),
     "observe": first_state,
     "follow": first_item,
+    "progress": lambda engine: engine.progress("there"),
     "result_of": lambda engine: engine.result_of("there"),
     "unblock": lambda engine: engine.unblock("there"),
     "retry": lambda engine: engine.retry("there"),

@@ -139,6 +139,7 @@ FIRST_RUN_AS = (
 )
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "process",
     [

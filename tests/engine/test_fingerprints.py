@@ -120,6 +120,28 @@ def test_code_that_begins_or_ceases_to_say_it_fits(
     assert second_life(file, asks("hello", **now)) == "answer to hello"
 
 
+def test_a_transaction_that_is_asked_something_else_stops(file: Path) -> None:
+    def adds(word: str) -> Body:
+        def add(connection: Any) -> str:
+            asked.append(word)
+            (value,) = connection.execute("select ?", (word,)).fetchone()
+            return str(value)
+
+        async def chat(ctx: WorkflowContext) -> str:
+            value = await ctx.transaction("add", add, of=word)
+            await ctx.wait_signal("go")
+            return value
+
+        return chat
+
+    first_life(file, adds("hello"))
+    with pytest.raises(NonDeterminismError, match="asked something else") as caught:
+        second_life(file, adds("goodbye"))
+    assert caught.value.recorded_name == "add"
+    assert second_life(file, adds("hello")) == "hello"
+    assert asked == ["hello"]
+
+
 def test_a_step_that_was_cut_off_is_not_asked_something_else(file: Path) -> None:
     async def hang(prompt: str) -> str:
         asked.append(prompt)

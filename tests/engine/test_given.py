@@ -152,6 +152,7 @@ ENDS = {
 }
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("dies", [False, True], ids=["", "its worker dies"])
 @pytest.mark.parametrize("end", ENDS)
 def test_a_value_counts_though_the_step_is_given_up_in_that_moment(

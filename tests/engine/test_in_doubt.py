@@ -464,6 +464,7 @@ def undone(journal: Journal, policy: Any, *, dies: bool) -> Definition:
     return order
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     ("policy", "answer", "runs", "status"),
     [

@@ -382,6 +382,7 @@ def recorded(file: Path) -> list[StepCheckpoint]:
     return asyncio.run(load())
 
 
+@pytest.mark.few(6)
 @ALL_BODIES
 def test_it_goes_on_after_its_events_and_runs_nothing_again_that_is_recorded(
     body: Body, tmp_path: Path
@@ -645,6 +646,7 @@ async def test_a_workflow_that_will_not_end_keeps_nobody_from_it(
     gc.collect()  # it ends here, and not in an interpreter that ends
 
 
+@pytest.mark.few(6)
 @ALL_BODIES
 def test_it_is_the_same_in_the_debug_mode_of_asyncio(body: Body, journal: Journal) -> None:
     async def main() -> None:

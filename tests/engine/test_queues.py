@@ -597,6 +597,7 @@ async def branches_out_further(ctx: WorkflowContext, depth: int) -> int:
 TREE = (branches_out, branches_out_further, asks)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "queue",
     [

@@ -326,6 +326,7 @@ ADVICE: dict[Call, str] = {
 ON_WINDOWS_NOTHING = {add_signal_handler, signals_by_anyio}
 
 
+@pytest.mark.few(14)
 @pytest.mark.filterwarnings("ignore:coroutine 'forever' was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:coroutine '.*shutdown.*' was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)

@@ -364,6 +364,7 @@ class CountingConnection(sqlite3.Connection):
         self.set_progress_handler(tick, 1)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("steps", "input_size"),
     [(2_000, 0), (2_000, 1_000_000), pytest.param(10_000, 0, marks=pytest.mark.campaign)],

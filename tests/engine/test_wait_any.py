@@ -346,6 +346,7 @@ async def test_it_commits_no_more_often_than_one_wait_and_writes_a_row_for_each_
 # Over crashes
 
 
+@pytest.mark.campaign
 def test_the_same_ones_come_first_in_each_life(file: Path, journal: Journal) -> None:
     @workflow
     async def waits(ctx: WorkflowContext) -> list[str]:

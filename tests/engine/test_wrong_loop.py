@@ -72,6 +72,7 @@ def uses_of_engine(engine: DurableEngine) -> dict[str, Use]:
         "start": lambda: engine.start(job),
         "enqueue": lambda: engine.enqueue(job),
         "load": lambda: engine.load("waits"),
+        "progress": lambda: engine.progress("waits"),
         "send_signal": lambda: engine.send_signal("waits", "go", 1),
         "signal_or_start": lambda: engine.signal_or_start(
             waits, execution_id="waits", signal=NewSignal("stay")
@@ -186,6 +187,7 @@ def uses_of_store(store: SqliteCheckpointStore) -> dict[str, Use]:
         "load_pending_signals": lambda: store.load_pending_signals("waits"),
         "load_stream_items": lambda: store.load_stream_items("waits"),
         "load_stream_heads": lambda: store.load_stream_heads("waits", 1),
+        "load_progress": lambda: store.load_progress("waits"),
         "load_stream_ends": lambda: store.load_stream_ends("waits", "say"),
         "load_signals": lambda: store.load_signals("waits"),
         "load_keyed_signal": lambda: store.load_keyed_signal("waits", "mail"),

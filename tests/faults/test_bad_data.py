@@ -377,6 +377,7 @@ AWKWARD = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["execution", "step", "signal", "workflow"])
 def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
@@ -423,6 +424,7 @@ def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(
     assert len(accepted) == len(set(accepted)) > 5
 
 
+@pytest.mark.few(3)
 @pytest.mark.faults
 @pytest.mark.parametrize(
     "name",

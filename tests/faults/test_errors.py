@@ -206,6 +206,7 @@ async def _begin(
     return engine
 
 
+@pytest.mark.campaign
 @pytest.mark.faults
 @pytest.mark.parametrize(
     "kind",

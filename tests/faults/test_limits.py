@@ -127,6 +127,7 @@ async def _enqueue(folder: Path, dice: random.Random) -> None:
                 await client.enqueue(limited, queue, dice.uniform(0, 0.02), queue=queue)
 
 
+@pytest.mark.campaign
 @pytest.mark.faults
 def test_limits_hold_while_workers_are_killed(tmp_path: Path, counts: Counter[str]) -> None:
     dice = random.Random(int(os.environ["DURABLE_SEED"]))

@@ -78,6 +78,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "BUSY_TIMEOUT_MS", 60_000)
 
 
+@pytest.mark.campaign
 @pytest.mark.faults
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 def test_sixteen_processes_that_open_one_file_at_once_all_get_it_whole(

@@ -216,6 +216,7 @@ def _holes(cut: Cut, first: dict[str, ProcessRun]) -> Iterator[str]:
             yield f"{name}: {line!r} is lost, though something acknowledged later is kept"
 
 
+@pytest.mark.campaign
 @pytest.mark.faults
 @pytest.mark.parametrize(
     "synchronous", ["normal", pytest.param("full", marks=pytest.mark.campaign)]

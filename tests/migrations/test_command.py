@@ -431,6 +431,7 @@ def test_a_lock_that_is_let_go_of_in_time_is_waited_for(file: Path) -> None:
 # Full disks
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("most_bytes", [0, 512, 4096, 8192, 20_000, 40_000])
 def test_a_new_file_that_finds_no_room_leaves_nothing_or_a_whole_version(
     file: Path, most_bytes: int
@@ -460,6 +461,7 @@ def test_a_file_that_finds_no_room_is_as_it_was(file: Path, journal_mode: str) -
     assert names_in(file.parent) == ["workflows.db"]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("pages", [1, 2, 4, 8])
 def test_a_full_file_system_leaves_nothing_behind(tmp_path: Path, pages: int) -> None:
     script = (

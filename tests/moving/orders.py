@@ -13,6 +13,7 @@ from durable_workflow_sqlite import (
     Queue,
     Rate,
     WorkflowContext,
+    report_progress,
     step_stream,
     workflow,
 )
@@ -26,6 +27,7 @@ STEPS = 6
 
 @workflow
 async def order(ctx: WorkflowContext, number: int) -> str:
+    ctx.progress(0, 2)
     await ctx.step("charge", charge, number, compensate=refund)
     if number % 5 == 4:
         raise ValueError("sold out")
@@ -58,6 +60,7 @@ async def walk(ctx: WorkflowContext, number: int) -> int:
 async def charge(number: int) -> str:
     await note("charge", number)
     await step_stream().write(number)
+    report_progress(number, 100, f"order {number}")
     return f"charge of {number} € \u00e9\u2028"
 
 

@@ -120,6 +120,7 @@ async def test_workers_of_the_file_stop_and_those_of_the_server_end_its_work(
     assert run("show", source, "walk 1").returncode == 0  # it can still be read
 
 
+@pytest.mark.campaign
 async def test_a_move_that_is_killed_again_and_again_ends(place: str, tmp_path: Path) -> None:
     source = await queued(tmp_path / "source.db")
     kills = await asyncio.to_thread(kill_until_it_ends, source, place)

@@ -183,6 +183,7 @@ class Interrupting:
         return call
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("new_place", PLACES, indirect=True)
 async def test_a_move_that_is_interrupted_anywhere_goes_on(
     new_place: NewPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

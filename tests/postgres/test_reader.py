@@ -190,6 +190,7 @@ def test_an_older_and_a_newer_schema_are_refused(own: str, by_hand: ByHand) -> N
 ONE = {"id": 7, "name": "kim", "vip": True, "address": {"city": "Bonn"}}
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("text", "ids"),
     [

@@ -215,6 +215,7 @@ def _takes_a_mistake_for_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endings, "mistake_in", lambda _error, _classes, _outcomes: None)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("plant", "words", "met_by"),
     [

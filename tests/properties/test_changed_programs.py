@@ -136,6 +136,7 @@ def test_made_up_changes_do_what_was_foreseen(
     record_property("verdicts", dict(found))
 
 
+@pytest.mark.campaign
 def test_a_few_made_up_changes_do_what_was_foreseen() -> None:
     found = run_changes(A_FEW, PARTS)
     assert found["goes on"] + found["stops"] > A_FEW // 2

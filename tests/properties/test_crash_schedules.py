@@ -193,7 +193,8 @@ crash at any time of it; a patch that came with that crash, or before it; and a 
 
 
 def found_where_every_plant_is_met() -> Iterator[str]:
-    return (text for schedule in EVERY_PLANT_IS_MET_BY for text in broken_promises(schedule))
+    newest_first = reversed(EVERY_PLANT_IS_MET_BY)
+    return (text for schedule in newest_first for text in broken_promises(schedule))
 
 
 def test_nothing_is_found_where_no_fault_is_planted() -> None:

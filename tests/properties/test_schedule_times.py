@@ -127,6 +127,7 @@ def test_the_zones_change_their_clocks() -> None:
     }
 
 
+@pytest.mark.campaign
 @settings(deadline=None)
 @given(
     cron=crons(),

@@ -111,6 +111,7 @@ def test_what_is_committed_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
         assert path.read_text(encoding="utf-8") == text
 
 
+@pytest.mark.campaign
 def test_a_check_says_what_differs_and_writes_nothing(project: Path, run: Run) -> None:
     assert run("--check").returncode == 0
     query = project / QUERIES / "workflows.sql"
@@ -157,6 +158,7 @@ def blocked_of(project: Path) -> Path:
     return project / "sql/views/workflow_blocked.sql"
 
 
+@pytest.mark.campaign
 def test_a_view_that_changes_needs_a_migration_and_a_comment_of_it_does_not(
     project: Path, run: Run
 ) -> None:
@@ -206,6 +208,7 @@ def test_a_view_that_goes_is_dropped_by_a_migration(project: Path, run: Run) -> 
     assert "workflow_blocked.sql" not in said, said
 
 
+@pytest.mark.campaign
 def test_what_landed_for_postgres_is_kept_by_the_same_rules(project: Path, run: Run) -> None:
     view = project / OF_POSTGRES / "views/workflow_blocked.sql"
     text = view.read_text()

@@ -47,6 +47,7 @@ def change(file: Path, name: str, right: str, wrong: str) -> int:
 # Values
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("file", "name", "right", "wrong", "why"),
     [
@@ -194,6 +195,7 @@ def test_a_value_that_is_written_must_be_known(sql: Path, statement: str, why: s
     assert why in refusal(sql)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("statement", "why"),
     [
@@ -277,6 +279,7 @@ _CONDITION = """and exists (
     )"""
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("file", "name", "right", "wrong", "why"),
     [

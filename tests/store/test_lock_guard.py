@@ -82,6 +82,7 @@ def log_of(file: Path) -> Path:
     return Path(f"{file}-wal")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "synchronous", ["normal", pytest.param("full", marks=pytest.mark.campaign)]
 )

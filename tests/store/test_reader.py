@@ -169,6 +169,7 @@ VALUES: list[tuple[str, object]] = [
 ]
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(("text", "value"), VALUES, ids=str)
 def test_a_value_of_the_input_is_found_as_it_is_written(
     tmp_path: Path, text: str, value: object

@@ -28,6 +28,7 @@ from durable_workflow_sqlite import (
     OnParentEnd,
     Pause,
     PauseScope,
+    Progress,
     Queue,
     Rate,
     RetryPolicy,
@@ -79,6 +80,7 @@ async def recode() -> None:
         )
         await store.save(
             StreamItem(workflow_execution_id="e", step_index=0, step_name="say", item="1"),
+            Progress(workflow_execution_id="e", done=1, note="x"),
             AuditEntry(
                 workflow_execution_id="e",
                 act="retry",
@@ -98,7 +100,7 @@ async def recode() -> None:
             ),
             seen=None,
         )
-        assert (await store.recode(to_plain=True)).rows == 6
+        assert (await store.recode(to_plain=True)).rows == 7
 
 
 def plain(sql: str) -> str:
@@ -332,6 +334,8 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.save(
                 StreamItem(workflow_execution_id="t", step_index=0, step_name="say", item="1")
             )
+            await store.save(Progress(workflow_execution_id="t", done=1))
+            assert len(await store.load_progress("t")) == 1
             assert len(await store.load_stream_items("t")) == 1
             assert len(await store.load_stream_heads("t", 99)) == 1
             assert await store.load_stream_ends("t", "say") == []

@@ -50,6 +50,7 @@ def test_the_log_stays_short(file: Path, at_once: int, readers: int) -> None:
     assert names_beside(file) == []
 
 
+@pytest.mark.campaign
 def test_the_log_stays_short_while_two_processes_write_and_others_read(file: Path) -> None:
     async def prepare() -> None:
         async with SqliteCheckpointStore.file(file) as store:

@@ -144,6 +144,7 @@ def only_told(monkeypatch: pytest.MonkeyPatch) -> None:
 # Children
 
 
+@pytest.mark.few(1)
 @pytest.mark.usefixtures("only_told")
 @pytest.mark.parametrize("park_after", [timedelta(0), timedelta(seconds=60)])
 async def test_two_children_that_end_at_once_wake_their_parent_once_each(
@@ -190,6 +191,7 @@ async def test_two_children_that_end_at_once_wake_their_parent_once_each(
     assert {status for _, status in told} == {"DELIVERED"}
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("depth", [1, 2])
 async def test_what_a_descendant_starts_while_its_tree_is_cancelled_is_cancelled_too(
     place: Place, depth: int, monkeypatch: pytest.MonkeyPatch
@@ -252,6 +254,7 @@ async def test_what_a_descendant_starts_while_its_tree_is_cancelled_is_cancelled
     assert ends == [("CANCELLED",)]
 
 
+@pytest.mark.few(1)
 @pytest.mark.usefixtures("only_told")
 async def test_a_tree_that_grows_while_it_is_cancelled_is_over_as_a_whole(place: Place) -> None:
     @workflow
@@ -290,6 +293,7 @@ def limited(place: Place, by: str) -> WorkflowDefinition[..., Any]:
     return works
 
 
+@pytest.mark.few(1)
 @needs_linux
 @pytest.mark.parametrize("by", ["queue", "limit"])
 async def test_a_frozen_holder_keeps_its_slot_and_a_late_one_frees_no_second(
@@ -331,6 +335,7 @@ async def test_a_frozen_holder_keeps_its_slot_and_a_late_one_frees_no_second(
     )
 
 
+@pytest.mark.few(1)
 @pytest.mark.usefixtures("only_told")
 @pytest.mark.parametrize("by", ["queue", "limit"])
 async def test_what_is_enqueued_as_a_slot_is_freed_has_it(place: Place, by: str) -> None:
@@ -365,6 +370,7 @@ async def test_what_is_enqueued_as_a_slot_is_freed_has_it(place: Place, by: str)
 PROCESSES = 8
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("on_duplicate", ["existing", "reject"])
 async def test_eight_processes_that_enqueue_one_dedup_id_start_one_execution(
     place: Place, on_duplicate: str
@@ -419,6 +425,7 @@ async def test_eight_processes_that_enqueue_one_dedup_id_start_one_execution(
 RATE = Rate(5, timedelta(seconds=0.5))
 
 
+@pytest.mark.few(1)
 async def test_the_rate_of_a_queue_holds_over_a_kill_of_its_worker(place: Place) -> None:
     @workflow
     async def works(ctx: WorkflowContext, number: int) -> None:
@@ -442,6 +449,7 @@ async def test_the_rate_of_a_queue_holds_over_a_kill_of_its_worker(place: Place)
         assert later - first >= 0.98 * RATE.period
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("by", ["queue", "limit"])
 async def test_a_worker_of_another_name_goes_on_with_what_the_last_one_had(
     place: Place, by: str, monkeypatch: pytest.MonkeyPatch

@@ -84,6 +84,7 @@ async def enqueued(client: Client) -> None:
     await client.enqueue(order, execution_id="e", queue="mail")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("whole", ["", "order", "mail", "everything"])
 async def test_a_pause_reaches_a_worker_in_another_process(place: Place, whole: str) -> None:
     async with SqliteCheckpointStore.file(place.file) as store:
@@ -105,6 +106,7 @@ async def test_a_pause_reaches_a_worker_in_another_process(place: Place, whole: 
     assert place.journal.lines == ["run first", "over first", "run second", "over second"]
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("whole", ["", "order", "mail", "everything"])
 @pytest.mark.parametrize("killed", ["in its step", "when it has left", "once it is resumed"])
 async def test_a_worker_that_is_killed_takes_no_pause_with_it(

@@ -160,6 +160,7 @@ async def test_a_worker_leaves_a_step_behind_that_does_not_end(
         assert (await when_free(client, handle.execution_id)).recovery_count == 0
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT] * 2])
 @pytest.mark.parametrize(
     ("workflow", "how"),

@@ -96,6 +96,7 @@ WAITING = [
 MANY = 100
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("waits", WAITING)
 async def test_what_waits_for_its_next_attempt_holds_no_slot(file: Path, waits: object) -> None:
     async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:

@@ -37,6 +37,11 @@ select
 from durable_workflow.workflow_stream_items
 union all
 select
+    'workflow_progress_reports' as table_name,
+    count(*) as number_of_rows
+from durable_workflow.workflow_progress_reports
+union all
+select
     'workflow_tags' as table_name,
     count(*) as number_of_rows
 from durable_workflow.workflow_tags

@@ -127,6 +127,21 @@ copy durable_workflow.workflow_stream_items (
 )
 from stdin;
 
+-- name: write_workflow_progress_reports!
+copy durable_workflow.workflow_progress_reports (
+    workflow_progress_report_id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    step_name,
+    attempt,
+    done,
+    total,
+    note,
+    reported_at
+)
+from stdin;
+
 -- name: write_workflow_tags!
 copy durable_workflow.workflow_tags (
     workflow_execution_id,

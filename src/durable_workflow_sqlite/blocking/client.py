@@ -18,7 +18,7 @@ from durable_workflow_sqlite.engine.outcome import SignalResult
 from durable_workflow_sqlite.engine.repeating_client import RepeatingClient
 from durable_workflow_sqlite.engine.signalling_client import SignallingClient
 from durable_workflow_sqlite.engine.step_names import StepName
-from durable_workflow_sqlite.records import WorkflowExecution
+from durable_workflow_sqlite.records import Progress, WorkflowExecution
 from durable_workflow_sqlite.store.joined import run_now
 
 P = ParamSpec("P")
@@ -151,9 +151,9 @@ class Client:
 
     def follow(
         self, execution_id: str, *, step: StepName | None = None, after: str | None = None
-    ) -> Iterator[Item | Reset | End]:
+    ) -> Iterator[Item | Reset | Progress | End]:
         """What the actions of an execution put into their streams; as in the async API."""
-        items: SimpleQueue[Item | Reset | End | None] = SimpleQueue()
+        items: SimpleQueue[Item | Reset | Progress | End | None] = SimpleQueue()
 
         async def forward() -> None:
             async for one in self.behind.follow(execution_id, step=step, after=after):
@@ -174,6 +174,7 @@ class Client:
     limits = blocking(Behind.limits)
     change_limits = blocking(Behind.change_limits)
     load = blocking(Behind.load)
+    progress = blocking(Behind.progress)
     send_signal = sending(Behind.send_signal)
     signal_or_start = signalling(Behind.signal_or_start)
     questions = blocking(Behind.questions)

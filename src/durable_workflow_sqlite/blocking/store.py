@@ -68,6 +68,7 @@ class CheckpointStore:
     load_stream_items = blocking(Behind.load_stream_items)
     load_stream_heads = blocking(Behind.load_stream_heads)
     load_stream_ends = blocking(Behind.load_stream_ends)
+    load_progress = blocking(Behind.load_progress)
     load_signals = blocking(Behind.load_signals)
     load_next_signals = blocking(Behind.load_next_signals)
     load_open_waits = blocking(Behind.load_open_waits)

@@ -12,6 +12,8 @@ from rich.text import Text
 from durable_workflow_sqlite import commands
 from durable_workflow_sqlite.cli import output, tables, trees
 from durable_workflow_sqlite.database import command, for_file
+from durable_workflow_sqlite.progress_texts import amount_of
+from durable_workflow_sqlite.progress_texts import name_of as reporter_of
 from durable_workflow_sqlite.questions import Question
 from durable_workflow_sqlite.reading.executions import (
     Claim,
@@ -126,6 +128,22 @@ def _tables(details: ExecutionDetails, now: datetime) -> Iterator[RenderableType
         ["", "step", "attempt", "status", "began", "took", "", "worker", "result / error"],
         [_step(one, details, now, bar, width) for one in [*details.steps, *details.compensations]],
     )
+    if details.progress:
+        yield tables.make_table(
+            "progress",
+            ["of", "attempt", "done", "", "right now", "reported"],
+            [
+                [
+                    reporter_of(one),
+                    one.attempt or None,
+                    amount_of(one),
+                    _filled(one.fraction, bar or 12),
+                    _cut(one.note),
+                    output.ago(one.reported_at, now),
+                ]
+                for one in details.progress
+            ],
+        )
     if details.children.counts:
         yield trees.as_table(details.children, now)
     if details.signals:
@@ -409,6 +427,18 @@ def lines(details: ExecutionDetails) -> Iterator[list[tables.Cell]]:
                 one.error_message,
                 one.worker,
             ]
+    for report in details.progress:
+        yield [
+            "progress",
+            report.branch,
+            report.step_index,
+            report.attempt,
+            report.step_name,
+            f"{report.done:.15g}",
+            None if report.total is None else f"{report.total:.15g}",
+            report.note,
+            report.reported_at,
+        ]
     for patch in details.patches:
         yield ["patch", patch.branch, patch.patch_name, patch.event, patch.passed_at]
     for timer in details.timers:
@@ -583,6 +613,15 @@ def _bar(one: StepAttempt, details: ExecutionDetails, now: datetime, width: int)
     # A second line would be another time.
     style = tables.STATUS_STYLES.get(one.status, "")
     return Text(text.ljust(width), style, no_wrap=True, overflow="crop")
+
+
+def _filled(fraction: float | None, width: int) -> Text:
+    """The part that is done, as a bar."""
+    if fraction is None:
+        return Text("")
+    done = int(fraction * width)
+    parts = [("━" * done, "green"), ("─" * (width - done), "dim")]
+    return Text.assemble(*parts, no_wrap=True, overflow="crop")
 
 
 def _seconds(length: float | None) -> str | None:

@@ -15,6 +15,7 @@ from jinja2.bccache import Bucket
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from durable_workflow_sqlite import progress_texts
 from durable_workflow_sqlite.dashboard import text
 from durable_workflow_sqlite.dashboard.health import groups_of
 from durable_workflow_sqlite.dashboard.reading import Source
@@ -81,6 +82,8 @@ class Pages:
             "of_seconds": _of_seconds,
             "exactly": text.exactly,
             "step_words": step_words,
+            "reporter": progress_texts.name_of,
+            "amount": progress_texts.amount_of,
             "shortly": text.shortly,
             "size": text.size,
             "in_query": partial(quote, safe="", errors="replace"),

@@ -25,7 +25,7 @@ from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.origins import Origin
 from durable_workflow_sqlite.engine.watchdog import Watchdog
 from durable_workflow_sqlite.payload_codec import MAX_PAYLOAD_BYTES
-from durable_workflow_sqlite.records import StepCheckpoint
+from durable_workflow_sqlite.records import Progress, StepCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -93,6 +93,7 @@ class Body:
         "outcome_errors",
         "queue",
         "queue_key",
+        "report",
         "run_number",
         "seeds",
         "started_at",
@@ -130,6 +131,7 @@ class Body:
         self.max_payload_bytes = MAX_PAYLOAD_BYTES
         self.queue: str | None = None
         self.queue_key: str | None = None
+        self.report: Callable[[Progress], None] | None = None
         self.heard = 0
         self.outcome_errors = OutcomeErrors(Body.ask.__code__)
         self.module = ""
@@ -217,9 +219,8 @@ class Body:
                 task.cancel()
             self._run()
             if (timer := self.loop.next_timer()) is not None and not task.done():
-                self.loop.move_to(
-                    as_time(timer[0])
-                )  # nobody waits for how long it sleeps on its way out
+                # Nobody waits for how long it sleeps on its way out.
+                self.loop.move_to(as_time(timer[0]))
                 self._run()
         self.end()
 

@@ -31,7 +31,7 @@ from durable_workflow_sqlite.engine.step_names import StepName
 from durable_workflow_sqlite.engine.workflow import WorkflowRegistry
 from durable_workflow_sqlite.loops import LoopBinding, NoLoop
 from durable_workflow_sqlite.protocol import CheckpointStore
-from durable_workflow_sqlite.records import WorkflowExecution, check_identifier
+from durable_workflow_sqlite.records import Progress, WorkflowExecution, check_identifier
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -140,14 +140,15 @@ class Client(
 
     async def follow(
         self, execution_id: str, *, step: StepName | None = None, after: str | None = None
-    ) -> AsyncIterator[Item | Reset | End]:
+    ) -> AsyncIterator[Item | Reset | Progress | End]:
         """What the actions of an execution put into their streams, as they do: `step_stream`.
 
         It begins with the first item of all, and ends with `End`, when the execution is over. If a
         step runs again, `Reset` comes, and then the items of the new attempt. The store is read
-        from time to time: an item comes up to 30 ms after it was written.
+        from time to time: an item comes up to 30 ms after it was written. `Progress` comes where
+        `report_progress` or `ctx.progress` has reported another one, up to 0.1 seconds later.
 
-        step: only the items of this step, named as for `retry`. It ends when the step has its
+        step: only what this step tells, named as for `retry`. It ends when the step has its
             outcome; given by its name alone, when all its steps of that name that have begun do.
         after: the `cursor` of an item, behind which it goes on.
 
@@ -158,6 +159,15 @@ class Client(
         async with aclosing(items) as found:
             async for one in found:
                 yield one
+
+    async def progress(self, execution_id: str) -> list[Progress]:
+        """What an execution has reported last: by `ctx.progress`, and each step by
+        `report_progress`.
+
+        They are in the order of their branches and steps; in each branch, the workflow function
+        comes first. Raises ExecutionNotFoundError.
+        """
+        return await following.progress(self._working(), execution_id)
 
     @overload
     async def result_of(self, execution_id: str) -> Any: ...

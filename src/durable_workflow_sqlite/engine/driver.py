@@ -36,6 +36,7 @@ from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import WorkflowStuckError
 from durable_workflow_sqlite.records import (
     ExecutionStatus,
+    Progress,
     Record,
     WorkflowClaim,
     WorkflowExecution,
@@ -89,6 +90,7 @@ class Driver(TransactingRun):
         self._body.queue, self._body.queue_key = record.queue, record.queue_key
         self._body.encode_input = definition.encode_input
         self._body.max_payload_bytes = environment.max_payload_bytes
+        self._body.report = self._report
         self._context = WorkflowContext(self._body)
         self._made_waits: Waits | None = None
         self._tasks: dict[asyncio.Task[None], None] = {}
@@ -117,6 +119,10 @@ class Driver(TransactingRun):
 
     def _leave_if_still(self) -> None:
         """It was stopped: leave, once no task is at work for it any more."""
+        raise NotImplementedError
+
+    def _report(self, report: Progress) -> None:
+        """The body has reported its progress; what a replay reports is not written by itself."""
         raise NotImplementedError
 
     async def _work(self, call: StepCall | None = None) -> None:
@@ -356,6 +362,8 @@ class Driver(TransactingRun):
             )
             return
         self.lend_slot()
+        if self.environment.streams.of_runs:
+            self.environment.streams.take_reports(self)
         # With what the body has given up: else its records would say that it waits for it.
         records = [*self._marks, *self._waits.timers.to_store(self._body)]
         self._marks = ()

@@ -36,7 +36,12 @@ from durable_workflow_sqlite.engine.replay import (
 )
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.errors import EngineStoppedError, NonDeterminismError, StoreError
-from durable_workflow_sqlite.records import ExecutionStatus, WorkflowClaim, WorkflowExecution
+from durable_workflow_sqlite.records import (
+    ExecutionStatus,
+    Progress,
+    WorkflowClaim,
+    WorkflowExecution,
+)
 
 EVENTS_A_TURN: Final = 200
 """Events that are replayed in one turn of the program's event loop."""
@@ -259,12 +264,18 @@ class Execution(Driver):
         gaps.refuse(body)
         self.history.events.clear()
 
+    def _report(self, report: Progress) -> None:
+        is_due = self._is_live or self._is_new
+        self.environment.streams.buffer_of(self).reports.add(report, is_due=is_due)
+
     # To the end
 
     async def _end(self) -> None:
         body = self._body
         if not body.is_ended:
             self._body_has_ended()
+        if self.environment.streams.of_runs:
+            self.environment.streams.take_reports(self)
         marks, self._marks = list(self._marks), ()
         if self._made_waits is not None:
             marks.extend(self._made_waits.give_up_all())

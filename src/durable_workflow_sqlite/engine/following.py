@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from time import monotonic
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -15,6 +16,7 @@ from durable_workflow_sqlite.engine.results import not_found
 from durable_workflow_sqlite.engine.step_names import StepName, check_step
 from durable_workflow_sqlite.records import (
     ExecutionStatus,
+    Progress,
     StepStatus,
     StreamItem,
     check_identifier,
@@ -25,6 +27,9 @@ SLOWEST_S: Final = 0.03
 """How often the store is asked for new items: often while there are, then less often."""
 
 AT_ONCE: Final = 500
+
+PROGRESS_EVERY_S: Final = 0.1
+"""How often the store is asked for the progress."""
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +103,7 @@ def _attempt(item: StreamItem) -> tuple[int, int, int]:
 
 async def follow(
     access: Access, execution_id: str, step: StepName | None, after: str | None
-) -> AsyncGenerator[Item | Reset | End, None]:
+) -> AsyncGenerator[Item | Reset | Progress | End, None]:
     """See `Client.follow`."""
     check_identifier("execution_id", execution_id)
     check_follow(step, after)
@@ -111,7 +116,8 @@ async def follow(
         for head in await store.load_stream_heads(execution_id, last):
             attempts[head.branch, head.step_index] = _attempt(head)
         attempts[before.place] = before.attempt
-    pause = FASTEST_S
+    pause, asked_at = FASTEST_S, 0.0
+    reported: dict[Place, Progress] = {}
     while True:
         access.check_open()
         # In this order: all items were written before the end was.
@@ -146,6 +152,13 @@ async def follow(
                     attempt=one.attempt,
                     cursor=_Cursor(last, place, attempt).text(),
                 )
+        if end is not None or (now := monotonic()) >= asked_at + PROGRESS_EVERY_S:
+            asked_at = now if end is None else asked_at
+            for report in await store.load_progress(execution_id):
+                place = report.branch, report.step_index
+                if _is_of(report, step) and reported.get(place) != report:
+                    reported[place] = report
+                    yield report
         if end is not None:
             yield end
             return
@@ -153,7 +166,7 @@ async def follow(
         await asyncio.sleep(pause)
 
 
-def _is_of(item: StreamItem, step: StepName | None) -> bool:
+def _is_of(item: StreamItem | Progress, step: StepName | None) -> bool:
     match step:
         case None:
             return True
@@ -163,6 +176,15 @@ def _is_of(item: StreamItem, step: StepName | None) -> bool:
             return (item.branch, item.step_name) == (branch, name)
         case (branch, name, index):
             return (item.branch, item.step_name, item.step_index) == (branch, name, index)
+
+
+async def progress(access: Access, execution_id: str) -> list[Progress]:
+    """See `Client.progress`."""
+    check_identifier("execution_id", execution_id)
+    found = await access.store.load_progress(execution_id)
+    if not found and not await access.store.load_statuses([execution_id]):
+        raise not_found(execution_id)
+    return found
 
 
 async def _end(access: Access, execution_id: str, step: StepName | None) -> End | None:

@@ -19,7 +19,7 @@ from durable_workflow_sqlite.engine.operations import Operation
 from durable_workflow_sqlite.engine.patches import old_way_is_gone
 from durable_workflow_sqlite.engine.step_keys import key_of
 from durable_workflow_sqlite.errors import SerializationError
-from durable_workflow_sqlite.records import StepKind, check_identifier, check_text
+from durable_workflow_sqlite.records import Progress, StepKind, check_identifier, check_text
 
 
 class Numbering:
@@ -59,6 +59,33 @@ class Numbering:
         """
         self._body.check_open()
         return self._body.loop.now
+
+    def progress(self, done: float, total: float | None = None, text: str | None = None) -> None:
+        """Say how much of its work the workflow function has done. People see it live.
+
+        It is not a part of the history: you can add, change and delete these calls. A replay makes
+        them again, and that changes nothing. Each branch has its own progress.
+
+        done: 0 or more; it replaces what this context has reported before. total: of how much; None
+        if that is unknown. text: what is done right now, in one line of 1000 characters at most.
+
+        It returns at once. The newest report is written every 0.25 seconds, and when the execution
+        rests or ends. In an action, call `report_progress`.
+
+        Raises TypeError or ValueError for bad arguments.
+        """
+        body = self._body
+        body.check_open()
+        report = Progress(
+            workflow_execution_id=body.execution_id,
+            branch=self._branch,
+            done=done,
+            total=total,
+            note=text,
+            reported_at=body.loop.now,
+        )
+        if body.report is not None and body.is_open:
+            body.report(report)
 
     def random(self) -> float:
         """A random number from 0 to 1, but never 1; the same on every replay.

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from durable_workflow_sqlite.errors import NonDeterminismError
-from durable_workflow_sqlite.records import WorkflowPatch
+from durable_workflow_sqlite.records import Progress, WorkflowPatch
 
 ALONG_AT_MOST: Final = 8
 """How many patches each write may take along until one of these writes is committed."""
@@ -21,7 +21,8 @@ ALONG_AT_MOST: Final = 8
 class Patches:
     """Those that an execution has passed, found by branch and name.
 
-    new: those that it has passed in this run, and that are not saved yet.
+    new: those that it has passed in this run, and that are not saved yet: the next write takes them
+        along. So it does with the newest progress of each step and branch.
     is_over: whether the workflow function has ended, and is only run again to know what to undo.
     """
 
@@ -31,7 +32,7 @@ class Patches:
         self._recorded = {(one.branch, one.patch_name) for one in recorded}
         self._answers: dict[tuple[str, str], bool] = {}
         self._saving: asyncio.Event | None = None
-        self.new: list[WorkflowPatch] = []
+        self.new: list[WorkflowPatch | Progress] = []
         self.is_over = False
 
     def is_passed(
@@ -63,7 +64,7 @@ class Patches:
             self._answers[key] = answer
         return answer
 
-    async def save_many(self, save: Callable[[WorkflowPatch], Awaitable[None]]) -> None:
+    async def save_many(self, save: Callable[[WorkflowPatch | Progress], Awaitable[None]]) -> None:
         """Save the new patches if they are too many to go along with every write.
 
         save: saves all new patches, whichever it is given.
@@ -79,11 +80,22 @@ class Patches:
                 self._saving.set()
                 self._saving = None
 
-    def is_saved(self, patch: WorkflowPatch) -> None:
+    def note(self, report: Progress) -> None:
+        """The next write takes along how much is done, and no older report of the same."""
+        place = report.branch, report.step_index
+        self.new[:] = [
+            one
+            for one in self.new
+            if type(one) is not Progress or (one.branch, one.step_index) != place
+        ]
+        self.new.append(report)
+
+    def is_saved(self, record: WorkflowPatch | Progress) -> None:
         """It is recorded: the next write need not say it again."""
-        self._recorded.add((patch.branch, patch.patch_name))
-        if patch in self.new:
-            self.new.remove(patch)
+        if type(record) is WorkflowPatch:
+            self._recorded.add((record.branch, record.patch_name))
+        if record in self.new:
+            self.new.remove(record)
 
 
 def old_way_is_gone(

@@ -37,6 +37,7 @@ from durable_workflow_sqlite.errors import (
 from durable_workflow_sqlite.records import (
     ExecutionStatus,
     NewExecution,
+    Progress,
     Record,
     StepCheckpoint,
     WorkflowClaim,
@@ -174,7 +175,7 @@ class Run(HeldSlot):
                 raise
             refusal = error
         else:
-            if isinstance(records[0], WorkflowExecution) or len(records) > 1:
+            if isinstance(records[0], WorkflowExecution) or len(records) > 1 or self._new_patches:
                 self._saved(records)
             return
         await self._save_later(records, refusal)
@@ -200,7 +201,7 @@ class Run(HeldSlot):
             return
         await self._save_later(along if intent is None else (intent, *along), refusal)
 
-    async def _patches_along(self) -> list[WorkflowPatch]:
+    async def _patches_along(self) -> list[WorkflowPatch | Progress]:
         """The patches to save with the next write; if there are many, they are saved now."""
         await self.history.patches.save_many(self.save)
         return self._new_patches
@@ -309,7 +310,7 @@ class Run(HeldSlot):
             if type(record) is WorkflowExecution and record.status is not self._told_status:
                 before, self._told_status = self._told_status, record.status
                 self.environment.status_changed(record, before)
-            elif type(record) is WorkflowPatch:
+            elif type(record) is WorkflowPatch or type(record) is Progress:
                 self.history.patches.is_saved(record)
 
     def _refused(self, error: BaseException) -> None:

@@ -5,37 +5,22 @@ from __future__ import annotations
 import asyncio
 from asyncio import events
 from collections import deque
-from typing import Final, Protocol
+from typing import Final
 from weakref import WeakKeyDictionary, ref
 
 from durable_workflow_sqlite.engine.clock import Clock
 from durable_workflow_sqlite.engine.history import Place
 from durable_workflow_sqlite.engine.payload_sizes import check_size
+from durable_workflow_sqlite.engine.progress import Reports, Writer
 from durable_workflow_sqlite.engine.serialization import to_json
 from durable_workflow_sqlite.errors import SerializationError
-from durable_workflow_sqlite.records import (
-    Record,
-    StepCheckpoint,
-    StreamItem,
-    WorkflowClaim,
-    WorkflowExecution,
-)
+from durable_workflow_sqlite.records import StepCheckpoint, StreamItem
 
 FLUSHED_AFTER_S: Final = 0.02
 """How long an item waits for others, to be written together with them."""
 
 AT_ONCE: Final = 500
 """How many items one transaction writes at most."""
-
-
-class Writer(Protocol):
-    """A run of an execution, as far as its streams need it."""
-
-    trouble: BaseException | None
-    record: WorkflowExecution
-    claim: WorkflowClaim
-
-    async def save(self, *records: Record) -> None: ...
 
 
 class StepStream:
@@ -79,14 +64,22 @@ class StepStream:
             self.check()
 
     def _add(self, item: object) -> bool:
-        if self.is_left:
+        if not self.may_tell("an item of the stream of step"):
             return False
-        if self.is_ended:
-            raise RuntimeError(f"{self._what} came after the action had returned")
         self.check()
         text = to_json(item, self._what)
         self._buffer.add(self, self._intent, text, self._what)
         return True
+
+    def may_tell(self, what: str) -> bool:
+        """Whether the attempt may tell something still. Raises RuntimeError once it has returned.
+
+        what: what it tells, for the error.
+        """
+        if self.is_ended:
+            name = self._intent.step_name
+            raise RuntimeError(f"{what} {name!r} came after the action had returned")
+        return not self.is_left
 
     def check(self) -> None:
         """Raise the error with which the store has refused an item of it."""
@@ -108,6 +101,7 @@ class StreamBuffer:
         self._is_due = False
         self._writing: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
+        self.reports = Reports(run, loop)
         self.streams: dict[Place, tuple[StepCheckpoint, StepStream]] = {}
 
     def stream_of(self, intent: StepCheckpoint) -> StepStream:
@@ -221,6 +215,11 @@ class Streams:
             buffer = self.of_runs.setdefault(run, new)
         return buffer
 
+    def take_reports(self, run: Writer) -> None:
+        """What an execution has reported goes along with its next write."""
+        if (buffer := self.of_runs.get(run)) is not None:
+            buffer.reports.take()
+
     def leave(self, run: Writer, place: Place, *, has_returned: bool = False) -> StepStream | None:
         """An attempt of a step is over. Returns its stream, if it has one."""
         buffer = self.of_runs.get(run)
@@ -229,6 +228,7 @@ class Streams:
             return None
         stream = known[1]
         stream.is_ended, stream.is_left = has_returned, not has_returned
+        buffer.reports.take()
         if run.trouble is not None:
             buffer.drop()
         return stream

@@ -7,8 +7,11 @@ from contextvars import copy_context
 from datetime import timedelta
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
+from msgspec import UNSET
+
 from durable_workflow_sqlite.engine import hints, serialization
 from durable_workflow_sqlite.engine.asking import Asking
+from durable_workflow_sqlite.engine.fingerprints import changed, fingerprint
 from durable_workflow_sqlite.engine.operations import TransactionCall
 from durable_workflow_sqlite.engine.retry import COMPENSATION_RETRY, RetryPolicy
 from durable_workflow_sqlite.errors import SerializationError
@@ -39,6 +42,7 @@ class Transacting(Asking):
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         timeout: timedelta = TRANSACTION_TIMEOUT,
         compensate_retry: RetryPolicy = COMPENSATION_RETRY,
+        of: object = UNSET,
     ) -> Coroutine[Any, Any, R]:
         """Run a function and record its result in one transaction: so it happens exactly once.
 
@@ -52,6 +56,7 @@ class Transacting(Asking):
         compensate: as for `step`; it is an action like any other.
         retry: attempts after a failure; whatever a failed attempt wrote is rolled back.
         timeout: how long an attempt may take. Nobody else can write to the file meanwhile.
+        of: as for `step`.
 
         The step is never in doubt: a crash leaves all of it, or nothing. The function may be called
         again after a crash or a failure, so it must do nothing outside of the database.
@@ -82,7 +87,11 @@ class Transacting(Asking):
                 serialization.check_type(result_type, "the result of transaction", name)
         except SerializationError as refusal:
             self._refuse(refusal)
+        asked = None if of is UNSET else fingerprint(of, name)
         place, history = self._next(name, _STEP)
+        if asked is not None and (error := changed(self._body.execution_id, history, asked)):
+            self._body.fail(error)
+            raise error
         call = TransactionCall(
             place,
             name,
@@ -102,6 +111,7 @@ class Transacting(Asking):
             None,
             None,
             True,
+            fingerprint=asked,
         )
         if compensate is not None and self._body.is_open:
             self._body.undoable[place] = call

@@ -141,6 +141,7 @@ class _Attempt:
             attempt=number,
             step_name=call.name,
             status=StepStatus.INTENT,
+            input_data=call.fingerprint,
             compensate_ref=None if call.compensate is None else reference(call.compensate),
             started_at=run.environment.clock.now(),
         )

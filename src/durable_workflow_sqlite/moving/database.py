@@ -14,6 +14,7 @@ TABLES: Final = (
     "workflow_signals",
     "workflow_patches",
     "workflow_stream_items",
+    "workflow_progress_reports",
     "workflow_tags",
     "workflow_audit_log",
     "workflow_limits",

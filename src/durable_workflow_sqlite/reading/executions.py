@@ -14,6 +14,7 @@ from durable_workflow_sqlite.records import (
     CHILD_SIGNAL,
     TERMINAL_STATUSES,
     PauseScope,
+    Progress,
     StepStatus,
 )
 
@@ -313,6 +314,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     children: the tree below it, of at most 100 executions.
     patches: the changes of the code of which it takes the new way.
     questions: what it asks people now.
+    progress: what it has reported last, by branch and step.
     forks: what began with records of it: the first 100, in the order in which they were started.
     """
 
@@ -339,6 +341,7 @@ class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
     patches: tuple[PassedPatch, ...] = ()
     questions: tuple[Question, ...] = ()
     forks: tuple[Fork, ...] = ()
+    progress: tuple[Progress, ...] = ()
 
     @property
     def is_not_undone(self) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Final
 
+from durable_workflow_sqlite.errors import StoreCorruptError
 from durable_workflow_sqlite.reading.executions import (
     Act,
     Claim,
@@ -18,6 +20,7 @@ from durable_workflow_sqlite.reading.executions import (
 from durable_workflow_sqlite.records import (
     COMPENSATION_SUFFIX,
     ExecutionStatus,
+    Progress,
     SignalStatus,
     StepStatus,
     TimerStatus,
@@ -32,7 +35,12 @@ from durable_workflow_sqlite.store.reading_workers import (
     row_of,
     workers_of_attempts,
 )
-from durable_workflow_sqlite.store.rows import json_array, readable_time, text_to_time
+from durable_workflow_sqlite.store.rows import (
+    json_array,
+    progress_from,
+    readable_time,
+    text_to_time,
+)
 from durable_workflow_sqlite.store.trees import tree_below
 from durable_workflow_sqlite.store.unreadable import json_problem
 
@@ -60,6 +68,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         tags = queries.load_tags(connection, workflow_execution_ids=json_array([execution_id]))
         acts = queries.load_audit_log(connection, workflow_execution_id=execution_id)
         patches = queries.load_patches(connection, workflow_execution_id=execution_id)
+        reports = queries.load_progress(connection, workflow_execution_id=execution_id)
         cut_off = queries.count_cut_off_of(connection, workflow_execution_id=execution_id)
         forks = queries.load_forks(connection, forked_from=execution_id, row_limit=FORKS_SHOWN)
         children = tree_below(queries, connection, execution_id)
@@ -92,6 +101,7 @@ def execution(file: Readable, execution_id: str) -> ExecutionDetails | None:
         patches=tuple(map(_patch, patches)),
         questions=tuple(map(question_from, asked)),
         forks=tuple(map(_fork, forks)),
+        progress=_progress(reports),
     )
 
 
@@ -116,6 +126,15 @@ def _patch(row: q.WorkflowPatchRow) -> PassedPatch:
         event=row.event,
         passed_at=readable_time(row.passed_at),
     )
+
+
+def _progress(rows: list[q.WorkflowProgressReportRow]) -> tuple[Progress, ...]:
+    """Without what somebody has edited so that it cannot be read: no engine reads it."""
+    readable: list[Progress] = []
+    for row in rows:
+        with suppress(StoreCorruptError):
+            readable.append(progress_from(row))
+    return tuple(readable)
 
 
 def _fork(row: q.LoadForksRow) -> Fork:

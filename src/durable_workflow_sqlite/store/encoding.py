@@ -313,6 +313,10 @@ def stream_place(execution_id: str, branch: str, step_index: int, attempt: int) 
     return _place("workflow_stream_items", execution_id, branch, step_index, attempt)
 
 
+def progress_place(execution_id: str, branch: str, step_index: int) -> str:
+    return _place("workflow_progress_reports", execution_id, branch, step_index, "note")
+
+
 def signal_place(execution_id: str, signal_name: str, column: str = "payload") -> str:
     return _place("workflow_signals", execution_id, signal_name, column)
 
@@ -363,6 +367,12 @@ def _encode_stream_item(encoding: Encoding, given: Parameters) -> None:
     given["item"] = encoding.encode(given["item"], stream_place(*of))
 
 
+def _encode_progress(encoding: Encoding, given: Parameters) -> None:
+    if (text := given["note"]) is not None:
+        of = (given[name] for name in ("workflow_execution_id", "branch", "step_index"))
+        given["note"] = encoding.encode(text, progress_place(*of), TEXT)
+
+
 def _encode_signal(encoding: Encoding, given: Parameters) -> None:
     execution_id = given["workflow_execution_id"]
     if (text := given.get("payload")) is not None:
@@ -402,6 +412,7 @@ WRITES: Final[Mapping[str, Callable[[Encoding, Parameters], None]]] = {
     "record_step": _encode_step,
     "complete_step": _encode_step,
     "insert_stream_item": _encode_stream_item,
+    "upsert_progress": _encode_progress,
     "insert_signal": _encode_signal,
     "send_signal": _encode_signal,
     "answer_question": _encode_signal,
@@ -502,6 +513,12 @@ def _decode_stream_item(row: _Row) -> None:
     row.decode("item", VALUE, stream_place, *place)
 
 
+def _decode_progress(row: _Row) -> None:
+    report = row.row
+    place = report.workflow_execution_id, report.branch, report.step_index
+    row.show("note", TEXT, progress_place, *place)
+
+
 def _decode_step_error(row: _Row) -> None:
     row.decode("error_message", TEXT, step_error_place, row["workflow_execution_id"])
 
@@ -558,6 +575,7 @@ READS: Final[Mapping[str, Callable[[_Row], None]]] = {
     "StepCheckpointRow": _decode_step,
     "LoadCheckpointsAmongRow": _decode_step,
     "WorkflowStreamItemRow": _decode_stream_item,
+    "WorkflowProgressReportRow": _decode_progress,
     "LoadQuestionsRow": _decode_asked,
     "LoadUndoingRow": _decode_step_error,
     "LoadNotUndoneRow": _decode_step_error,

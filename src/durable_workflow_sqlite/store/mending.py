@@ -101,7 +101,11 @@ class Mending:
     def _change(self, becomes: WorkflowExecution, forget: Collection[StepCheckpoint]) -> None:
         if forget:  # before the rest: a trigger takes it for a deletion by hand, and blocks it
             ids = json_array([one.id for one in forget if one.id is not None])
-            for forgotten in (self._queries.forget_stream_items, self._queries.forget_attempts):
+            for forgotten in (
+                self._queries.forget_stream_items,
+                self._queries.forget_progress,
+                self._queries.forget_attempts,
+            ):
                 forgotten(
                     self._connection,
                     workflow_execution_id=becomes.workflow_execution_id,

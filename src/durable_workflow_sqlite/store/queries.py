@@ -1054,6 +1054,31 @@ class WorkflowPauseRow(Struct, frozen=True, gc=False):
     paused_reason: str | None
 
 
+class WorkflowProgressReportRow(Struct, frozen=True, gc=False):
+    """A row of workflow_progress_reports."""
+
+    workflow_progress_report_id: int
+    workflow_execution_id: str
+    branch: str
+    step_index: int
+    step_name: str
+    attempt: int
+    done: float
+    total: float | None
+    note: str | None
+    reported_at: str
+
+
+class LoadValuesOfProgressRow(Struct, frozen=True, gc=False):
+    """What load_values_of_progress gives."""
+
+    workflow_progress_report_id: int
+    workflow_execution_id: str
+    branch: str
+    step_index: int
+    note: str | None
+
+
 class WorkflowScheduleRow(Struct, frozen=True, gc=False):
     """A row of workflow_schedules."""
 
@@ -2843,6 +2868,65 @@ class Queries(Protocol):
         """Everything that is paused as a whole."""
         ...
 
+    # workflow_progress_reports.sql
+
+    def upsert_progress(
+        self,
+        connection: object,
+        *,
+        workflow_execution_id: str,
+        branch: str,
+        step_index: int,
+        step_name: str,
+        attempt: int,
+        done: float,
+        total: float | None,
+        note: str | None,
+        reported_at: str,
+        fencing_token: int | None,
+    ) -> int:
+        """A step or a workflow function has reported how much of its work is done.
+        Changing no row means that the claim is lost.
+        """
+        ...
+
+    def load_progress(
+        self, connection: object, *, workflow_execution_id: str
+    ) -> list[WorkflowProgressReportRow]:
+        """The progress of an execution: of each branch of its workflow function, and of each
+        step whose newest attempt has reported one.
+        """
+        ...
+
+    def delete_progress(self, connection: object, *, workflow_execution_ids: str) -> int:
+        """Deletes the progress of a batch of executions (a JSON array of ids)."""
+        ...
+
+    def forget_progress(
+        self, connection: object, *, workflow_execution_id: str, checkpoint_ids: str
+    ) -> int:
+        """Deletes the progress of some attempts of an execution (a JSON array of the ids of
+        their rows in step_checkpoints), before these are forgotten.
+        """
+        ...
+
+    def load_values_of_progress(
+        self, connection: object, *, after: int, row_limit: int
+    ) -> list[LoadValuesOfProgressRow]:
+        """The texts of some reports of progress, in the order of their numbers."""
+        ...
+
+    def update_values_of_progress(
+        self,
+        connection: object,
+        *,
+        note: str | None,
+        workflow_progress_report_id: int,
+        former_note: str | None,
+    ) -> int:
+        """Changes the text of a report of progress, if it is still the one that was read."""
+        ...
+
     # workflow_schedules.sql
 
     def upsert_schedule(
@@ -3524,6 +3608,8 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_moves": LoadMovesRow,
     "load_patches": WorkflowPatchRow,
     "load_pauses": WorkflowPauseRow,
+    "load_progress": WorkflowProgressReportRow,
+    "load_values_of_progress": LoadValuesOfProgressRow,
     "load_schedule": WorkflowScheduleRow,
     "load_schedules": WorkflowScheduleRow,
     "load_due_schedules": WorkflowScheduleRow,
@@ -3559,6 +3645,7 @@ TABLES: Final = frozenset(
         "workflow_moves",
         "workflow_patches",
         "workflow_pauses",
+        "workflow_progress_reports",
         "workflow_schedules",
         "workflow_signals",
         "workflow_spreading",

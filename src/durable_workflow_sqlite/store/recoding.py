@@ -28,6 +28,7 @@ from durable_workflow_sqlite.store.encoding import (
     class_of,
     execution_place,
     has_names_alone,
+    progress_place,
     question_place,
     refused_place,
     schedule_place,
@@ -97,6 +98,11 @@ def _of_stream_item(row: q.LoadValuesOfStreamItemsRow) -> Iterator[_Part]:
     yield from _part(row, "item", place)
 
 
+def _of_progress(row: q.LoadValuesOfProgressRow) -> Iterator[_Part]:
+    place = progress_place(row.workflow_execution_id, row.branch, row.step_index)
+    yield from _part(row, "note", place, TEXT)
+
+
 def _of_act(row: q.LoadValuesOfActsRow) -> Iterator[_Part]:
     id_ = row.workflow_execution_id
     scope, name = (row.scope, row.name or "") if id_ is None else ("EXECUTION", id_)
@@ -143,6 +149,12 @@ _TABLES: Final = (
         "update_values_of_stream_item",
         "workflow_stream_item_id",
         _of_stream_item,
+    ),
+    _Table(
+        "load_values_of_progress",
+        "update_values_of_progress",
+        "workflow_progress_report_id",
+        _of_progress,
     ),
     _Table("load_values_of_acts", "update_values_of_act", "workflow_audit_id", _of_act),
 )
@@ -255,6 +267,7 @@ def _columns(fields: Collection[str]) -> tuple[str, ...]:
             "details",
             "declared",
             "item",
+            "note",
         )
         if one in fields
     )

@@ -165,6 +165,7 @@ class Retention:
             self._queries.delete_checkpoints,
             self._queries.delete_patches,
             self._queries.delete_stream_items,
+            self._queries.delete_progress,
             self._queries.delete_tags,
             self._queries.delete_audit_log,
         ):

@@ -22,6 +22,7 @@ from durable_workflow_sqlite.records import (
     Overlap,
     Pause,
     PauseScope,
+    Progress,
     Schedule,
     SignalStatus,
     StepCheckpoint,
@@ -278,6 +279,26 @@ def stream_item_from(row: q.WorkflowStreamItemRow) -> StreamItem:
         )
     except (ValueError, TypeError) as error:
         raise _unreadable(what, error, row.workflow_execution_id) from None
+
+
+def progress_from(row: q.WorkflowProgressReportRow) -> Progress:
+    what = "the progress of"
+    if row.step_index >= 0:
+        what = f"{what} step {row.step_name!r} of"
+    try:
+        return Progress(
+            workflow_execution_id=row.workflow_execution_id,
+            branch=row.branch,
+            step_index=row.step_index,
+            step_name=row.step_name,
+            attempt=row.attempt,
+            done=row.done,
+            total=row.total,
+            note=HIDDEN if is_encoded_text(row.note) else row.note,
+            reported_at=text_to_time("reported_at", row.reported_at),
+        )
+    except (ValueError, TypeError) as error:
+        raise _unreadable(f"{what} execution", error, row.workflow_execution_id) from None
 
 
 def stream_end_from(row: q.LoadStreamEndsRow) -> StreamEnd:

@@ -33,6 +33,7 @@ from durable_workflow_sqlite.records import (
     NewExecution,
     Pause,
     PauseScope,
+    Progress,
     Record,
     Schedule,
     StepCheckpoint,
@@ -176,6 +177,7 @@ class StatementStore(CheckpointStore, Maintenance):
             WorkflowTimer: self._upsert_timer,
             WorkflowPatch: self._insert_patch,
             StreamItem: self._insert_stream_item,
+            Progress: self._upsert_progress,
             WorkflowSignal: self._signals.upsert,
             Workflow: self._upsert_workflow,
             AuditEntry: self._insert_audit_entry,
@@ -312,6 +314,7 @@ class StatementStore(CheckpointStore, Maintenance):
             queries.delete_timers(connection, workflow_execution_ids=ids)
             queries.delete_patches(connection, workflow_execution_ids=ids)
             queries.delete_stream_items(connection, workflow_execution_ids=ids)
+            queries.delete_progress(connection, workflow_execution_ids=ids)
             if not queries.begin_again(
                 connection,
                 workflow_execution_id=execution_id,
@@ -960,6 +963,32 @@ class StatementStore(CheckpointStore, Maintenance):
             )
         )
         return [rows.stream_end_from(row) for row in found]
+
+    # Progress
+
+    def _upsert_progress(self, report: Progress, claim: WorkflowClaim | None) -> int:
+        return self._queries.upsert_progress(
+            self._database,
+            workflow_execution_id=report.workflow_execution_id,
+            branch=report.branch,
+            step_index=report.step_index,
+            step_name=report.step_name,
+            attempt=report.attempt,
+            done=float(report.done),
+            total=None if report.total is None else float(report.total),
+            note=report.note,
+            reported_at=time_to_text(report.reported_at),
+            fencing_token=None if claim is None else claim.fencing_token,
+        )
+
+    async def load_progress(self, workflow_execution_id: str) -> list[Progress]:
+        check_identifier("workflow_execution_id", workflow_execution_id)
+        found = await self._transactions.read(
+            lambda: self._queries.load_progress(
+                self._database, workflow_execution_id=workflow_execution_id
+            )
+        )
+        return [rows.progress_from(row) for row in found]
 
     # Signals
 

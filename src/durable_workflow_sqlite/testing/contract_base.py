@@ -19,6 +19,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     NewExecution,
     OnParentEnd,
+    Progress,
     StepCheckpoint,
     StepKind,
     StepStatus,
@@ -162,6 +163,7 @@ async def is_refused_everything(store: CheckpointStore, lost: WorkflowClaim) -> 
             store.save,
             StreamItem(workflow_execution_id=one, step_index=0, step_name="s", item="1"),
         ),
+        partial(store.save, Progress(workflow_execution_id=one, done=1)),
         partial(store.save, new_signal(one, "late")),
         partial(store.save, new_signal(one, "late", id=1)),
         partial(store.save, Workflow(workflow_id="w2", workflow_type="w")),
@@ -189,6 +191,7 @@ async def nothing_belongs_to(store: CheckpointStore, one: str) -> None:
     assert found is None or (found.pending_timers, found.patches) == ([], [])
     assert await store.load_signals(one) == []
     assert await store.load_stream_items(one) == []
+    assert await store.load_progress(one) == []
     assert await store.load_tags(one) == {}
     assert await store.load_audit_log(one) == []
 

@@ -13,6 +13,7 @@ from durable_workflow_sqlite import (
     ClaimLostError,
     ExecutionStatus,
     Maintenance,
+    Progress,
     SignalStatus,
     StreamItem,
     TimerStatus,
@@ -194,7 +195,7 @@ def _aged(one: str, status: ExecutionStatus, minutes: int) -> WorkflowExecution:
 
 
 async def _give_everything(store: CheckpointStore, *ids: str) -> None:
-    """A checkpoint, a timer that is done, a delivered signal, a patch, a stream, an audit entry."""
+    """A checkpoint, a timer that is done, a delivered signal, a patch, what a step told, an act."""
     for one in ids:
         await store.save(
             new_checkpoint(one, 0),
@@ -202,6 +203,7 @@ async def _give_everything(store: CheckpointStore, *ids: str) -> None:
             new_signal(one, "go", status=SignalStatus.DELIVERED),
             WorkflowPatch(workflow_execution_id=one, patch_name="add-tax"),
             StreamItem(workflow_execution_id=one, step_index=0, step_name="say", item="1"),
+            Progress(workflow_execution_id=one, done=1),
             new_audit_entry("look", one),
         )
 
@@ -211,4 +213,5 @@ async def _has_everything(store: CheckpointStore, one: str) -> None:
     assert len(await store.load_signals(one)) == 1
     assert len((await taken(store, one)).patches) == 1
     assert len(await store.load_stream_items(one)) == 1
+    assert len(await store.load_progress(one)) == 1
     assert len(await store.load_audit_log(one)) == 1

@@ -18,6 +18,7 @@ from durable_workflow_sqlite import (
     ExecutionNotFoundError,
     ExecutionStatus,
     NewExecution,
+    Progress,
     Record,
     SerializationError,
     SignalStatus,
@@ -140,6 +141,30 @@ class RecordsContract(StoreContract):
         assert sorted(one.workflow_stream_item_id or 0 for one in heads) == ids[1:3]
         assert len(await store.load_stream_heads("e", ids[4])) == 3
         assert await store.load_stream_heads("e", 0) == []
+
+    @over_a_store
+    async def test_the_newest_progress_of_each_place_is_kept(self, store: CheckpointStore) -> None:
+        await store.save(new_execution("other"))
+        claim = await created(store, new_execution("e"))
+        step: dict[str, Any] = {"step_index": 0, "step_name": "copy", "reported_at": NOON}
+
+        def report(done: float, **more: Any) -> Progress:
+            return Progress(workflow_execution_id="e", done=done, **more)
+
+        whole = report(1, total=4, note="é\n'", reported_at=NOON)
+        await store.save(report(0), report(1, **step, attempt=1), whole, claim=claim)
+        left = report(0.5, branch="left", reported_at=NOON)
+        await store.save(new_checkpoint("e", 0), new_checkpoint("e", 0, attempt=2), claim=claim)
+        assert await store.load_progress("e") == [whole]
+        second = report(10**15, **step, attempt=2, total=1e-9)
+        await store.save(new_checkpoint("e", 5), second, left, claim=claim)
+        assert await store.load_progress("e") == [whole, second, left]
+        assert [one.fraction for one in (whole, second, left)] == [0.25, 1.0, None]
+        assert await store.load_progress("other") == []
+        lost = msgspec.structs.replace(claim, fencing_token=claim.fencing_token + 1)
+        with pytest.raises(ClaimLostError):
+            await store.save(report(3), claim=lost)
+        assert (await store.load_progress("e"))[0] == whole
 
     @over_a_store
     async def test_the_last_attempts_of_a_step_say_whether_it_is_over(

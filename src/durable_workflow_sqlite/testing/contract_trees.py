@@ -13,6 +13,7 @@ from durable_workflow_sqlite import (
     ExecutionStatus,
     NewExecution,
     OnParentEnd,
+    Progress,
     SignalStatus,
     StepKind,
     StepStatus,
@@ -215,6 +216,7 @@ class TreesContract(StoreContract):
             new_timer("e", "t", NOON),
             WorkflowPatch(workflow_execution_id="e", patch_name="add-tax"),
             StreamItem(workflow_execution_id="e", step_index=1, step_name="say", item="1"),
+            Progress(workflow_execution_id="e", done=1),
             new_execution("e", status=ExecutionStatus.RUNNING, current_step=2, recovery_count=3),
             claim=claim,
         )
@@ -236,6 +238,7 @@ class TreesContract(StoreContract):
         )
         assert (found.checkpoints, found.pending_timers, found.patches) == ([], [], [])
         assert await store.load_stream_items("e") == []
+        assert await store.load_progress("e") == []
         (kept,) = await store.load_pending_signals("e")
         assert kept.signal_name == "go"
         assert await is_asked_to_cancel(store, "c")
