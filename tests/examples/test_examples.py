@@ -66,6 +66,14 @@ def play(name: str, folder: Path) -> str:
             ],
         ),
         (
+            "openai_agent.py",
+            [
+                "the tool looks up the area",
+                "killed while it called a tool; started again",
+                "380000 people on 103000 km2",
+            ],
+        ),
+        (
             "invoice_run.py",
             ["1200 cents; not sent: ['nobody: nobody has no address']", "it ended in run 2"],
         ),
