@@ -18,7 +18,7 @@ def named_under(heading: str) -> list[str]:
     """The modules in the first column of a section's table, one after the other."""
     section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
-    return [name for row in rows for name in re.findall(r"`(?:\w+/)?(\w+)\.py`", row)]
+    return [name for row in rows for name in re.findall(r"`(?:[\w/]+/)?(\w+)\.py`", row)]
 
 
 def modules(*folders: str) -> list[str]:
@@ -32,6 +32,9 @@ def test_every_module_is_named_once() -> None:
     assert sorted(named_under("The store on PostgreSQL")) == modules("postgres")
     assert sorted(named_under("What people read")) == modules("reading")
     front_ends = ["cli", "dashboard", "integrations", "blocking", "telemetry", "testing"]
+    front_ends += [
+        f"integrations/{one.parent.name}" for one in PACKAGE.glob("integrations/*/__init__.py")
+    ]
     both = named_under("What both sides know") + named_under("The front ends")
     assert sorted(both) == sorted([*modules(*front_ends), *modules(".")])
 

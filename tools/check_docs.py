@@ -87,8 +87,9 @@ def run(example: Example) -> str | None:
     """What went wrong, or None."""
     where = f"{example.path}:{example.line}"
     with tempfile.TemporaryDirectory() as folder:
-        # Under the name of the document, so that a traceback shows where it went wrong.
-        script = Path(folder, example.path.name).with_suffix(".py")
+        # Under the name of the document, so that a traceback shows where it went wrong. And not
+        # as a .py file: nothing may import it in place of a package of its name.
+        script = Path(folder, example.path.name)
         script.write_text(example.code, encoding="utf-8")
         try:
             done = subprocess.run(

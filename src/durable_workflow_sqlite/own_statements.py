@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -54,6 +54,14 @@ class OwnStatements:
         sql = _statements(*self._key, is_sqlite=is_sqlite)[statement]
         cursor = connection.execute(sql, values)
         return [] if cursor.description is None else [tuple(one) for one in cursor.fetchall()]
+
+    def run_many(
+        self, connection: Any, statement: str, rows: Sequence[Mapping[str, object]]
+    ) -> None:
+        """Run a statement that has no rows once for each of the values given."""
+        is_sqlite = isinstance(connection, sqlite3.Connection)
+        sql = _statements(*self._key, is_sqlite=is_sqlite)[statement]
+        connection.cursor().executemany(sql, rows)
 
     def value(self, connection: Any, statement: str, **values: object) -> Any:
         """Run a statement that gives one value."""

@@ -137,6 +137,21 @@ def test_transactions_are_measured_beside_plain_steps() -> None:
         assert work in done.stdout
 
 
+@pytest.mark.campaign
+def test_the_savers_of_graphs_are_measured_in_turn() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.graph_savers", "--tiny", "--rounds", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for work in ("pairs, 1 writer, normal", "graph, 2 writers, full"):
+        assert work in done.stdout
+
+
 @pytest.mark.parametrize("journal_mode", ["wal", "delete"])
 def test_commits_are_counted_in_either_kind_of_file(tmp_path: Path, journal_mode: str) -> None:
     file = tmp_path / "peer.db"

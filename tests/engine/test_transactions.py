@@ -716,6 +716,18 @@ async def test_a_reader_sees_one_state_and_cannot_write(tmp_path: Path) -> None:
             await store.read(lambda _: time.sleep(0.05), timeout=timedelta(milliseconds=10))
 
 
+async def test_a_reader_may_use_table_valued_functions(tmp_path: Path) -> None:
+    async with Database("file", tmp_path).store() as store:
+
+        def numbers(connection: Any) -> list[Any]:
+            sql = "select value from json_each('[1, 2]')"
+            return [value for (value,) in connection.execute(sql).fetchall()]
+
+        assert await store.read(numbers) == [1, 2]
+        with pytest.raises(Exception, match="may not be modified"):
+            await store.read(lambda one: one.execute("update sqlite_master set name = 'x'"))
+
+
 async def test_what_a_function_keeps_is_of_no_use_later(database: Database) -> None:
     kept: list[Any] = []
     async with database.store() as store:

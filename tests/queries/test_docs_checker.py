@@ -52,7 +52,7 @@ def test_a_failing_example_is_reported_with_its_file_and_line(check: Check) -> N
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert lines[0] == "two.md:6: exit status 1"
-    assert 'two.py", line 8, in <module>' in done.stdout, "the traceback's line is the document's"
+    assert 'two.md", line 8, in <module>' in done.stdout, "the traceback's line is the document's"
     assert lines[-1].strip() == "AssertionError: no"
     assert "one.md" not in done.stdout
 

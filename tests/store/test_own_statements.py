@@ -28,6 +28,9 @@ async def test_they_run_on_both_stores(kind: str, tmp_path: Path) -> None:
         for number in (1, 2):
             row = {"number": number, "item": f"100% {number}", "added_at": "now"}
             assert statements.rows(connection, "insert_item", session_id="a", **row) == []
+        more = {"session_id": "c", "item": "100%", "added_at": "now"}
+        statements.run_many(connection, "insert_item", [{**more, "number": one} for one in (1, 2)])
+        assert statements.value(connection, "last_number", session_id="c") == 2
 
     def look(connection: Any) -> list[tuple[Any, ...]]:
         assert statements.value(connection, "last_number", session_id="b") == 0

@@ -2063,22 +2063,3 @@ where
     workflow_execution_id = :workflow_execution_id
     and worker_number is not null
     and worker is not null;
-
--- name: load_last_stream_items
--- The newest items of all streams of an execution, the last one first.
--- :row_limit integer
-select
-    workflow_stream_item_id,
-    workflow_execution_id,
-    branch,
-    step_index,
-    step_name,
-    attempt,
-    run_number,
-    written_under,
-    item,
-    created_at
-from durable_workflow.workflow_stream_items
-where workflow_execution_id = :workflow_execution_id
-order by workflow_stream_item_id desc
-limit :row_limit;

@@ -180,7 +180,7 @@ class Guard(GuardedCall):
                 " the library writes there; use tables of your own, and the `connection` of"
                 " enqueue and send_signal"
             )
-        if self._only_reads and action in _ANY_WRITE:
+        if self._only_reads and action in _ANY_WRITE and not _is_table_function(action, first):
             return "a function that was given to `read` tried to write; give it to `write`"
         return None
 
@@ -190,6 +190,14 @@ class Guard(GuardedCall):
             raise sqlite3.OperationalError(
                 "SQLite has rolled back the transaction, because of an error before"
             )
+
+
+def _is_table_function(action: int, table: str | None) -> bool:
+    """Whether SQLite only makes a table-valued function known, such as `json_each`.
+
+    It asks for that as for an update of its schema, which no statement could change.
+    """
+    return action == sqlite3.SQLITE_UPDATE and table == "sqlite_master"
 
 
 _ANY_WRITE: Final = frozenset(

@@ -517,21 +517,6 @@ class LoadAttemptWorkersRow(Struct, frozen=True, gc=False):
     worker: str
 
 
-class LoadLastStreamItemsRow(Struct, frozen=True, gc=False):
-    """What load_last_stream_items gives."""
-
-    workflow_stream_item_id: int
-    workflow_execution_id: str
-    branch: str
-    step_index: int
-    step_name: str
-    attempt: int
-    run_number: int
-    written_under: int
-    item: str
-    created_at: str
-
-
 class LoadProblemsRow(Struct, frozen=True, gc=False):
     """What load_problems gives."""
 
@@ -1780,12 +1765,6 @@ class Queries(Protocol):
         self, connection: object, *, workflow_execution_id: str
     ) -> list[LoadAttemptWorkersRow]:
         """Which worker began each attempt of an execution, as far as it is known."""
-        ...
-
-    def load_last_stream_items(
-        self, connection: object, *, workflow_execution_id: str, row_limit: int
-    ) -> list[LoadLastStreamItemsRow]:
-        """The newest items of all streams of an execution, the last one first."""
         ...
 
     # overview.sql
@@ -3317,6 +3296,12 @@ class Queries(Protocol):
         """
         ...
 
+    def load_last_stream_items(
+        self, connection: object, *, workflow_execution_id: str, row_limit: int
+    ) -> list[WorkflowStreamItemRow]:
+        """The newest items of all streams of an execution, the last one first."""
+        ...
+
     def load_stream_heads(
         self, connection: object, *, workflow_execution_id: str, workflow_stream_item_id: int
     ) -> list[WorkflowStreamItemRow]:
@@ -3569,7 +3554,6 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_unblocked_without_rows": LoadUnblockedWithoutRowsRow,
     "load_token_sequence": LoadTokenSequenceRow,
     "load_attempt_workers": LoadAttemptWorkersRow,
-    "load_last_stream_items": LoadLastStreamItemsRow,
     "load_problems": LoadProblemsRow,
     "load_fresh_failures": LoadFreshFailuresRow,
     "count_by_hour": CountByHourRow,
@@ -3644,6 +3628,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_values_of_signals": LoadValuesOfSignalsRow,
     "count_step_slots": CountStepSlotsRow,
     "load_stream_items": WorkflowStreamItemRow,
+    "load_last_stream_items": WorkflowStreamItemRow,
     "load_stream_heads": WorkflowStreamItemRow,
     "load_values_of_stream_items": LoadValuesOfStreamItemsRow,
     "load_tags": WorkflowTagRow,
