@@ -1,57 +1,59 @@
-"""An agent of the OpenAI Agents SDK that is killed in the middle, and asks its model nothing twice.
+"""An agent of the OpenAI Agents SDK that can be killed in the middle: python FILE [FOLDER].
 
-    python openai_agent.py
-
-Here a function plays the model, so it needs no key. Leave out `model=`, and the SDK asks OpenAI.
+`make demo-agent ARGS=openai_agent.py` does that. A function plays the model. Without `model=`, the
+SDK asks OpenAI.
 """
 
 import asyncio
-import os
-import subprocess
 import sys
 import tempfile
-from pathlib import Path
-from typing import Any
 
-from agents import Agent, function_tool, set_tracing_disabled
+from agents import Agent, ModelResponse, Usage, function_tool, set_tracing_disabled
 from agents.testing import ModelCall, ModelStep, ScriptedModel, assistant_message, function_call
 
 from durable_workflow_sqlite import DurableEngine, WorkflowContext, open_store, workflow
-from durable_workflow_sqlite.integrations.openai_agents import StoreSession, run
+from durable_workflow_sqlite.integrations.openai_agents import run
 
 
-def play(asked: ModelCall) -> list[Any]:
-    print("the model is asked")
+async def play_model(asked: ModelCall) -> ModelResponse:
+    print("called: model", flush=True)
+    await asyncio.sleep(0.2)
     known = [one["output"] for one in asked.input if one.get("type") == "function_call_output"]
-    if len(known) == 2:
-        return [assistant_message(f"{known[1]} people on {known[0]} km2")]
-    return [function_call("look_up", {"what": ("area", "people")[len(known)]}, call_id=f"{known}")]
+    said = {
+        0: [function_call("weather", {"city": one}, call_id=one) for one in ("Rome", "Oslo")],
+        2: [function_call("book", {"city": "Rome"}, call_id="book")],
+        3: [assistant_message(f"It is warm: {''.join(known[-1:])}.")],
+    }
+    usage = Usage(requests=1, input_tokens=100, output_tokens=20, total_tokens=120)
+    return ModelResponse(output=[*said[len(known)]], usage=usage, response_id=None)
 
 
 @function_tool
-def look_up(what: str) -> int:
-    print("the tool looks up the", what, flush=True)
-    if what == "people" and "die" in sys.argv:
-        os._exit(9)
-    return {"area": 103_000, "people": 380_000}[what]
+async def weather(city: str) -> int:
+    print(f"called: weather of {city}", flush=True)
+    await asyncio.sleep(0.5 if city == "Rome" else 0.2)
+    return {"Rome": 27, "Oslo": 14}[city]
+
+
+@function_tool
+async def book(city: str) -> str:
+    print(f"called: book for {city}", flush=True)
+    return f"a train to {city}"
 
 
 @workflow
-async def chat(ctx: WorkflowContext, question: str) -> str:
-    agent = Agent("guide", model=ScriptedModel([ModelStep.respond(play)] * 3), tools=[look_up])
-    return str((await run(agent, question, session=StoreSession("kim"))).final_output)
+async def travel(ctx: WorkflowContext, wish: str) -> str:
+    model = ScriptedModel([ModelStep.respond(play_model)] * 3)
+    agent = Agent("traveller", model=model, tools=[weather, book])
+    return str((await run(agent, wish)).final_output)
 
 
 async def main(folder: str) -> None:
-    async with open_store(Path(folder, "workflows.db")) as store, DurableEngine(store) as engine:
-        print(await engine.run(chat, "How many live in Iceland?", execution_id="chat-1"))
+    async with open_store(f"{folder}/workflows.db") as store, DurableEngine(store) as engine:
+        print(await engine.run(travel, "I want it warm", execution_id="travel-1"))
 
 
-if __name__ == "__main__" and len(sys.argv) > 1:
+if __name__ == "__main__":
     set_tracing_disabled(True)
-    asyncio.run(main(sys.argv[1]))
-elif __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        subprocess.run([sys.executable, __file__, place, "die"], check=False)
-        print("killed while it called a tool; started again", flush=True)
-        subprocess.run([sys.executable, __file__, place], check=True)
+        asyncio.run(main(*sys.argv[1:] or [place]))

@@ -21,9 +21,9 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def play(name: str, folder: Path) -> str:
+def play(name: str, folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name],
+        [sys.executable, "-W", "error", EXAMPLES / name, *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -66,14 +66,6 @@ def play(name: str, folder: Path) -> str:
             ],
         ),
         (
-            "openai_agent.py",
-            [
-                "the tool looks up the area",
-                "killed while it called a tool; started again",
-                "380000 people on 103000 km2",
-            ],
-        ),
-        (
             "invoice_run.py",
             ["1200 cents; not sent: ['nobody: nobody has no address']", "it ended in run 2"],
         ),
@@ -108,9 +100,15 @@ def test_the_demo_kills_its_worker_and_every_order_is_finished_and_charged_once(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_demo_of_an_agent_kills_it_and_makes_no_completed_call_again(tmp_path: Path) -> None:
-    pytest.importorskip("pydantic_ai", reason="the extra `pydantic-ai` is not installed")
-    printed = play("demo_agent.py", tmp_path)
+@pytest.mark.parametrize(
+    ("example", "module"),
+    [("pydantic_ai_agent.py", "pydantic_ai"), ("openai_agent.py", "agents")],
+)
+def test_the_demo_of_an_agent_kills_it_and_makes_no_completed_call_again(
+    example: str, module: str, tmp_path: Path
+) -> None:
+    pytest.importorskip(module, reason="an extra is not installed")
+    printed = play("demo_agent.py", tmp_path, example)
     assert "In the middle of: " in printed
     assert "It says: It is warm: a train to Rome." in printed
     assert printed.count("replayed") >= 2
