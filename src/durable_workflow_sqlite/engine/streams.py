@@ -26,7 +26,7 @@ AT_ONCE: Final = 500
 """How many items one transaction writes at most."""
 
 MOST_CHARACTERS: Final = 1_000_000
-"""How long these are, but for the last one."""
+"""How long these are, without the last one."""
 
 
 class StepStream:
