@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ from tests.databases import new_database
 from tests.integrations.pydantic_agents import ALL, Agents, answering, mcp
 from tests.processes import Harm, Journal, an_engine
 
+FULL = bool(os.environ.get("DURABLE_CRASH_FULL"))
 NAMED = {one.name: one for one in ALL}
 each = pytest.mark.parametrize("agents", ALL, ids=lambda one: one.name)
 
@@ -73,6 +75,8 @@ def check(world: World, agents: Agents, crashes: str) -> None:
     end = world.processes[-1].after
     assert end.status == "COMPLETED", f"killed {crashes}: it ended {end.status}"
     assert json.loads(end.output_data or "") == agents.result, f"killed {crashes}"
+    places = end.last_attempts()
+    assert len(places) == agents.steps, f"killed {crashes}: other steps: {sorted(places)}"
 
 
 @each
@@ -99,6 +103,8 @@ def test_no_completed_call_is_made_again_wherever_the_process_is_killed(
 ) -> None:
     points = 0
     for first in kills():
+        if not FULL and (first.commit + ALL.index(agents)) % 4:
+            continue
         world = world_of(agents, tmp_path / str(first))
         if world.run_process(first) == ENDED:
             check(world, agents, "never")
@@ -108,7 +114,7 @@ def test_no_completed_call_is_made_again_wherever_the_process_is_killed(
             second = Harm(second.commit + 5, not second.is_before)
         check(world, agents, f"{first}, then again and again")
         points += 1
-    assert points > 10, "it was over before it could be killed"
+    assert points > 4, "it was over before it could be killed"
     record_property("kill points", points)
 
 
@@ -134,9 +140,11 @@ async def run_with_stops(
             completed |= {
                 f"{one.branch} {one.step_index}" for one in rows if one.status == "COMPLETED"
             }
+            places = {(one.branch, one.step_index) for one in rows if one.branch != "$timers"}
             execution = await store.load_execution(EXECUTION)
         if execution is not None and execution.status.is_terminal:
             assert json.loads(execution.output_data or "") == agents.result
+            assert len(places) == agents.steps
             return
 
 
@@ -150,18 +158,19 @@ def test_an_engine_that_stops_again_and_again_makes_no_call_twice(
 
 @pytest.mark.campaign
 @each
-def test_a_hundred_stops_make_no_call_twice(agents: Agents, tmp_path: Path) -> None:
-    for seed in range(25):
+def test_many_stops_make_no_call_twice(agents: Agents, tmp_path: Path) -> None:
+    for seed in range(25 if FULL else 10):
         file = new_database(tmp_path / f"{seed}.db")
         journal = Journal(tmp_path / f"{seed}")
         asyncio.run(run_with_stops(file, agents, journal, seed, 6))
 
 
 @pytest.mark.campaign
-def test_agents_over_postgres_end_as_over_a_file(file: Path, tmp_path: Path) -> None:
-    for agents in ALL:
-        asyncio.run(run_with_stops(file, agents, Journal(tmp_path / agents.name), 1, 0))
-        break
+@each
+def test_agents_end_as_they_should_on_each_store(
+    agents: Agents, file: Path, tmp_path: Path
+) -> None:
+    asyncio.run(run_with_stops(file, agents, Journal(tmp_path / "journal"), 1, 2))
 
 
 # What an agent is asked
@@ -483,7 +492,7 @@ async def test_the_tools_of_an_mcp_server_are_steps(tmp_path: Path) -> None:
 
 @pytest.mark.campaign
 def test_an_mcp_call_that_was_recorded_is_not_made_again(tmp_path: Path) -> None:
-    agents = Agents(mcp, "3")
+    agents = Agents(mcp, "3", 6)
     for commit in range(4, 10):
         world = world_of(agents, tmp_path / str(commit))
         assert world.run_process(Harm(commit, False)) == KILLED
