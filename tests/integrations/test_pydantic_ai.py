@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import os
@@ -19,7 +20,15 @@ pytest.importorskip("pydantic_ai", reason="the extra `pydantic-ai` is not instal
 
 from pydantic_ai import Agent, DeferredToolRequests, RunContext
 from pydantic_ai.capabilities import RequestInput
-from pydantic_ai.exceptions import CallDeferred, RunTimedOut, UserError
+from pydantic_ai.exceptions import (
+    CallDeferred,
+    FallbackExceptionGroup,
+    ModelHTTPError,
+    RunTimedOut,
+    UnexpectedModelBehavior,
+    UsageLimitExceeded,
+    UserError,
+)
 from pydantic_ai.messages import (
     CustomEvent,
     ModelMessage,
@@ -33,6 +42,7 @@ from pydantic_ai.models.test import TestModel
 from pydantic_ai.toolsets import DynamicToolset, FunctionToolset
 
 from durable_workflow_sqlite import (
+    DurableEngine,
     DurableWorkflowError,
     Item,
     NonDeterminismError,
@@ -47,11 +57,11 @@ from durable_workflow_sqlite.integrations.pydantic_ai import (
     AskPeople,
     WorkflowDurability,
 )
-from durable_workflow_sqlite.testing import AsyncSandbox
+from durable_workflow_sqlite.testing import AsyncSandbox, check_code
 from tests.crash.harness import ENDED, EXECUTION, KILLED, Scenario, World
 from tests.databases import new_database
 from tests.integrations.pydantic_agents import ALL, Agents, answering, mcp
-from tests.processes import Harm, Journal, an_engine
+from tests.processes import Harm, Journal, an_engine, until
 
 FULL = bool(os.environ.get("DURABLE_CRASH_FULL"))
 NAMED = {one.name: one for one in ALL}
@@ -292,7 +302,65 @@ async def test_a_timeout_of_a_run_is_the_same_after_a_restart() -> None:
         assert await execution.result() == "late after 5400 s"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModelHTTPError(429, "some model", {"error": "slow down"}),
+        UnexpectedModelBehavior("odd", "body"),
+        UsageLimitExceeded("too much"),
+        FallbackExceptionGroup("all failed", [ModelHTTPError(500, "a"), LookupError("b")]),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+async def test_an_error_comes_back_as_it_was(error: Exception) -> None:
+    agent = Agent(TestModel(), name="failing", capabilities=[WorkflowDurability()])
+
+    @agent.tool_plain
+    async def tool() -> None:
+        raise error
+
+    @workflow(name="failing")
+    async def body(ctx: WorkflowContext) -> bool:
+        try:
+            await agent.run("x")
+        except Exception as caught:
+            got = caught
+        await ctx.wait_signal("go")
+        parts = [getattr(one, "exceptions", ()) for one in (got, error)]
+        return (
+            type(got) is type(error)
+            and (str(got), vars(got).get("body")) == (str(error), vars(error).get("body"))
+            and [*map(repr, parts[0])] == [*map(repr, parts[1])]
+        )
+
+    async with AsyncSandbox([body]) as durable:
+        execution = await durable.start(body)
+        await durable.crash()
+        await execution.signal("go")
+        assert await execution.result() is True
+
+
 # Questions
+
+
+async def test_an_agent_that_waits_for_people_needs_no_memory(tmp_path: Path) -> None:
+    body = NAMED["approvals"].make(Journal(tmp_path / "journal"))
+    file = new_database(tmp_path / "workflows.db")
+    at_once = timedelta(milliseconds=1)
+    async with an_engine(file, workflows=[body], park_after=at_once) as (_, engine):
+        handle = await engine.start(body, execution_id=EXECUTION)
+        await until(lambda: is_parked(engine))
+        gc.collect()  # pytest would tell of what cannot be closed
+        found = check_code(file, [body])
+        found.assert_ok()
+        assert found.checked == 1
+        result = asyncio.ensure_future(answering(engine, body, Journal(tmp_path / "journal")))
+        assert await handle.result() == NAMED["approvals"].result
+        await result
+
+
+async def is_parked(engine: DurableEngine) -> bool:
+    return (await engine.load(EXECUTION)).status == "SUSPENDED"
 
 
 async def test_nobody_answers_in_time() -> None:
