@@ -18,7 +18,7 @@ import pytest
 
 pytest.importorskip("pydantic_ai", reason="the extra `pydantic-ai` is not installed")
 
-from pydantic_ai import Agent, DeferredToolRequests, RunContext
+from pydantic_ai import Agent, DeferredToolRequests, RunContext, UsageLimits
 from pydantic_ai.capabilities import RequestInput
 from pydantic_ai.exceptions import (
     CallDeferred,
@@ -48,6 +48,7 @@ from durable_workflow_sqlite import (
     NonDeterminismError,
     RetryPolicy,
     WorkflowCancelledError,
+    WorkflowCodeError,
     WorkflowContext,
     WorkflowFailedError,
     open_store,
@@ -272,6 +273,25 @@ async def test_the_error_of_a_tool_ends_the_execution() -> None:
         execution = await durable.start(body)
         with pytest.raises(WorkflowFailedError, match="no such thing"):
             await execution.result()
+
+
+async def test_a_run_over_its_limit_fails_and_what_was_done_is_undone() -> None:
+    agent = Agent(TestModel(), name="greedy", capabilities=[WorkflowDurability()])
+    undone: list[str] = []
+
+    @agent.tool_plain
+    def tool() -> None: ...
+
+    @workflow(name="greedy")
+    async def body(ctx: WorkflowContext) -> str:
+        await ctx.step("before", lambda: None, compensate=lambda _: undone.append("it"))
+        return (await agent.run("x", usage_limits=UsageLimits(request_limit=1))).output
+
+    async with AsyncSandbox([body]) as durable:
+        with pytest.raises(WorkflowFailedError, match="request_limit of 1") as caught:
+            await durable.run(body)
+    assert isinstance(caught.value.__cause__, UsageLimitExceeded)
+    assert undone == ["it"]
 
 
 async def test_a_timeout_of_a_run_is_the_same_after_a_restart() -> None:
@@ -506,6 +526,20 @@ def test_what_cannot_be_durable_is_refused_when_the_agent_is_made() -> None:
     toolset: Any = DynamicToolset(lambda _: FunctionToolset(), per_run_step=False, id="late")
     with pytest.raises(UserError, match="per_run_step=False"):
         Agent(TestModel(), name="x", toolsets=[toolset], capabilities=[WorkflowDurability()])
+
+
+async def test_a_limit_of_the_runs_in_this_process_is_refused_in_a_workflow() -> None:
+    capabilities = [WorkflowDurability[None]()]
+    agent = Agent(TestModel(), name="few", max_concurrency=1, capabilities=capabilities)
+
+    @workflow(name="few")
+    async def body(ctx: WorkflowContext) -> str:
+        return (await agent.run("x", run_id="mine")).output
+
+    async with AsyncSandbox([body]) as durable:
+        with pytest.raises(WorkflowCodeError, match="'few' has max_concurrency"):
+            await durable.run(body)
+    assert (await agent.run("x")).output
 
 
 async def test_wrong_options_of_a_tool_fail_the_workflow() -> None:
