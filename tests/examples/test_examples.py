@@ -77,6 +77,15 @@ def play(name: str, folder: Path) -> str:
                 "the server answered 25 requests for 25 pages, and refused 0",
             ],
         ),
+        pytest.param(
+            "langgraph_agent.py",
+            [
+                "--- a process that is killed",
+                "May we mail 'Iceland has 4 people a square kilometre.'?",
+                "sent by kim",
+            ],
+            marks=pytest.mark.campaign,
+        ),
         ("file_pipeline.py", ["480 cents in 2 files, 1 could not be read"]),
     ],
 )
