@@ -26,6 +26,10 @@ help: ## Show this list
 demo: $(CORE) ## Run examples/demo.py: a workflow that survives kill -9
 	@$(BIN)/python examples/demo.py $(ARGS)
 
+.PHONY: demo-agent
+demo-agent: $(READY) ## Run examples/demo_agent.py: an agent that survives kill -9 (ARGS=EXAMPLE for another one)
+	@$(BIN)/python examples/demo_agent.py $(ARGS)
+
 .PHONY: test
 test: $(READY) ## Run the tests, with a little of each harm (ARGS="-k name" for some of them)
 	@DURABLE_SEED=$${DURABLE_SEED:-1} $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal \

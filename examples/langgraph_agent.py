@@ -1,70 +1,67 @@
-"""An agent of LangGraph is killed while it calls a tool, and goes on: python langgraph_agent.py"""
+"""An agent of LangGraph that can be killed in the middle: python langgraph_agent.py [FOLDER].
+
+`make demo-agent ARGS=langgraph_agent.py` does that. The model is a fake one of LangChain.
+"""
 
 import asyncio
-import os
-import subprocess
 import sys
 import tempfile
-from typing import TypedDict
 
-from langchain_core.language_models.fake_chat_models import FakeListChatModel
-from langgraph.graph import END, START, MessagesState, StateGraph
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Send, interrupt
 
 from durable_workflow_sqlite import DurableEngine, WorkflowContext, open_store, workflow
 from durable_workflow_sqlite.integrations.langgraph import run_graph
 
-MODEL = FakeListChatModel(responses=["Iceland has 4 people a square kilometre."])
-FACTS = {"people": 380_000, "area": 103_000}
+
+async def model(state: MessagesState) -> MessagesState:
+    print("called: model", flush=True)
+    await asyncio.sleep(0.2)
+    answer = AIMessage("It is warm." if len(state["messages"]) > 1 else "Rome Oslo")
+    answer.usage_metadata = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
+    fake = GenericFakeChatModel(messages=iter([answer]))
+    return {"messages": [await fake.ainvoke(state["messages"])]}
 
 
-class Fact(TypedDict):
-    what: str
+async def weather(state: MessagesState) -> MessagesState:
+    print(f"called: weather of {(city := state['messages'][0].text)}", flush=True)
+    await asyncio.sleep(0.5 if city == "Rome" else 0.2)
+    return {"messages": [AIMessage(f"{city} has {27 if city == 'Rome' else 14} degrees.")]}
 
 
-async def look_up(state: Fact) -> dict[str, list[tuple[str, str]]]:
-    print(f"tool: {state['what']}", flush=True)
-    if state["what"] == "area" and os.environ.get("DIE"):
-        await asyncio.sleep(0.5)  # the other tool is done by then
-        os.kill(os.getpid(), 9)
-    return {"messages": [("user", f"{state['what']}: {FACTS[state['what']]}")]}
+async def book(state: MessagesState) -> MessagesState:
+    print("called: book", flush=True)
+    is_wanted = interrupt(f"{state['messages'][-1].text} May I book it?")
+    return {"messages": [AIMessage("a train to Rome" if is_wanted else "nothing")]}
 
 
-async def answer(state: MessagesState) -> MessagesState:
-    return {"messages": [await MODEL.ainvoke(state["messages"])]}
+def next_nodes(state: MessagesState) -> list[Send]:
+    cities = state["messages"][-1].text.split()
+    many = [Send("weather", {"messages": [AIMessage(city)]}) for city in cities]
+    return many if len(state["messages"]) == 2 else [Send("book", state)]
 
 
-async def mail(state: MessagesState) -> dict[str, list[tuple[str, str]]]:
-    return {"messages": [("user", f"sent by {interrupt(state['messages'][-1].text)}")]}
-
-
-graph = StateGraph(MessagesState).add_node(look_up).add_node(answer).add_node(mail)
-graph.add_conditional_edges(START, lambda _: [Send("look_up", {"what": one}) for one in FACTS])
-graph.add_edge("look_up", "answer").add_edge("answer", "mail").add_edge("mail", END)
-AGENT = graph.compile()
+graph = StateGraph(MessagesState).add_node(model).add_node(weather).add_node(book)
+graph.add_edge(START, "model").add_edge("weather", "model")
+AGENT = graph.add_conditional_edges("model", next_nodes).compile()
 
 
 @workflow
-async def agent(ctx: WorkflowContext, question: str) -> str:
-    state = await run_graph(ctx, AGENT, {"messages": [("user", question)]})
-    return str(state["messages"][-1].text)
+async def travel(ctx: WorkflowContext, wish: str) -> str:
+    return str((await run_graph(ctx, AGENT, {"messages": [wish]}))["messages"][-1].text)
 
 
-async def main(file: str) -> None:
-    async with open_store(file) as store, DurableEngine(store, workflows=[agent]) as engine:
-        chat = await engine.start(agent, "How crowded is Iceland?", execution_id="chat-1")
-        while not (questions := await engine.questions()):  # noqa: ASYNC110
+async def main(folder: str) -> None:
+    async with open_store(f"{folder}/workflows.db") as store, DurableEngine(store) as engine:
+        trip = await engine.start(travel, "I want it warm", execution_id="travel-1")
+        while not await engine.questions():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        print(f"May we mail {questions[0].question!r}?")
-        await engine.answer("chat-1", "mail", "kim", by="kim")
-        print(await chat.result())
+        await engine.answer("travel-1", "book", True, by="kim")
+        print(f"It is warm: {await trip.result()}.")
 
 
-if __name__ == "__main__" and len(sys.argv) > 1:
-    asyncio.run(main(sys.argv[1]))
-elif __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        for die in ("1", ""):
-            print(f"--- a process{' that is killed' if die else ''}", flush=True)
-            command = [sys.executable, __file__, f"{folder}/workflows.db"]
-            subprocess.run(command, env={**os.environ, "DIE": die}, check=not die)
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        asyncio.run(main(*sys.argv[1:] or [place]))

@@ -60,6 +60,25 @@ where
 order by workflow_stream_item_id
 limit :row_limit;
 
+-- name: load_last_stream_items
+-- The newest items of all streams of an execution, the last one first.
+-- :row_limit integer
+select
+    workflow_stream_item_id,
+    workflow_execution_id,
+    branch,
+    step_index,
+    step_name,
+    attempt,
+    run_number,
+    written_under,
+    item,
+    created_at
+from workflow_stream_items
+where workflow_execution_id = :workflow_execution_id
+order by workflow_stream_item_id desc
+limit :row_limit;
+
 -- name: load_stream_heads
 -- Of each step of an execution, the last item of its stream up to an item.
 -- @sort: once, where somebody goes on to follow one execution

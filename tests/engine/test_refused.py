@@ -556,3 +556,23 @@ class Thread:
     def _run(self) -> None:
         with suppress(NonDeterministicCallError):  # nobody is there to be told
             self._future.get_loop().call_soon_threadsafe(self._future.set_result, 1)
+
+
+async def test_an_executor_that_runs_in_place_is_not_refused() -> None:
+    class InPlace(concurrent.futures.Executor):
+        runs_in_place = True
+
+    def fails() -> int:
+        raise LookupError("no such thing")
+
+    @workflow
+    async def calls(ctx: WorkflowContext) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        thread = await loop.run_in_executor(InPlace(), threading.get_ident)
+        try:
+            await loop.run_in_executor(InPlace(), fails)
+        except LookupError as error:
+            return [thread == threading.get_ident(), str(error)]
+
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(calls) == [True, "no such thing"]

@@ -14,15 +14,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import demo_agent
 import nightly_crawl
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def play(name: str, folder: Path) -> str:
+def play(name: str, folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name],
+        [sys.executable, "-W", "error", EXAMPLES / name, *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -77,15 +78,6 @@ def play(name: str, folder: Path) -> str:
                 "the server answered 25 requests for 25 pages, and refused 0",
             ],
         ),
-        pytest.param(
-            "langgraph_agent.py",
-            [
-                "--- a process that is killed",
-                "May we mail 'Iceland has 4 people a square kilometre.'?",
-                "sent by kim",
-            ],
-            marks=pytest.mark.campaign,
-        ),
         ("file_pipeline.py", ["480 cents in 2 files, 1 could not be read"]),
     ],
 )
@@ -106,6 +98,45 @@ def test_the_demo_kills_its_worker_and_every_order_is_finished_and_charged_once(
     assert "All 12 orders are finished." in printed
     assert printed.count("COMPLETED") == 12
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("example", "module"),
+    [
+        ("pydantic_ai_agent.py", "pydantic_ai"),
+        ("openai_agent.py", "agents"),
+        ("langgraph_agent.py", "langgraph.graph"),
+    ],
+)
+def test_the_demo_of_an_agent_kills_it_and_makes_no_completed_call_again(
+    example: str, module: str, tmp_path: Path
+) -> None:
+    pytest.importorskip(module, reason="an extra is not installed")
+    printed = play("demo_agent.py", tmp_path, example)
+    assert "In the middle of: " in printed
+    assert "It says: It is warm: a train to Rome." in printed
+    assert printed.count("replayed") >= 2
+    assert printed.count("cut off, called again") >= 1
+    assert "tokens of input" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_of_an_agent_sees_what_is_wrong() -> None:
+    done, cut = demo_agent.Step("a", "COMPLETED", "1"), demo_agent.Step("b", "INTENT", None)
+    before = {("x", 0): done, ("x", 1): cut}
+    after = {("x", 0): done, ("x", 1): cut._replace(status="COMPLETED", result="2")}
+    agent = subprocess.Popen([sys.executable, "-c", ""])
+    agent.wait()
+
+    def problems(after: dict[Any, Any], calls: list[str]) -> list[str]:
+        return list(demo_agent.find_problems(agent, before, after, calls))
+
+    assert problems(after, ["called: b"]) == []
+    assert "1 calls were left to make, and it made 2" in problems(after, ["a", "b"])[0]
+    assert "has changed" in problems(after | {("x", 0): done._replace(result="3")}, ["b"])[0]
+    assert problems(before, ["b"]) == ["not every step is completed"]
+    agent.returncode = 1
+    assert problems(after, ["b"]) == ["the agent ended with 1"]
 
 
 @pytest.mark.skipif(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import operator
 import random
 import sqlite3
@@ -21,7 +22,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.config import get_stream_writer
 from langgraph.func import task
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import Command, RetryPolicy, Send, interrupt
+from langgraph.types import Command, RetryPolicy, Send, TimeoutPolicy, interrupt
 from pydantic import BaseModel
 
 from durable_workflow_sqlite import (
@@ -29,6 +30,7 @@ from durable_workflow_sqlite import (
     DurableEngine,
     NonDeterminismError,
     SqliteCheckpointStore,
+    StepTimeoutError,
     WorkflowCancelledError,
     WorkflowContext,
     step_info,
@@ -41,6 +43,7 @@ from durable_workflow_sqlite.integrations.langgraph.values import (
     to_compare,
     to_plain,
 )
+from durable_workflow_sqlite.testing import Sandbox
 from tests.own_tables import Database
 from tests.processes import Harm, Journal, open_harmed, run_process, until
 
@@ -291,6 +294,10 @@ async def test_nodes_side_by_side_ask_at_once() -> None:
         assert await handle.result() == ["a: a1, a2", "b: b1, b2"]
 
 
+@pytest.mark.skipif(
+    "response_schema" not in inspect.signature(interrupt).parameters,
+    reason="this release of LangGraph has no schema of an answer",
+)
 async def test_an_answer_that_does_not_fit_the_schema_is_asked_for_again() -> None:
     class Choice(BaseModel):
         ok: bool
@@ -665,3 +672,71 @@ def test_of_what_cannot_be_written_a_fingerprint_has_the_class() -> None:
     ]
     with pytest.raises(TypeError):
         to_plain(object(), serde)
+
+
+def test_a_sandbox_crashes_a_graph_and_checks_its_replays() -> None:
+    @workflow
+    async def sandboxed(ctx: WorkflowContext) -> list[str]:
+        state = await run_graph(ctx, report(), {"topic": "cups", "log": []}, name="a")
+        await ctx.sleep("a day", timedelta(days=1))
+        return list(state["log"])
+
+    with Sandbox([sandboxed]) as durable:
+        durable.crash_at("look", "after")
+        durable.crash_at("check", "recorded")
+        execution = durable.start(sandboxed)
+        execution.answer("check", "yes")
+        assert execution.result() == reported("cups", "yes")
+
+
+async def test_the_timeout_of_a_node_is_that_of_its_step() -> None:
+    async def slow(state: State) -> Any:
+        await asyncio.sleep(60)
+
+    def with_timeout(timeout: Any) -> Any:
+        graph: Any = StateGraph(State)
+        graph.add_node("slow", slow, timeout=timeout)
+        graph.add_edge(START, "slow")
+        return graph.compile()
+
+    @workflow
+    async def timed(ctx: WorkflowContext) -> str:
+        with pytest.raises(ValueError, match="idle_timeout"):
+            await run_graph(ctx, with_timeout(TimeoutPolicy(idle_timeout=1)), {"log": []})
+        try:
+            await run_graph(ctx, with_timeout(0.01), {"log": []})
+        except StepTimeoutError as error:
+            return str(error.step_name)
+        return "nothing"
+
+    async with an_engine() as engine:
+        assert await engine.run(timed) == "slow"
+
+
+async def test_an_inline_node_sleeps_and_the_edges_after_it_are_a_step() -> None:
+    async def wait(state: State) -> Any:
+        ctx = WorkflowContext.current()
+        assert ctx is not None
+        await ctx.sleep("a little", timedelta(milliseconds=1))
+        return {"log": ["waited"]}
+
+    async def last(state: State) -> Any:
+        return {"log": ["last"]}
+
+    def choose(state: State) -> str:  # in a thread
+        return "last" if len(state["log"]) == 1 else END
+
+    graph: Any = StateGraph(State)
+    graph.add_node("wait", wait)
+    graph.add_node("last", last)
+    graph.add_edge(START, "wait")
+    graph.add_conditional_edges("wait", choose)
+    graph.add_edge("last", END)
+    compiled = graph.compile()
+
+    @workflow
+    async def waiting(ctx: WorkflowContext) -> Any:
+        return (await run_graph(ctx, compiled, {"log": []}, inline=["wait"]))["log"]
+
+    async with an_engine() as engine:
+        assert await engine.run(waiting) == ["waited", "last"]

@@ -388,6 +388,12 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
         for one in statements_of(QUERIES_DIR / "step_checkpoints.sql")
         if one.endswith("where workflow_execution_id = ? order by branch, step_index, attempt")
     }
+    # The newest items, for a page.
+    of_people |= {
+        one
+        for one in statements_of(QUERIES_DIR / "workflow_stream_items.sql")
+        if "order by workflow_stream_item_id desc" in one
+    }
     assert statements_in(QUERIES_DIR) - of_people <= seen
 
 

@@ -12,18 +12,18 @@ import heapq
 import logging
 import sys
 from asyncio import events
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from types import FrameType
 from typing import Any, Final, TypeVarTuple, Unpack, cast
 
-import msgspec
-
-from durable_workflow_sqlite.engine.body_tasks import BodyTask, Cancellations
+from durable_workflow_sqlite.engine.body_tasks import BodyTask, Cancellations, Handle
 from durable_workflow_sqlite.engine.generators import (
     AnyGenerator,
     Generators,
+    cancel_what_waits,
     close_generator,
     close_task,
     is_collecting,
@@ -43,25 +43,6 @@ _BEGINS_AT_ONCE: Final = getattr(asyncio, "eager_task_factory", None)
 Before = tuple["asyncio.AbstractEventLoop | None", "asyncio.Task[Any] | None", Any]
 
 
-class _Handle(msgspec.Struct, eq=False):
-    """A callback to be run, instead of asyncio's: it is made in a fraction of the time."""
-
-    callback: Callable[..., object]
-    args: tuple[Any, ...]
-    context: Context
-    when_due: float = 0.0
-    is_cancelled: bool = False
-
-    def cancel(self) -> None:
-        self.is_cancelled = True
-
-    def cancelled(self) -> bool:
-        return self.is_cancelled
-
-    def when(self) -> float:
-        return self.when_due
-
-
 class BodyLoop(RefusingLoop):
     """See the module. `number_of_timers` counts all that were ever asked for: the k-th is timer k.
 
@@ -75,8 +56,8 @@ class BodyLoop(RefusingLoop):
         self.now = now
         self.context: object = None
         self._hashes_from = hashes_from
-        self._ready: list[_Handle] = []  # a deque would take more memory than the rest
-        self._timers: list[tuple[float, int, _Handle]] | None = None
+        self._ready: list[Handle] = []  # a deque would take more memory than the rest
+        self._timers: list[tuple[float, int, Handle]] | None = None
         self._tasks: dict[asyncio.Task[Any], Context] = {}
         self._prune_tasks_at = 64
         self._generators: Generators | None = None
@@ -101,7 +82,7 @@ class BodyLoop(RefusingLoop):
         if not (self._ready or self._timers):
             return
         if self.is_running_now:
-            self._run_ready()
+            self.run_ready()
             return
         # As `enter` and `leave`, written out: it runs for every step.
         outer = events._get_running_loop()
@@ -113,12 +94,13 @@ class BodyLoop(RefusingLoop):
         sys.set_asyncgen_hooks(self._generator_begins, self._generator_is_abandoned)
         self.is_running_now = True
         try:
-            self._run_ready()
+            self.run_ready()
         finally:
             self.leave((outer, task, hooks))
 
-    def _run_ready(self) -> None:
-        while True:
+    def run_ready(self, turns: Iterable[object] = repeat(None)) -> None:
+        """What `run` does, within `enter` and `leave`; so many turns at most."""
+        for _ in turns:
             ready, self._ready = self._ready, []
             for handle in ready:
                 if not handle.is_cancelled:
@@ -178,6 +160,7 @@ class BodyLoop(RefusingLoop):
 
     def drop(self) -> list[Any]:
         """Close every coroutine where it stands; those that refuse. Nothing runs here any more."""
+        cancel_what_waits(self)
         self.is_closed_for_good = True
         tasks, self._tasks = self._tasks, {}
         refusing: list[Any] = []
@@ -260,7 +243,7 @@ class BodyLoop(RefusingLoop):
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> events.Handle:
-        handle = _Handle(callback, args, copy_context() if context is None else context)
+        handle = Handle(callback, args, copy_context() if context is None else context)
         self._ready.append(handle)
         return handle  # type: ignore[return-value]
 
@@ -280,7 +263,7 @@ class BodyLoop(RefusingLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> events.TimerHandle:
-        handle = _Handle(callback, args, copy_context() if context is None else context, when)
+        handle = Handle(callback, args, copy_context() if context is None else context, when)
         self._timers = self._timers or []
         heapq.heappush(self._timers, (when, self.number_of_timers, handle))
         self.number_of_timers += 1

@@ -1,4 +1,4 @@
-"""Tasks and futures of a body's event loop: their places in sets are the same in each process.
+"""Tasks, futures and callbacks of a body's event loop; places in sets are the same in each process.
 
 asyncio and anyio keep both in sets, and go through these to start, to cancel and to tell.
 """
@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Final, Protocol, cast
 
+import msgspec
+
 _SCOPES_CANCEL: Final = "_deliver_cancellation"
 """The function of anyio that cancels the tasks of a scope, and of the scopes within it."""
 
@@ -21,6 +23,25 @@ class Loop(Protocol):
     def cancel_in_order(self, cancel: Callable[[Any], bool], message: Any, number: int) -> bool:
         """Cancel a task of that number, which comes after those with lower ones."""
         ...
+
+
+class Handle(msgspec.Struct, eq=False):
+    """A callback to be run, instead of asyncio's: it is made in a fraction of the time."""
+
+    callback: Callable[..., object]
+    args: tuple[Any, ...]
+    context: Context
+    when_due: float = 0.0
+    is_cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        return self.is_cancelled
+
+    def when(self) -> float:
+        return self.when_due
 
 
 class BodyFuture(asyncio.Future[Any]):

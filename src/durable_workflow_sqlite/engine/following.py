@@ -152,8 +152,8 @@ async def follow(
                     attempt=one.attempt,
                     cursor=_Cursor(last, place, attempt).text(),
                 )
-        if end is not None or (now := monotonic()) >= asked_at + PROGRESS_EVERY_S:
-            asked_at = now if end is None else asked_at
+        if end is not None or monotonic() >= asked_at + PROGRESS_EVERY_S:
+            asked_at = monotonic()
             for report in await store.load_progress(execution_id):
                 place = report.branch, report.step_index
                 if _is_of(report, step) and reported.get(place) != report:

@@ -66,6 +66,35 @@ class Generators:
         return [one for _, one in sorted((kept | dict(self._alive.items())).items())]
 
 
+def cancel_what_waits(loop: Any) -> None:
+    """Cancel the tasks of a body's loop, if one of them waits for an async generator.
+
+    To close a coroutine does not close the generator that it waits for, so the `finally` blocks in
+    there would not run.
+    """
+    tasks = loop.open_tasks()
+    if not any(map(_waits_for_a_generator, tasks)):
+        return
+    before = loop.enter()
+    try:
+        loop.cancel_tasks()
+        loop.run_ready(range(MOST_CLOSINGS))
+    finally:
+        loop.leave(before)
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.exception()  # nobody is to hear that nobody has asked for it
+
+
+def _waits_for_a_generator(task: asyncio.Task[Any]) -> bool:
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        if type(awaited).__name__.startswith("async_generator"):
+            return True
+        awaited = getattr(awaited, "cr_await", None)
+    return False
+
+
 def close_generator(generator: AnyGenerator) -> None:
     """Close it where it stands; it may wait for something else on its way out, again and again."""
     for _ in range(MOST_CLOSINGS):

@@ -164,6 +164,19 @@ class RefusingLoop(asyncio.AbstractEventLoop):
         number = self.number_of_futures = self.number_of_futures + 1
         return new_future(self, number)
 
+    def run_in_executor(  # type: ignore[override]  # its own is generic
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """Refused, except for an executor whose `runs_in_place` is True: it is called at once."""
+        if getattr(executor, "runs_in_place", False) is not True:
+            _refuse_executor(self)
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - whoever waits for the future is told
+            future.set_exception(error)
+        return future
+
     def get_debug(self) -> bool:
         # Each new future asks this. To have one made is the first thing that a thread of anyio's
         # does which an event loop can see, and the thread begins after that.
@@ -185,4 +198,7 @@ def _refusing(method: str, what: str, *names: str) -> Callable[..., Any]:
 
 
 for _method, _words in _REFUSED.items():
-    setattr(RefusingLoop, _method, _refusing(_method, *_words))
+    if _method not in vars(RefusingLoop):
+        setattr(RefusingLoop, _method, _refusing(_method, *_words))
+
+_refuse_executor = _refusing("run_in_executor", *_REFUSED["run_in_executor"])

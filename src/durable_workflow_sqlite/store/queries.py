@@ -3296,6 +3296,12 @@ class Queries(Protocol):
         """
         ...
 
+    def load_last_stream_items(
+        self, connection: object, *, workflow_execution_id: str, row_limit: int
+    ) -> list[WorkflowStreamItemRow]:
+        """The newest items of all streams of an execution, the last one first."""
+        ...
+
     def load_stream_heads(
         self, connection: object, *, workflow_execution_id: str, workflow_stream_item_id: int
     ) -> list[WorkflowStreamItemRow]:
@@ -3622,6 +3628,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_values_of_signals": LoadValuesOfSignalsRow,
     "count_step_slots": CountStepSlotsRow,
     "load_stream_items": WorkflowStreamItemRow,
+    "load_last_stream_items": WorkflowStreamItemRow,
     "load_stream_heads": WorkflowStreamItemRow,
     "load_values_of_stream_items": LoadValuesOfStreamItemsRow,
     "load_tags": WorkflowTagRow,

@@ -20,9 +20,7 @@ from langgraph.errors import GraphInterrupt, ParentCommand
 from langgraph.graph.state import CompiledStateGraph  # pyright: ignore[reportMissingTypeStubs]
 from langgraph.pregel import Pregel  # pyright: ignore[reportMissingTypeStubs]
 
-from durable_workflow_sqlite.engine.context import WorkflowContext
-from durable_workflow_sqlite.engine.retry import RetryPolicy
-from durable_workflow_sqlite.engine.step_streams import step_stream
+from durable_workflow_sqlite import RetryPolicy, WorkflowContext, step_stream
 from durable_workflow_sqlite.integrations.langgraph.values import (
     from_plain,
     to_compare,
@@ -74,7 +72,7 @@ async def run_graph(
     limit: of each step, as for `ctx.step`.
     ask: called when a node calls `interrupt(value)`; by default it asks the question with
         `ctx.ask`, under the name of the node. The node then runs again, as a further step.
-    serde: how values that are no plain data are written; by default as LangGraph does it.
+    serde: how values other than plain data are written; by default as LangGraph does it.
 
     Raises TypeError or ValueError for bad arguments at the call, and what a node raises.
     """
@@ -190,15 +188,17 @@ class _Node(Runnable[Any, Any]):
     async def ainvoke(self, input: Any, config: Any = None, **_: Any) -> Any:  # noqa: A002
         run = _current.get()
         branch = run.branch.branch(_key(config), repeat=True)
+        node = self._node
         if self._subgraph is not None:
             with replace(run, branch=branch).is_current():
-                input = await self._subgraph.ainvoke(input, config)  # noqa: A001
-            parts: Sequence[Any] = self._node.flat_writers
-            await self._until_answered(run, branch, parts, input, config, not self._has_edges)
+                result = await self._subgraph.ainvoke(input, config)
+        elif self._is_inline and self._has_edges:
+            result = await self._until_answered(run, branch, [node.bound], input, config, True)
         else:
-            parts = [self._node.node]
-            await self._until_answered(run, branch, parts, input, config, self._is_inline)
-        return None
+            parts = [node.node]
+            return await self._until_answered(run, branch, parts, input, config, self._is_inline)
+        parts = node.flat_writers
+        return await self._until_answered(run, branch, parts, result, config, not self._has_edges)
 
     async def _until_answered(
         self,
@@ -208,7 +208,8 @@ class _Node(Runnable[Any, Any]):
         given: Any,
         config: Any,
         is_inline: bool,
-    ) -> None:
+    ) -> Any:
+        """Run parts of the node until none of them has a question; what an inline one returns."""
         answers: list[Any] = []
         last: Any = None
         while True:
@@ -233,7 +234,7 @@ class _Node(Runnable[Any, Any]):
             if "writes" in data:
                 _taken(config)  # as they were before they were recorded
                 config[_CONF][_SEND]([tuple(one) for one in from_plain(data["writes"], run.serde)])
-                return
+                return data.get("result")
             if "command" in data:
                 command = from_plain(data["command"], run.serde)
                 if command.graph == _HERE:
@@ -293,7 +294,8 @@ class _Node(Runnable[Any, Any]):
             for channel, value in _taken(config)
             if channel != _RESUME
         ]
-        return {"writes": to_plain(writes, run.serde)}
+        data: dict[str, Any] = {"writes": to_plain(writes, run.serde)}
+        return {**data, "result": given} if is_inline else data
 
 
 class _Counter:
