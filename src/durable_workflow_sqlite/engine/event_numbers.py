@@ -1,4 +1,4 @@
-"""The numbers that the outcomes of one execution get: in this order its workflow function hears."""
+"""The numbers that the outcomes of one execution get: its workflow function gets them in order."""
 
 from __future__ import annotations
 
