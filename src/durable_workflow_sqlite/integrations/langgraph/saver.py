@@ -133,7 +133,8 @@ class DurableSaver(BaseCheckpointSaver[int]):
         if strategy == "delete":
             await self._change(rows.delete_threads, threads)
         elif strategy == "keep_latest":
-            await self._change(rows.prune, self.serde, threads)
+            for one in threads:  # in a transaction each, since others wait for it
+                await self._change(rows.prune, self.serde, one)
         else:
             raise ValueError(f'strategy must be "keep_latest" or "delete", not {strategy!r}')
 
