@@ -28,7 +28,6 @@ from agents import (
     function_tool,
     handoff,
 )
-from agents.testing import assistant_message
 
 from durable_workflow_sqlite import (
     Client,
@@ -63,6 +62,7 @@ from tests.integrations.office import (
     CALLS,
     Fake,
     Note,
+    assistant_message,
     book_tool,
     call,
     office,
@@ -133,6 +133,8 @@ class Lives:
             async with open_store(self._file) as store, DurableEngine(store) as engine:
                 await engine.start(workflow(name="body")(body), execution_id=EXECUTION)
                 while not await store.load_open_waits(EXECUTION, "go"):
+                    state = await engine.load(EXECUTION)
+                    assert not state.status.is_terminal and state.trouble is None, state
                     await asyncio.sleep(0.002)
 
         asyncio.run(main())
@@ -169,6 +171,7 @@ async def test_a_process_ends_while_a_person_thinks_and_the_next_calls_nothing_a
     async with open_store(database.url) as store, DurableEngine(store) as engine:
         await engine.start(definition, execution_id=EXECUTION)
         while not (questions := await engine.questions()):
+            assert not (await engine.load(EXECUTION)).status.is_terminal
             await asyncio.sleep(0.01)
         (question,) = questions
         assert (question.name, question.question) == ("approve book", "May main call book?")
@@ -461,6 +464,7 @@ async def test_a_model_is_asked_again_as_its_options_say(stream: bool) -> None:
     assert noted == ["failed", "failed", "m0"]
 
 
+@pytest.mark.skipif(not hasattr(agents, "ModelRetrySettings"), reason="it came later")
 async def test_the_sdks_own_retries_are_steps_too() -> None:
     noted: list[str] = []
 
@@ -531,7 +535,7 @@ async def test_followers_get_the_events_of_a_model_that_streams() -> None:
             assert await handle.result() == "hello you"
         found = [one async for one in engine.follow("0") if isinstance(one, Item)]
         types = [one.value["type"] for one in found]
-        assert types[0] == "response.created"
+        assert types[0] == "response.output_text.delta"
         assert types[-1] == "response.completed"
         assert {(one.branch, one.step) for one in found} == {("talker", "model")}
         texts = [one.value async for one in engine.follow("1") if isinstance(one, Item)]
@@ -594,6 +598,7 @@ async def test_each_of_several_calls_has_a_question_and_a_refusal_has_its_reason
     async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
         handle = await engine.start(definition, execution_id=EXECUTION)
         while len(questions := await engine.questions()) < 2:
+            assert not (await engine.load(EXECUTION)).status.is_terminal
             await asyncio.sleep(0.005)
         for one in questions:
             assert one.name == "approve book"
@@ -656,6 +661,9 @@ async def test_an_approval_in_an_agent_as_a_tool_is_asked_too() -> None:
     assert noted == ["b0", "m0", "book", "m1", "b1"]
 
 
+@pytest.mark.skipif(
+    not hasattr(book_tool(print).on_invoke_tool, "prepare_arguments"), reason="it came later"
+)
 @pytest.mark.parametrize(("arguments", "asked"), [({"n": 5}, False), ({"n": "5"}, True)])
 async def test_a_policy_is_asked_only_about_arguments_as_they_were_written(
     arguments: dict[str, Any], asked: bool
