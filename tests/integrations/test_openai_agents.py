@@ -17,9 +17,11 @@ pytest.importorskip("agents", reason="the extra `openai-agents` is not installed
 
 import agents
 import httpx
+import mcp
 import openai
 from agents import (
     Agent,
+    FunctionTool,
     GuardrailFunctionOutput,
     InputGuardrail,
     RunConfig,
@@ -28,6 +30,8 @@ from agents import (
     function_tool,
     handoff,
 )
+from agents.mcp import MCPServer
+from mcp.types import CallToolResult
 
 from durable_workflow_sqlite import (
     Client,
@@ -56,6 +60,7 @@ from durable_workflow_sqlite.integrations.openai_agents import (
     durable_tool,
     run,
 )
+from durable_workflow_sqlite.testing import AsyncSandbox
 from tests.crash.harness import ENDED, EXECUTION, KILLED, Scenario, World
 from tests.integrations.office import (
     ANSWER,
@@ -761,6 +766,136 @@ async def test_runner_run_in_an_action_is_one_step() -> None:
     assert noted == ["t0"] * 3
 
 
+class Shop(MCPServer):
+    """An MCP server without a process."""
+
+    def __init__(self, note: Note, **options: Any) -> None:
+        super().__init__(**options)
+        self._note = note
+
+    name = "shop"
+
+    async def list_tools(self, *_: Any) -> list[mcp.Tool]:
+        self._note("list")
+        schema = {"type": "object", "properties": {"item": {"type": "string"}}}
+        tool = {"name": "price", "description": "What it costs.", "inputSchema": schema}
+        return [mcp.Tool.model_validate(tool)]
+
+    async def call_tool(self, tool_name: str, arguments: Any, *_: Any) -> CallToolResult:
+        self._note(f"{tool_name} of {arguments['item']}")
+        content = [{"type": "text", "text": "7 euros"}]
+        return CallToolResult.model_validate({"content": content, "isError": False})
+
+    async def connect(self) -> None: ...
+
+    async def cleanup(self) -> None: ...
+
+    async def list_prompts(self) -> Any: ...
+
+    async def get_prompt(self, *_: Any) -> Any: ...
+
+
+def test_the_tools_of_an_mcp_server_are_listed_once_and_their_calls_are_steps(
+    tmp_path: Path,
+) -> None:
+    noted: list[str] = []
+
+    async def body(ctx: WorkflowContext) -> Any:
+        turns: Any = [
+            (0, lambda _: [call("price", "m1", item="cup")]),
+            (1, lambda items: [assistant_message(outputs(items))]),
+        ]
+        server = Shop(noted.append)
+        agent = Agent("a", model=Fake("m", noted.append, turns), mcp_servers=[server])
+        result = await run(agent, "x")
+        await ctx.wait_signal("go")
+        return result.final_output
+
+    lives = Lives(tmp_path)
+    lives.first(body)
+    assert "7 euros" in lives.second(body)
+    assert noted == ["list", "m0", "price of cup", "m1"]
+
+
+async def test_a_call_of_an_mcp_server_can_want_an_approval() -> None:
+    noted: list[str] = []
+
+    async def body(_: WorkflowContext) -> Any:
+        turns: Any = [
+            (0, lambda _: [call("price", "m1", item="cup")]),
+            (1, lambda items: [assistant_message(outputs(items))]),
+        ]
+        server = Shop(noted.append, require_approval="always")
+        agent = Agent("a", model=Fake("m", noted.append, turns), mcp_servers=[server])
+        return (await run(agent, "x")).final_output
+
+    definition = workflow(name="body")(body)
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert "7 euros" in await drive(engine, definition)
+    assert noted[-2:] == ["price of cup", "m1"]
+
+
+async def test_a_tool_that_takes_too_long_or_fails_beside_another_is_the_same_in_a_replay(
+    tmp_path: Path,
+) -> None:
+    @function_tool(timeout=0.05)
+    async def slow() -> str:
+        await asyncio.sleep(0.3)
+        return "slow"
+
+    @function_tool(failure_error_function=None)
+    async def failing() -> str:
+        await asyncio.sleep(0.01)
+        raise OSError("broken")
+
+    @function_tool
+    async def quick() -> str:
+        await asyncio.sleep(0.03)
+        return "quick"
+
+    def agent(*tools: FunctionTool) -> Agent[Any]:
+        turns: Any = [
+            (0, lambda _: [call(one.name, f"m{n}") for n, one in enumerate(tools)]),
+            (9, lambda items: [assistant_message(outputs(items))]),
+        ]
+        return Agent("a", model=Fake("m", lambda _: None, turns), tools=[*tools])
+
+    async def body(ctx: WorkflowContext) -> list[str]:
+        said = [(await run(agent(slow, quick), "x")).final_output]
+        try:
+            await run(agent(failing, quick, slow), "x")
+        except UserError as error:
+            said.append(str(error))
+        await ctx.wait_signal("go")
+        return said
+
+    lives = Lives(tmp_path)
+    await asyncio.to_thread(lives.first, body)
+    said = await asyncio.to_thread(lives.second, body)
+    assert "timed out" in said[0]
+    assert said[0].endswith("/ quick")
+    assert said[1] == "Error running tool failing: broken"
+
+
+async def test_a_sandbox_replays_an_agent_and_crashes_where_a_test_says(
+    async_durable: AsyncSandbox,
+) -> None:
+    noted: list[str] = []
+    async_durable.crash_at("book", "recorded")
+    async_durable.crash_at("session add_items", "recorded")
+
+    async def body(_: WorkflowContext) -> Any:
+        agent = booker(noted.append, "rome")
+        return (await run(agent, "x", session=StoreSession("kim"), approve=yes)).final_output
+
+    async def yes(ctx: WorkflowContext, _: Any) -> Approval:
+        return Approval(approved=await ctx.step("decide", lambda: True))
+
+    assert await async_durable.run(workflow(name="body")(body)) == "booked rome"
+    assert noted == ["m0", "book", "m1"]
+    assert len(await StoreSession("kim", async_durable).get_items()) == 4
+
+
 async def test_models_by_name_come_from_the_provider() -> None:
     noted: list[str] = []
 
@@ -856,9 +991,6 @@ async def nothing_is_written(body: Callable[[WorkflowContext], Any], match: str)
 
 
 async def test_what_cannot_be_steps_is_refused_before_anything_is_asked() -> None:
-    class Server:
-        name = "server"
-
     def with_(**options: Any) -> Callable[[WorkflowContext], Any]:
         async def body(_: WorkflowContext) -> None:
             agent = talker(lambda _: None)
@@ -870,7 +1002,6 @@ async def test_what_cannot_be_steps_is_refused_before_anything_is_asked() -> Non
 
     tool = agents.LocalShellTool(executor=lambda _: "")
     await nothing_is_written(with_(tools=[tool]), "tool 'local_shell' of agent 'talker' runs here")
-    await nothing_is_written(with_(mcp_servers=[Server()]), "has MCP servers")
 
     async def sandboxed(_: WorkflowContext) -> None:
         await run(talker(lambda _: None), "x", run_config=RunConfig(sandbox={}))
