@@ -14,7 +14,7 @@ import asyncio
 import operator
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,7 +25,7 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, StateGraph  # pyright: ignore[reportMissingTypeStubs]
 
 from benchmarks.report import machine, number, table
 from benchmarks.rounds import fresh_folder
@@ -68,12 +68,16 @@ def graph_of(steps: int) -> Any:
     graph: Any = StateGraph(State)
     graph.add_node("turn", RunnableLambda(turn, afunc=aturn))
     graph.add_edge(START, "turn")
-    graph.add_conditional_edges("turn", lambda one: END if one["number"] == steps else "turn")
+
+    def next_node(state: State) -> str:
+        return END if state["number"] == steps else "turn"
+
+    graph.add_conditional_edges("turn", next_node)
     return graph
 
 
 @asynccontextmanager
-async def opened(kind: str, file: Path, synchronous: Synchronous) -> AsyncIterator[Any]:
+async def opened(kind: str, file: Path, synchronous: Synchronous) -> AsyncGenerator[Any]:
     if kind == OURS:
         async with SqliteCheckpointStore.file(file, synchronous=synchronous) as store:
             yield DurableSaver(store)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
 EXAMPLE = "pydantic_ai_agent.py"
@@ -47,9 +47,10 @@ def main(example: str = EXAMPLE) -> int:
         second = start(example, folder)
         calls_after = calls_in(second)
         after = read_steps(database)
+    width = max((len(branch) for branch, _ in after), default=0)
     for (branch, index), step in after.items():
         became = became_of(before.get((branch, index)))
-        print(f"{branch:12}  {index:2}  {step.name:20}  {became}")
+        print(f"{branch:{width}}  {index:2}  {step.name:20}  {became}")
     problems = list(find_problems(second, before, after, calls_after))
     for problem in problems:
         print(f"WRONG: {problem}")
@@ -149,11 +150,16 @@ def tell_what_was_saved(before: dict[Place, Step], calls_before: int, calls_afte
 
 def tokens_of(step: Step) -> tuple[int, int]:
     """The tokens that a response of a model has cost; (0, 0) for anything else."""
-    found = json.loads(step.result or "null")
-    usage = found.get("usage") if isinstance(found, dict) else None
-    if not isinstance(usage, dict):
-        return 0, 0
-    return int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
+    return tokens_in(json.loads(step.result or "null"))
+
+
+def tokens_in(result: Any) -> tuple[int, int]:
+    """Each framework has another place for them; the names are the same."""
+    if isinstance(result, dict) and {"input_tokens", "output_tokens"} <= result.keys():
+        return int(result["input_tokens"]), int(result["output_tokens"])
+    parts = result.values() if isinstance(result, dict) else result
+    found = map(tokens_in, parts if isinstance(result, dict | list) else ())
+    return next((one for one in found if one != (0, 0)), (0, 0))
 
 
 if __name__ == "__main__":

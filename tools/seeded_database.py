@@ -282,6 +282,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
     "load_stream_items": [
         {"workflow_execution_id": "by hand", "workflow_stream_item_id": 0, "row_limit": 9}
     ],
+    "load_last_stream_items": [{"workflow_execution_id": "by hand", "row_limit": 9}],
     "load_stream_heads": [{"workflow_execution_id": "by hand", "workflow_stream_item_id": 9}],
     "load_stream_ends": [{"workflow_execution_id": "by hand", "step_name": "pay"}],
     "load_progress": [{"workflow_execution_id": "by hand"}],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,14 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from chromium import CHROMIUM, DRIVER, browser, served
-from durable_workflow_sqlite import Queue, WorkflowContext, report_progress, workflow
+from durable_workflow_sqlite import (
+    Queue,
+    RetryPolicy,
+    WorkflowContext,
+    report_progress,
+    step_stream,
+    workflow,
+)
 from tests.dashboard.conftest import approval
 from tests.dashboard.test_actions import rows, signals
 from tests.hostile import HOSTILE, fill
@@ -293,6 +302,68 @@ def test_progress_is_seen_while_the_step_runs(chrome: Chrome, file: Path) -> Non
             goes_on.set()
             is_over.set()
             worker.join()
+
+
+def test_a_stream_is_seen_as_it_is_written_with_its_reset_and_its_end(
+    chrome: Chrome, file: Path
+) -> None:
+    said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    @workflow
+    async def talk(ctx: WorkflowContext) -> None:
+        await ctx.step("first", lambda: step_stream().put("first word"))
+        retry = RetryPolicy.fixed(max_attempts=2, delay=timedelta(0))
+        await ctx.branch("left").step("say", say, retry=retry)
+
+    def say() -> None:
+        while word := said.get(timeout=60):
+            if word == "fail":
+                raise ConnectionError
+            step_stream().put(word)
+
+    async def work() -> None:
+        async with an_engine(file) as (_, engine):
+            await engine.run(talk, execution_id="talk")
+
+    worker = threading.Thread(target=asyncio.run, args=(work(),))
+    with served(file, "read_only=True") as url:
+        worker.start()
+        try:
+            wait_for(chrome, lambda c: c.get(url + "execution?id=talk") or texts(c, "first"))
+            chrome.execute_script("window.stays = true")
+            assert texts(chrome, "first") == ["first word"]
+            for number, word in enumerate(("<b>one</b>", "two", "three"), start=1):
+                said.put(word)
+                wait_for(chrome, lambda c, n=number: len(texts(c, "left/say")) == n)
+            assert texts(chrome, "left/say") == ["<b>one</b>", "two", "three"]
+            said.put("fail")
+            said.put("again")
+            wait_for(chrome, lambda c: texts(c, "left/say attempt 2") == ["again"])
+            # The page is asked for again meanwhile, and leaves the items alone.
+            wait_for(chrome, lambda c: len(c.find_elements(By.CSS_SELECTOR, "details.step")) == 2)
+            assert texts(chrome, "left/say attempt 2") == ["again"]
+            said.put(None)
+            ended = "return document.getElementById('streams').dataset.over !== undefined"
+            wait_for(chrome, lambda c: c.execute_script(ended))
+            assert "it is over" in chrome.find_element(By.ID, "streams").text
+            assert texts(chrome, "left/say attempt 2") == ["again"]
+            assert chrome.execute_script("return window.stays")
+            assert [one["message"] for one in chrome.get_log("browser")] == []
+        finally:
+            said.put("fail")
+            said.put(None)
+            worker.join()
+
+
+def texts(chrome: Chrome, name: str) -> list[str]:
+    """The items of the stream with this head."""
+    found: list[str] = chrome.execute_script(
+        "return [...document.querySelectorAll('.stream')]"
+        ".filter(one => one.querySelector('h3').innerText.trim() === arguments[0])"
+        ".flatMap(one => [...one.querySelectorAll('li')].map(item => item.textContent))",
+        name,
+    )
+    return found
 
 
 def bar_of(chrome: Chrome) -> str | None:

@@ -102,7 +102,11 @@ def test_the_demo_kills_its_worker_and_every_order_is_finished_and_charged_once(
 
 @pytest.mark.parametrize(
     ("example", "module"),
-    [("pydantic_ai_agent.py", "pydantic_ai"), ("openai_agent.py", "agents")],
+    [
+        ("pydantic_ai_agent.py", "pydantic_ai"),
+        ("openai_agent.py", "agents"),
+        ("langgraph_agent.py", "langgraph.graph"),
+    ],
 )
 def test_the_demo_of_an_agent_kills_it_and_makes_no_completed_call_again(
     example: str, module: str, tmp_path: Path

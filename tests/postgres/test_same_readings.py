@@ -198,6 +198,9 @@ def test_all_of_each_execution_is_the_same(seeded: Both) -> None:
     assert len(ids) > 20
     for one in ids:
         there, here = (_plain(reader.execution(one)) for reader in seeded)
+        for after in (None, 0, 1):
+            parts = [reader.stream(one, after=after, limit=2) for reader in seeded]
+            assert parts[0] == parts[1]
         assert here == there, one
     assert seeded[1].execution("nobody") is None
 

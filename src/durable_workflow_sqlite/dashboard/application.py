@@ -23,6 +23,7 @@ from durable_workflow_sqlite.dashboard import (
     questions,
     queues,
     schedules,
+    streams,
 )
 from durable_workflow_sqlite.dashboard.login import routes as login_routes
 from durable_workflow_sqlite.dashboard.protection import Keys, Protection
@@ -75,6 +76,7 @@ def build(
     inner = Starlette(
         routes=[
             *pages.routes(source, templates),
+            *streams.routes(source),
             *questions.reading_routes(source, templates),
             *([] if read_only else questions.routes(file, source, templates)),
             *([] if read_only else actions.routes(file, source, templates)),

@@ -27,10 +27,12 @@ from durable_workflow_sqlite.dashboard.reading import LOOK_AGAIN_S, Source
 from durable_workflow_sqlite.dashboard.rendering import Pages, prefix
 from durable_workflow_sqlite.dashboard.schedules import SAYS as SCHEDULES_SAY
 from durable_workflow_sqlite.dashboard.schedules import schedules_of
+from durable_workflow_sqlite.dashboard.streams import SHOWN, streams_of
 from durable_workflow_sqlite.dashboard.text import SHOWN_ALONE, payload
 from durable_workflow_sqlite.dashboard.workers import workers_of
-from durable_workflow_sqlite.reading.executions import ExecutionCount
+from durable_workflow_sqlite.reading.executions import ExecutionCount, ExecutionDetails
 from durable_workflow_sqlite.reading.reader import Reader
+from durable_workflow_sqlite.reading.streams import StreamPart
 
 
 def routes(source: Source, pages: Pages) -> list[Route]:
@@ -114,9 +116,15 @@ class _ReadingPages:
         if (same := _unchanged(request, version, now)) is not None:
             return same
         execution_id = query.get("id", "")
-        found = await self._source.read(lambda reader: reader.execution(execution_id))
-        if found is None:
+
+        def look(reader: Reader) -> tuple[ExecutionDetails, StreamPart | None] | None:
+            found = reader.execution(execution_id)
+            return None if found is None else (found, reader.stream(found.summary.id, limit=SHOWN))
+
+        looked = await self._source.read(look)
+        if looked is None:
             return await _no_execution(self._pages, request, execution_id)
+        found, part = looked
         squeeze = query.get("squeeze") == "1"
         number = query.get("page", "")
         return await self._pages.page(
@@ -125,6 +133,7 @@ class _ReadingPages:
             etag=_etag(version, now),
             done=SAYS.get(query.get("done", ""), ""),
             squeeze=squeeze,
+            streams=streams_of(part),
             **details_of(
                 found,
                 now,

@@ -127,7 +127,6 @@ async def follow(
             items = await store.load_stream_items(execution_id, last, AT_ONCE)
             found = len(items)
             for one in items:
-                assert one.workflow_stream_item_id is not None
                 last = one.workflow_stream_item_id
                 if not _is_of(one, step):
                     continue
@@ -152,8 +151,8 @@ async def follow(
                     attempt=one.attempt,
                     cursor=_Cursor(last, place, attempt).text(),
                 )
-        if end is not None or (now := monotonic()) >= asked_at + PROGRESS_EVERY_S:
-            asked_at = now if end is None else asked_at
+        if end is not None or monotonic() >= asked_at + PROGRESS_EVERY_S:
+            asked_at = monotonic()
             for report in await store.load_progress(execution_id):
                 place = report.branch, report.step_index
                 if _is_of(report, step) and reported.get(place) != report:

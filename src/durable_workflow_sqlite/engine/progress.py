@@ -22,10 +22,12 @@ EVERY_S: Final = 0.25
 class Writer(Protocol):
     """A run of an execution, as far as what it tells while it runs needs it."""
 
-    trouble: BaseException | None
     record: WorkflowExecution
     claim: WorkflowClaim
     history: RecordedHistory
+
+    @property
+    def trouble(self) -> BaseException | None: ...
 
     async def save(self, *records: Record) -> None: ...
 

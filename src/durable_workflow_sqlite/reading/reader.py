@@ -24,6 +24,7 @@ from durable_workflow_sqlite.reading.pauses import Paused
 from durable_workflow_sqlite.reading.queues import HeldSlot, NamedQueue, Queues
 from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
+from durable_workflow_sqlite.reading.streams import StreamPart
 from durable_workflow_sqlite.reading.workers import Workers
 
 
@@ -85,6 +86,16 @@ class Reader(Protocol):
 
     def histories(self, execution_ids: Sequence[str]) -> list[ExecutionHistory | UnreadableHistory]:
         """What a replay of some executions needs, by their ids; unknown ids are left out."""
+        ...
+
+    def stream(
+        self, execution_id: str, *, after: int | None = None, limit: int = 200
+    ) -> StreamPart | None:
+        """The next items of all streams of an execution behind a number; None if there is no such
+        execution.
+
+        after: the `last` of another part; None for the newest items. limit: how many at most.
+        """
         ...
 
     def workflow_types(self) -> list[str]:

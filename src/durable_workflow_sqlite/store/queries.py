@@ -3263,7 +3263,7 @@ class Queries(Protocol):
 
     # workflow_stream_items.sql
 
-    def insert_stream_item(
+    def insert_stream_items(
         self,
         connection: object,
         *,
@@ -3274,11 +3274,12 @@ class Queries(Protocol):
         attempt: int,
         run_number: int,
         written_under: int,
-        item: str,
         created_at: str,
+        items: str,
         fencing_token: int | None,
     ) -> int:
-        """An attempt of a step has put an item into its stream.
+        """An attempt of a step has put some items into its stream (a JSON array of their
+        texts), which stay in this order.
         Changing no row means that the claim is lost.
         """
         ...
@@ -3294,6 +3295,12 @@ class Queries(Protocol):
         """The next items of all streams of an execution, in the order in which these were
         written.
         """
+        ...
+
+    def load_last_stream_items(
+        self, connection: object, *, workflow_execution_id: str, row_limit: int
+    ) -> list[WorkflowStreamItemRow]:
+        """The newest items of all streams of an execution, the last one first."""
         ...
 
     def load_stream_heads(
@@ -3622,6 +3629,7 @@ ROW_CLASSES: Final[Mapping[str, type[Struct]]] = {
     "load_values_of_signals": LoadValuesOfSignalsRow,
     "count_step_slots": CountStepSlotsRow,
     "load_stream_items": WorkflowStreamItemRow,
+    "load_last_stream_items": WorkflowStreamItemRow,
     "load_stream_heads": WorkflowStreamItemRow,
     "load_values_of_stream_items": LoadValuesOfStreamItemsRow,
     "load_tags": WorkflowTagRow,

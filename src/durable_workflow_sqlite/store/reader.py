@@ -22,8 +22,9 @@ from durable_workflow_sqlite.reading.queues import HeldSlot, NamedQueue, Queues
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.schedules import ScheduleState
 from durable_workflow_sqlite.reading.selection import Selection
+from durable_workflow_sqlite.reading.streams import StreamPart
 from durable_workflow_sqlite.reading.workers import Workers
-from durable_workflow_sqlite.records import check_integer, check_time
+from durable_workflow_sqlite.records import check_identifier, check_integer, check_time
 from durable_workflow_sqlite.store import alarms, details, overview, problems, throughput
 from durable_workflow_sqlite.store.cursor import Cursor
 from durable_workflow_sqlite.store.encodings_checkup import encodings
@@ -38,6 +39,7 @@ from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.reading_acts import latest_acts
 from durable_workflow_sqlite.store.reading_queues import held_slots, named_queues, read_queues
 from durable_workflow_sqlite.store.reading_schedules import read_schedules
+from durable_workflow_sqlite.store.reading_streams import stream
 from durable_workflow_sqlite.store.reading_workers import read_workers
 from durable_workflow_sqlite.store.rows import json_array, readable_time, time_to_text
 
@@ -108,6 +110,15 @@ class StatementReader(Readable, Reader):
     def histories(self, execution_ids: Sequence[str]) -> list[ExecutionHistory | UnreadableHistory]:
         with self.reading() as connection:
             return histories(connection, self.queries, execution_ids)
+
+    def stream(
+        self, execution_id: str, *, after: int | None = None, limit: int = 200
+    ) -> StreamPart | None:
+        check_identifier("execution_id", execution_id)
+        if after is not None:
+            check_integer("after", after)
+        check_integer("limit", limit, minimum=1)
+        return stream(self, execution_id, after, limit)
 
     def workflow_types(self) -> list[str]:
         with self.reading() as connection:

@@ -84,6 +84,7 @@
 
     const ask = async () => {
       const began = performance.now();
+      streams(isOn);
       if (isOn && !document.hidden && !document.querySelector("dialog[open]")) {
         try {
           await update(location.href);
@@ -96,7 +97,9 @@
       setTimeout(ask, Math.max(STEADY_MS, 5 * took) * Math.min(2 ** failures, 30));
     };
     setTimeout(ask, STEADY_MS);
+    streams(isOn);
     document.addEventListener("visibilitychange", () => {
+      streams(isOn);
       if (isOn && !document.hidden) update(location.href).catch(() => {});
     });
   }
@@ -127,7 +130,7 @@
   // Make one element like another and touch nothing that is alike, so that focus, selection, opened
   // details and typed text stay as they are.
   function morph(before, after) {
-    if (before.isEqualNode(after)) return;
+    if (before.isEqualNode(after) || before === followed?.box) return;
     for (const { name } of [...before.attributes]) {
       if (!after.hasAttribute(name) && !(name === "open" && before.localName === "details")) {
         before.removeAttribute(name);
@@ -179,6 +182,65 @@
     one.nodeName === other.nodeName
     && one.getAttribute?.("id") === other.getAttribute?.("id")
     && one.classList?.[0] === other.classList?.[0];
+
+  // The streams of an execution: items come as they are written, while somebody looks. A browser has
+  // few connections to one server, so a page that nobody sees gives its own back.
+  const MOST_ITEMS = 500;
+  let followed = null;
+
+  function streams(isOn) {
+    const box = document.getElementById("streams");
+    const isWanted = box && isOn && !document.hidden && box.dataset.over === undefined;
+    if (followed && (!isWanted || followed.box !== box || followed.source.readyState === 2)) {
+      followed.source.close();
+      followed = null;
+    }
+    if (!isWanted || followed) return;
+    const source = new EventSource(box.dataset.from);
+    followed = { box, source };
+    const on = (kind, act) => source.addEventListener(kind, (event) => act(JSON.parse(event.data)));
+    on("begin", () => { for (const one of box.querySelectorAll(".stream")) one.remove(); });
+    on("reset", (one) => {
+      const stream = streamOf(box, one);
+      stream.querySelector("ul").replaceChildren();
+      stream.querySelector("h3 span").textContent = `attempt ${one.attempt}`;
+    });
+    on("item", (one) => {
+      const list = streamOf(box, one).querySelector("ul");
+      const isAtEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 4;
+      const item = document.createElement("li");
+      item.textContent = one.text;
+      list.append(item);
+      while (list.children.length > MOST_ITEMS) list.firstChild.remove();
+      if (isAtEnd) list.scrollTop = list.scrollHeight;
+    });
+    on("end", () => {
+      box.dataset.over = "";
+      box.querySelector(".section-head span").textContent = "it is over";
+      source.close();
+      followed = null;
+    });
+  }
+
+  function streamOf(box, one) {
+    let stream = [...box.querySelectorAll(".stream")].find((it) => it.dataset.place === one.place);
+    if (!stream) {
+      stream = document.createElement("div");
+      stream.className = "panel stream";
+      stream.dataset.place = one.place;
+      const head = document.createElement("h3"), name = document.createElement("bdi");
+      const attempt = document.createElement("span"), list = document.createElement("ul");
+      name.textContent = one.name;
+      attempt.className = "muted";
+      if (one.attempt > 1) attempt.textContent = `attempt ${one.attempt}`;
+      list.tabIndex = 0;
+      list.setAttribute("aria-label", `Items of ${one.name}`);
+      head.append(name, " ", attempt);
+      stream.append(head, list);
+      box.append(stream);
+    }
+    return stream;
+  }
 
   // Filters take effect as they are typed. The address follows, so it can be sent to somebody.
   function filters() {

@@ -6,6 +6,7 @@ It wants the extra `langgraph`: `pip install 'durable-workflow-sqlite[langgraph]
 from __future__ import annotations
 
 try:
+    from durable_workflow_sqlite.integrations.langgraph.graphs import Ask, run_graph
     from durable_workflow_sqlite.integrations.langgraph.saver import DurableSaver
 except ModuleNotFoundError as error:
     raise ImportError(
@@ -14,4 +15,4 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-__all__ = ["DurableSaver"]
+__all__ = ["Ask", "DurableSaver", "run_graph"]

@@ -22,7 +22,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from durable_workflow_sqlite.engine.context import WorkflowContext
+from durable_workflow_sqlite import WorkflowContext
 from durable_workflow_sqlite.integrations.langgraph import rows
 from durable_workflow_sqlite.integrations.langgraph.commits import Commits
 

@@ -1,0 +1,67 @@
+"""An agent of LangGraph that can be killed in the middle: python langgraph_agent.py [FOLDER].
+
+`make demo-agent ARGS=langgraph_agent.py` does that. The model is a fake one of LangChain.
+"""
+
+import asyncio
+import sys
+import tempfile
+
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Send, interrupt
+
+from durable_workflow_sqlite import DurableEngine, WorkflowContext, open_store, workflow
+from durable_workflow_sqlite.integrations.langgraph import run_graph
+
+
+async def model(state: MessagesState) -> MessagesState:
+    print("called: model", flush=True)
+    await asyncio.sleep(0.2)
+    answer = AIMessage("It is warm." if len(state["messages"]) > 1 else "Rome Oslo")
+    answer.usage_metadata = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
+    fake = GenericFakeChatModel(messages=iter([answer]))
+    return {"messages": [await fake.ainvoke(state["messages"])]}
+
+
+async def weather(state: MessagesState) -> MessagesState:
+    print(f"called: weather of {(city := state['messages'][0].text)}", flush=True)
+    await asyncio.sleep(0.5 if city == "Rome" else 0.2)
+    return {"messages": [AIMessage(f"{city} has {27 if city == 'Rome' else 14} degrees.")]}
+
+
+async def book(state: MessagesState) -> MessagesState:
+    print("called: book", flush=True)
+    is_wanted = interrupt(f"{state['messages'][-1].text} May I book it?")
+    return {"messages": [AIMessage("a train to Rome" if is_wanted else "nothing")]}
+
+
+def next_nodes(state: MessagesState) -> list[Send]:
+    cities = state["messages"][-1].text.split()
+    many = [Send("weather", {"messages": [AIMessage(city)]}) for city in cities]
+    return many if len(state["messages"]) == 2 else [Send("book", state)]
+
+
+graph = StateGraph(MessagesState).add_node(model).add_node(weather).add_node(book)
+graph.add_edge(START, "model").add_edge("weather", "model")
+AGENT = graph.add_conditional_edges("model", next_nodes).compile()
+
+
+@workflow
+async def travel(ctx: WorkflowContext, wish: str) -> str:
+    return str((await run_graph(ctx, AGENT, {"messages": [wish]}))["messages"][-1].text)
+
+
+async def main(folder: str) -> None:
+    async with open_store(f"{folder}/workflows.db") as store, DurableEngine(store) as engine:
+        trip = await engine.start(travel, "I want it warm", execution_id="travel-1")
+        while not await engine.questions():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await engine.answer("travel-1", "book", True, by="kim")
+        print(f"It is warm: {await trip.result()}.")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        asyncio.run(main(*sys.argv[1:] or [place]))
