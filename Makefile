@@ -42,7 +42,7 @@ campaigns: $(READY) ## Run the short form of every campaign: kills, faults, made
 .PHONY: crash-test
 crash-test: $(READY) ## Run the long campaign of crashes
 	@DURABLE_CRASH_FULL=1 $(BIN)/python -m pytest -q -n 2 -o faulthandler_timeout=0 \
-		-m crash tests/crash tests/migrations/test_kills.py $(ARGS)
+		-m crash tests/crash tests/integrations/test_pydantic_ai.py tests/migrations/test_kills.py $(ARGS)
 
 .PHONY: asyncio-programs
 asyncio-programs: $(READY) ## Run the long campaign of made-up programs of plain asyncio
@@ -52,7 +52,8 @@ asyncio-programs: $(READY) ## Run the long campaign of made-up programs of plain
 .PHONY: postgres
 postgres: $(READY) ## Run every test that can run over PostgreSQL or in another way
 	@DURABLE_POSTGRES=full $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m campaign \
-		tests/postgres tests/store tests/cli tests/dashboard tests/blocking tests/workers $(ARGS)
+		tests/postgres tests/store tests/cli tests/dashboard tests/blocking tests/workers \
+		tests/integrations $(ARGS)
 
 .PHONY: code-changes
 code-changes: $(READY) ## Run the long campaign of changes of the code: what a check says, and what becomes of them

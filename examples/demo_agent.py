@@ -47,9 +47,10 @@ def main(example: str = EXAMPLE) -> int:
         second = start(example, folder)
         calls_after = calls_in(second)
         after = read_steps(database)
+    width = max((len(branch) for branch, _ in after), default=0)
     for (branch, index), step in after.items():
         became = became_of(before.get((branch, index)))
-        print(f"{branch:12}  {index:2}  {step.name:20}  {became}")
+        print(f"{branch:{width}}  {index:2}  {step.name:20}  {became}")
     problems = list(find_problems(second, before, after, calls_after))
     for problem in problems:
         print(f"WRONG: {problem}")

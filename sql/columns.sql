@@ -212,7 +212,7 @@
 -- run_number             in which run of the execution
 -- written_under          the fencing token of the claim under which it was written
 -- item                   as JSON
--- created_at             when the step put it into the stream
+-- created_at             when it was about to be written
 
 -- workflow_progress_reports: how much of its work a step, or a workflow function, has reported as
 -- done. Only the newest report of each is kept.

@@ -820,8 +820,8 @@ create table workflow_stream_items (
     written_under           integer not null                    -- the fencing token of the claim
         default 0,                                              -- under which it was written
     item                    text    not null,                   -- as JSON
-    created_at              text    not null                    -- when the step put it into the
-        default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),     -- stream
+    created_at              text    not null                    -- when it was about to be written
+        default (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')),
     foreign key (workflow_execution_id) references workflow_executions (workflow_execution_id),
     constraint step_index_is_0_or_more check (step_index >= 0),
     constraint step_name_is_not_empty check (step_name != ''),

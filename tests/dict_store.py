@@ -391,9 +391,13 @@ class Tables(msgspec.Struct):
                         self.uses[next(numbers)] = (d.Limit, record.limit, record.key, record.at)
                 case d.WorkflowPatch():
                     self.patches.setdefault((one, record.branch, record.patch_name), record)
-                case r.StreamItem():
-                    number = next(numbers)
-                    self.streams[number] = change(record, workflow_stream_item_id=number)
+                case r.StreamItems():
+                    place = record.branch, record.step_index, record.step_name, record.attempt
+                    under = record.run_number, record.written_under
+                    for item in record.items:
+                        number = next(numbers)
+                        row = (number, one, *place, *under, item, record.created_at)
+                        self.streams[number] = r.StreamItem(*row)
                 case r.Progress():
                     self.progress[one, record.branch, record.step_index] = record
                 case d.WorkflowTimer():

@@ -25,6 +25,7 @@ PRODUCED_BY: Final = (
     "test_retry_runs_a_failed_order_from_its_failed_step",
     "test_a_deleted_row_stops_the_execution_and_is_named",
     "test_what_can_no_longer_be_undone_stops_the_execution_instead_of_failing_it",
+    "test_with_another_prompt_a_replay_stops",
     "test_a_patch_that_is_deprecated_stops_what_needs_the_old_way",
     "test_it_is_refused_by_its_name_and_the_execution_is_left_as_it_is",
     "test_a_function_may_catch_it_and_go_on_and_the_log_warns_of_it_once",

@@ -108,7 +108,7 @@ def _is_condition(texts: Sequence[str], wanted: Sequence[str]) -> bool:
     return False
 
 
-_ENDS = (";", "on", "returning", "for")
+_ENDS = (";", "on", "order", "returning", "for")
 """What ends a `where`."""
 
 

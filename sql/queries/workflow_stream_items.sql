@@ -3,10 +3,13 @@
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
 
--- name: insert_stream_item!
--- An attempt of a step has put an item into its stream.
+-- name: insert_stream_items!
+-- An attempt of a step has put some items into its stream (a JSON array of their
+-- texts), which stay in this order.
 -- Changing no row means that the claim is lost.
+-- @sort: of one batch, which stands in this order already
 -- :fencing_token integer null
+-- :items text
 insert into workflow_stream_items (
     workflow_execution_id,
     branch,
@@ -26,8 +29,9 @@ select
     :attempt,
     :run_number,
     :written_under,
-    :item,
+    value,
     :created_at
+from json_each(:items)
 where
     :fencing_token is null
     or exists (
@@ -36,7 +40,8 @@ where
         where
             fencing_token = :fencing_token
             and workflow_execution_id = :workflow_execution_id
-    );
+    )
+order by key;
 
 -- name: load_stream_items
 -- The next items of all streams of an execution, in the order in which these were

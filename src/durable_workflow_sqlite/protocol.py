@@ -272,7 +272,7 @@ class Records(Protocol):
         """The items of the streams of an execution that were written after the item `after`.
 
         They are in the order of their ids, which is the order in which they were written; `limit`
-        of them at most. A `StreamItem` is saved under a claim as any record, and always new.
+        of them at most. `StreamItems` are saved under a claim as any record, and are always new.
         Raises PayloadDecodeError or StoreCorruptError if one cannot be read.
         """
         ...
@@ -283,7 +283,6 @@ class Records(Protocol):
         after = 0
         while items := await self.load_stream_items(workflow_execution_id, after):
             for one in items:
-                assert one.workflow_stream_item_id is not None
                 after = one.workflow_stream_item_id
                 if after > up_to:
                     return list(heads.values())

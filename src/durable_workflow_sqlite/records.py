@@ -459,34 +459,53 @@ class WorkflowPatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         check_time("passed_at", self.passed_at)
 
 
-class StreamItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An item of the stream of an attempt of a step. The store gives the id: the order of writing.
+class StreamItems(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Items that one attempt of a step has put into its stream, in this order: each is JSON.
 
-    `item` is JSON. `run_number` is that of the execution. `written_under` is the fencing token of
-    the claim: of a step whose beginning is not recorded, an attempt may have a number twice.
+    `run_number` is that of the execution. `written_under` is the fencing token of the claim: of a
+    step whose beginning is not recorded, an attempt may have a number twice. `created_at`: when
+    they were about to be written.
     """
 
     workflow_execution_id: str
     step_index: int
     step_name: str
-    item: str
+    items: tuple[str, ...]
     branch: str = ""
     attempt: int = 1
     run_number: int = 1
     written_under: int = 0
     created_at: datetime = msgspec.field(default_factory=utc_now)
-    workflow_stream_item_id: int | None = None
 
     def __post_init__(self) -> None:
         check_identifier("workflow_execution_id", self.workflow_execution_id)
         check_text("branch", self.branch)
         check_integer("step_index", self.step_index)
         check_identifier("step_name", self.step_name)
-        check_text("item", self.item)
+        if type(self.items) is not tuple or not self.items:
+            raise TypeError(f"items must be a tuple of JSON texts, not {self.items!r}")
+        for item in self.items:
+            if type(item) is not str:
+                raise TypeError(f"an item must be JSON text, not {item!r}")
         check_integer("attempt", self.attempt, minimum=1)
         check_integer("run_number", self.run_number, minimum=1)
         check_integer("written_under", self.written_under)
         check_time("created_at", self.created_at)
+
+
+class StreamItem(NamedTuple):
+    """One item, as it is stored. The store gives the id: the order of writing."""
+
+    workflow_stream_item_id: int
+    workflow_execution_id: str
+    branch: str
+    step_index: int
+    step_name: str
+    attempt: int
+    run_number: int
+    written_under: int
+    item: str
+    created_at: datetime
 
 
 class StreamEnd(NamedTuple):
@@ -892,7 +911,7 @@ Record = (
     | WorkflowTimer
     | WorkflowSignal
     | WorkflowPatch
-    | StreamItem
+    | StreamItems
     | Progress
     | AuditEntry
     | ChangeEntry

@@ -6,7 +6,7 @@ It needs the extra `dashboard`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Final
 
 import msgspec
@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.following import End, Item, Reset
+from durable_workflow_sqlite.engine.step_names import StepName, step_named
 from durable_workflow_sqlite.errors import ExecutionNotFoundError
 from durable_workflow_sqlite.records import Progress
 
@@ -33,13 +34,17 @@ def sse(client: Client) -> Starlette:
     Events: `item`, `reset`, `progress` and `end`; their data is JSON with the fields of `Item`,
     `Reset`, `Progress` and `End`. The id of an item is its cursor, so a browser that connects again
     goes on where it was.
-    Close the `EventSource` at `end`, or the browser connects again. `?step=NAME` follows one step.
-    The status is 404 for an unknown execution, and 400 for an id of an event that is none.
+    Close the `EventSource` at `end`, or the browser connects again. `?step=NAME` follows one step,
+    with `&branch=BRANCH` and `&index=N` where several have this name. The status is 404 for an
+    unknown execution, and 400 for an id of an event, a step or an index that is none.
     """
 
     async def stream(request: Request) -> Response:
-        step = request.query_params.get("step") or None
         after = request.headers.get("last-event-id") or None
+        try:
+            step = _step_in(request.query_params)
+        except ValueError as error:
+            return PlainTextResponse(str(error), status_code=400)
         found = client.follow(request.path_params["execution_id"], step=step, after=after)
         events = _events(found)
         try:
@@ -55,6 +60,18 @@ def sse(client: Client) -> Starlette:
         )
 
     return Starlette(routes=[Route("/{execution_id:path}", stream)])
+
+
+def _step_in(query: Mapping[str, str]) -> StepName | None:
+    """The step that an address asks for. Raises ValueError."""
+    name, branch, index = query.get("step"), query.get("branch"), query.get("index")
+    if not name:
+        if branch is not None or index is not None:
+            raise ValueError("branch and index need step")
+        return None
+    if index is not None and not (index.isascii() and index.isdigit()):
+        raise ValueError(f"index must be a number, not {index!r}")
+    return step_named(name, branch, None if index is None else int(index))
 
 
 async def _behind(first: str, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:

@@ -137,6 +137,20 @@ def test_transactions_are_measured_beside_plain_steps() -> None:
         assert work in done.stdout
 
 
+def test_the_items_of_streams_are_measured_beside_the_raw_floor() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.streams", "--tiny", "--rounds", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for work in ("raw: one statement for 500 items", "put, 2 streams", "report_progress"):
+        assert work in done.stdout
+
+
 @pytest.mark.campaign
 def test_the_savers_of_graphs_are_measured_in_turn() -> None:
     done = subprocess.run(

@@ -86,6 +86,7 @@ def test_what_cannot_be_followed_is_refused(file: Path) -> None:
     assert "unknown" in refusal("follow", file, "unknown")
     assert "cursor" in refusal("follow", file, "e", "--after", "x")
     assert run("follow", file, "e", "--branch", "left").returncode == 2
+    assert run("follow", file, "e", "--index", "1").returncode == 2
 
 
 @workflow
@@ -142,3 +143,35 @@ def test_show_says_how_much_is_done(copied: Path) -> None:
     ]
     (details,) = run("show", copied, "e", "--json").stdout.splitlines()
     assert [one["done"] for one in json.loads(details)["progress"]] == [2.5, 1200]
+
+
+@workflow
+async def twice(ctx: WorkflowContext) -> None:
+    for scope in (ctx, ctx.branch("left")):
+        for number in range(2):
+            await scope.step("say", put, f"{scope.path}{number}")
+
+
+def put(text: str) -> None:
+    step_stream().put(text)
+
+
+def test_of_several_steps_of_a_name_one_is_followed(tmp_path: Path) -> None:
+    file = tmp_path / "twice.db"
+
+    async def main() -> None:
+        async with an_engine(file) as (_, engine):
+            await engine.run(twice, execution_id="e")
+
+    asyncio.run(main())
+
+    def items(*options: str) -> list[str]:
+        found = lines("follow", file, "e", "--step", "say", *options)
+        return [one[5] for one in found if one[0] == "item"]
+
+    assert items() == ['"0"', '"1"', '"left0"', '"left1"']
+    assert items("--branch", "") == ['"0"', '"1"']
+    assert items("--branch", "left") == ['"left0"', '"left1"']
+    assert items("--index", "1") == ['"1"']
+    assert items("--branch", "left", "--index", "0") == ['"left0"']
+    assert items("--index", "7") == []

@@ -138,3 +138,36 @@ def test_an_insert_by_sql_answers_and_one_that_does_not_fit_is_refused(asking: P
     assert [line[2] for line in signals] == ["REFUSED", "DELIVERED"]
     (act,) = [line for line in found if line[0] == "act"]
     assert "an insert by SQL" in act
+
+
+def test_doctor_says_which_questions_are_open_and_which_are_overdue(asking: Path) -> None:
+    found = [one for one in lines("doctor", asking, "--verbose") if one[1] == "questions"]
+    ((level, _, message, hint),) = found
+    assert level == "note"
+    assert message.startswith("3 questions to people, open since: approve of pay for finance (")
+    assert "No worker lives to take an answer" in hint
+    with closing(sqlite3.connect(asking)) as connection, connection:
+        for table, column in (("workflow_timers", "fire_at"), ("step_checkpoints", "due_at")):
+            connection.execute(
+                f"update {table} set {column} = '2020-01-01T00:00:00.000000Z'"
+                f" where workflow_execution_id = 'pay' and {column} is not null"
+            )
+    done = run("doctor", asking, "--verbose")
+    assert done.returncode == 3
+    found = [line.split("\t") for line in done.stdout.splitlines() if "\tquestions\t" in line]
+    assert [(level, message[:40]) for level, _, message, _ in found] == [
+        ("warning", "overdue, and nobody has answered: approv"),
+        ("note", "2 questions to people, open since: who o"),
+    ]
+    assert found[0][2].endswith("approve of pay for finance, until 2020-01-01T00:00:00Z")
+    assert "\ttimers\t" not in done.stdout
+    # An answer that came in time is there: only a worker is missing.
+    with closing(sqlite3.connect(asking)) as connection, connection:
+        connection.execute(
+            "insert into workflow_signals (workflow_execution_id, signal_name, payload)"
+            " select workflow_execution_id, signal_name, 'true' from workflow_questions"
+            " where workflow_execution_id = 'pay'"
+        )
+    done = run("doctor", asking)
+    assert "overdue" not in done.stdout
+    assert "answer to approve of pay" in done.stdout

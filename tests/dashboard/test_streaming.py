@@ -71,3 +71,35 @@ def test_a_browser_gets_each_item_and_goes_on_behind_the_last_event(tmp_path: Pa
                 assert bad.status_code == 400
 
     asyncio.run(main())
+
+
+def test_of_several_steps_of_a_name_one_is_followed(tmp_path: Path) -> None:
+    async def say(text: str) -> None:
+        step_stream().put(text)
+
+    @workflow
+    async def twice(ctx: WorkflowContext) -> None:
+        for scope in (ctx, ctx.branch("a/b")):
+            for number in range(2):
+                await scope.step("say", say, f"{scope.path}{number}")
+
+    async def main() -> None:
+        async with an_engine(tmp_path / "workflows.db") as (store, engine):
+            await engine.run(twice, execution_id="e")
+            client = Client(store)
+
+            async def items(query: str) -> list[str]:
+                found = [one async for one in events(client, f"/e?{query}")]
+                return [data["value"] for _, kind, data in found if kind == "item"]
+
+            assert await items("step=say") == ["0", "1", "a/b0", "a/b1"]
+            assert await items("step=say&branch=") == ["0", "1"]
+            assert await items("step=say&branch=a%2Fb") == ["a/b0", "a/b1"]
+            assert await items("step=say&branch=a%2Fb&index=1") == ["a/b1"]
+            assert await items("step=say&index=0") == ["0"]
+            transport = httpx.ASGITransport(app=sse(client))
+            async with httpx.AsyncClient(transport=transport, base_url="http://here") as browser:
+                for query in ("index=0", "branch=x", "step=say&index=-1", "step=say&index=x"):
+                    assert (await browser.get(f"/e?{query}")).status_code == 400, query
+
+    asyncio.run(main())

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -430,11 +430,11 @@ async def answering(
 
 @dataclass(frozen=True)
 class Agents:
-    """Agents in a workflow, what it returns, and how often its steps call something."""
+    """Agents in a workflow, what it returns, and how many steps and questions its history has."""
 
     make: Callable[[Journal], WorkflowDefinition[..., Any]]
     result: Any
-    drive: Callable[..., Awaitable[None]] = field(default=answering)
+    steps: int
 
     @property
     def name(self) -> str:
@@ -442,16 +442,10 @@ class Agents:
 
 
 ALL = [
-    Agents(tools, ["rome=sunny oslo=sunny 3 x must be 2 picky at 1 it is broken", 5, 4]),
-    Agents(streaming, ["it is done", "it is done"]),
-    Agents(nested, ["hm hm", 6, 4]),
-    Agents(
-        approvals,
-        [
-            "deleted /x no way with care from elsewhere",
-            "erased",
-        ],
-    ),
-    Agents(beside, ["re: x", "re: y", "re: z"]),
-    Agents(errors, [[503, "fake", {"error": "overloaded"}], "Tool 'nope' ", "limit", "ok ok"]),
+    Agents(tools, ["rome=sunny oslo=sunny 3 x must be 2 picky at 1 it is broken", 5, 4], 11),
+    Agents(streaming, ["it is done", "it is done"], 16),
+    Agents(nested, ["hm hm", 6, 4], 6),
+    Agents(approvals, ["deleted /x no way with care from elsewhere", "erased"], 15),
+    Agents(beside, ["re: x", "re: y", "re: z"], 12),
+    Agents(errors, [[503, "fake", {"error": "overloaded"}], "Tool 'nope' ", "limit", "ok ok"], 10),
 ]

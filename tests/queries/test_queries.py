@@ -397,10 +397,11 @@ def test_a_token_that_is_not_the_claim_s_changes_nothing(
     claim = load_queries().load_claim(filled, workflow_execution_id="RUNNING, full")
     assert claim is not None
     another = claim.fencing_token + 1
+    one = {"items": '["1"]'}
     claimed = {"workflow_execution_id": "RUNNING, full", "fencing_token": another}
-    assert changes(filled, query, **claimed) == 0
+    assert changes(filled, query, **claimed, **one) == 0
     of_another = {"workflow_execution_id": "PENDING, full", "fencing_token": claim.fencing_token}
-    assert changes(filled, query, **of_another) == 0
+    assert changes(filled, query, **of_another, **one) == 0
 
 
 # How they find it

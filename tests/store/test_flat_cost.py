@@ -103,6 +103,7 @@ WHATEVER: Mapping[str, Any] = {
     "former_note": "x",
     "reported_at": "2030-01-01T00:00:00.000000Z",
     "item": "1",
+    "items": '["1", "2"]',
     "checkpoint_ids": "[1, 2]",
     "cancel_signal": "$cancel",
     "child_signal": "$child:",

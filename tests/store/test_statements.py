@@ -37,7 +37,7 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     StepSlot,
     StepStatus,
-    StreamItem,
+    StreamItems,
     WorkflowCancelledError,
     WorkflowContext,
     WorkflowFailedError,
@@ -79,7 +79,7 @@ async def recode() -> None:
             new_checkpoint("e", 0, output_data="1"), new_signal("e", "go", payload="1")
         )
         await store.save(
-            StreamItem(workflow_execution_id="e", step_index=0, step_name="say", item="1"),
+            StreamItems(workflow_execution_id="e", step_index=0, step_name="say", items=("1",)),
             Progress(workflow_execution_id="e", done=1, note="x"),
             AuditEntry(
                 workflow_execution_id="e",
@@ -332,7 +332,7 @@ def test_a_store_sends_what_stands_in_sql(file: Path, sent: dict[int, list[str]]
             await store.save(WorkflowPatch(workflow_execution_id="t", patch_name="add-tax"))
             assert len((await taken(store, "t")).patches) == 1
             await store.save(
-                StreamItem(workflow_execution_id="t", step_index=0, step_name="say", item="1")
+                StreamItems(workflow_execution_id="t", step_index=0, step_name="say", items=("1",))
             )
             await store.save(Progress(workflow_execution_id="t", done=1))
             assert len(await store.load_progress("t")) == 1

@@ -3,9 +3,11 @@
 -- Statements that take a :fencing_token change nothing unless it is the token of
 -- the execution's claim; null stands for a write made under no claim.
 
--- name: insert_stream_item!
--- An attempt of a step has put an item into its stream.
+-- name: insert_stream_items!
+-- An attempt of a step has put some items into its stream (a JSON array of their
+-- texts), which stay in this order.
 -- Changing no row means that the claim is lost.
+-- @sort: of one batch, which stands in this order already
 -- :fencing_token integer null
 insert into durable_workflow.workflow_stream_items (
     workflow_execution_id,
@@ -26,8 +28,11 @@ select
     :attempt,
     :run_number,
     :written_under,
-    :item,
+    given.value,
     :created_at
+from
+    json_array_elements_text(cast(:items as json))
+    with ordinality as given (value, key)
 where
     cast(:fencing_token as bigint) is null
     or exists (
@@ -37,7 +42,8 @@ where
             fencing_token = :fencing_token
             and workflow_execution_id = :workflow_execution_id
         for key share
-    );
+    )
+order by given.key;
 
 -- name: load_stream_items
 -- The next items of all streams of an execution, in the order in which these were

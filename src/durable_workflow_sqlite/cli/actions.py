@@ -17,7 +17,7 @@ from durable_workflow_sqlite.cli.output import WrongUsageError, say
 from durable_workflow_sqlite.cli.starting import json_of
 from durable_workflow_sqlite.database import command
 from durable_workflow_sqlite.engine.client import Client
-from durable_workflow_sqlite.engine.step_names import StepName
+from durable_workflow_sqlite.engine.step_names import StepName, step_named
 from durable_workflow_sqlite.records import ExecutionStatus, StepKind
 from durable_workflow_sqlite.stores import open_reader, open_store
 
@@ -99,7 +99,7 @@ def retry(
     give --status, --blocked, --in-trouble or --not-undone."""
     if from_step is None and (branch is not None or index is not None):
         raise WrongUsageError("--branch and --index need --from: they say which step of that name")
-    step = None if from_step is None else _step(from_step, branch, index)
+    step = None if from_step is None else step_named(from_step, branch, index)
     edits = commands.edits_from(edit or ())
     perform(file, commands.retry(file, from_step=step, edits=edits), ids, chosen, how)
 
@@ -140,7 +140,7 @@ def acknowledge(
     tried again, and the execution continues with the others."""
     step: StepName | None = None
     if ids and chosen.step is not None:
-        step = _step(chosen.step, branch, index)
+        step = step_named(chosen.step, branch, index)
         chosen = msgspec.structs.replace(chosen, step=None)
     elif branch is not None or index is not None:
         raise WrongUsageError("--branch and --index need an ID and --step: they say which step")
@@ -214,7 +214,7 @@ def fork(
         raise WrongUsageError("--branch and --index need --before: they say which step")
     wanted = commands.fork(
         file,
-        before=None if before is None else _step(before, branch, index),
+        before=None if before is None else step_named(before, branch, index),
         edits=commands.edits_from(edit or ()),
         new_id=new_id,
         version=version,
@@ -250,7 +250,7 @@ def resolve(
     Except in a back-off, no worker may have the execution.
 
     It also answers what became of a step with in_doubt="ask", also while a worker has it."""
-    step = _step(step_name, branch, index)
+    step = step_named(step_name, branch, index)
     if not_done or failed is not None:
         if text is not None or (not_done and failed is not None):
             raise WrongUsageError("give one of JSON, --not-done and --failed WHY")
@@ -298,13 +298,6 @@ def _is_sleep(file: str, execution_id: str, name: str) -> bool:
         details = reader.execution(execution_id)
     kinds = {one.kind for one in details.steps if one.step_name == name} if details else None
     return kinds is None or kinds <= {StepKind.SLEEP}
-
-
-def _step(name: str, branch: str | None, index: int | None) -> StepName:
-    """The step that is meant by a name and by `--branch` and `--index`, where they are given."""
-    if index is not None:
-        return (branch or "", name, index)
-    return name if branch is None else (branch, name)
 
 
 def _addressed(words: Sequence[str], chosen: Chosen) -> tuple[list[str], tuple[str, str | None]]:

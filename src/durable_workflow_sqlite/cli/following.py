@@ -12,10 +12,10 @@ from rich import progress
 from rich.text import Text
 
 from durable_workflow_sqlite.cli import output, tables
-from durable_workflow_sqlite.cli.arguments import on_database
+from durable_workflow_sqlite.cli.arguments import Branch, Index, on_database
 from durable_workflow_sqlite.engine.client import Client
 from durable_workflow_sqlite.engine.following import End, Item, Reset
-from durable_workflow_sqlite.engine.step_names import StepName
+from durable_workflow_sqlite.engine.step_names import step_named
 from durable_workflow_sqlite.progress_texts import amount_of, name_of
 from durable_workflow_sqlite.records import Progress
 from durable_workflow_sqlite.stores import open_store
@@ -33,9 +33,8 @@ def follow(
     step: Annotated[
         str | None, typer.Option("--step", metavar="NAME", help="only the stream of this step")
     ] = None,
-    branch: Annotated[
-        str | None, typer.Option("--branch", metavar="BRANCH", help="the branch of that step")
-    ] = None,
+    branch: Branch = None,
+    index: Index = None,
     after: Annotated[
         str | None,
         typer.Option("--after", metavar="CURSOR", help="go on behind the item with this cursor"),
@@ -44,9 +43,9 @@ def follow(
     """Print what the actions of an execution put into their streams, and its progress, until it is
     over. In a pipe, a line for each: item, reset, progress or end; branch, step, index, attempt;
     the item as JSON, its cursor; or done, total, text."""
-    if branch is not None and step is None:
-        raise output.WrongUsageError("--branch needs --step")
-    wanted: StepName | None = step if branch is None or step is None else (branch, step)
+    if step is None and (branch is not None or index is not None):
+        raise output.WrongUsageError("--branch and --index need --step")
+    wanted = None if step is None else step_named(step, branch, index)
 
     async def main() -> None:
         write = _writer(is_json=is_json)

@@ -20,6 +20,7 @@ from durable_workflow_sqlite.engine.body_errors import (
     refusal_in,
 )
 from durable_workflow_sqlite.engine.body_loop import BodyLoop, as_time
+from durable_workflow_sqlite.engine.body_tasks import where_it_waits
 from durable_workflow_sqlite.engine.calls import Calls
 from durable_workflow_sqlite.engine.history import Place, RecordedHistory
 from durable_workflow_sqlite.engine.origins import Origin
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from durable_workflow_sqlite.engine.operations import Operation, StepCall
 
 _log = logging.getLogger("durable_workflow_sqlite.engine")
-
-_NOT_OF_THE_WORKFLOW: Final = (__name__.partition(".")[0] + ".", "asyncio.")
 
 SMALL_SET_BITS: Final = 16
 """In sets of that size, tasks are in the order in which they were made."""
@@ -258,7 +257,7 @@ class Body:
 
     def where_it_waits(self) -> str:
         """The line of the workflow's own code at which its function waits."""
-        return "" if self._task is None else _where(self._task.get_coro())
+        return "" if self._task is None else where_it_waits(self._task.get_coro())
 
     def result(self) -> tuple[Any, BaseException | None]:
         """What the workflow function returned, or what it raised."""
@@ -330,7 +329,7 @@ class Body:
                 " CancelledError or GeneratorExit, and does not raise it again. It is dropped",
                 self.workflow_name,
                 self.execution_id,
-                _where(coroutines[0]),
+                where_it_waits(coroutines[0]),
                 f", and in {more} more tasks" if (more := len(coroutines) - 1) else "",
                 extra={"workflow_execution_id": self.execution_id},
             )
@@ -388,14 +387,3 @@ class Body:
             number = repeats[path] = repeats.get(path, 1) + 1
             if (next_one := f"{path}#{number}") not in self.asked:
                 return next_one
-
-
-def _where(coroutine: Any) -> str:
-    """The line of the user's own code at which a coroutine waits."""
-    where = ""
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
-        if not frame.f_globals.get("__name__", "").startswith(_NOT_OF_THE_WORKFLOW):
-            code = frame.f_code
-            where = f" at line {frame.f_lineno} of {code.co_filename}, in {code.co_qualname}"
-        coroutine = coroutine.cr_await
-    return where

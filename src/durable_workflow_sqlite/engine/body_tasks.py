@@ -17,6 +17,9 @@ _SCOPES_CANCEL: Final = "_deliver_cancellation"
 """The function of anyio that cancels the tasks of a scope, and of the scopes within it."""
 
 
+_NOT_OF_THE_WORKFLOW: Final = (__name__.partition(".")[0] + ".", "asyncio.")
+
+
 class Loop(Protocol):
     """What a body's event loop is for its tasks."""
 
@@ -112,3 +115,14 @@ class Cancellations:
             before -= len(woken[place][1])
         woken.insert(place, (number, added))
         ready[before:] = [handle for _, handles in woken[place:] for handle in handles]
+
+
+def where_it_waits(coroutine: Any) -> str:
+    """The line of the user's own code at which a coroutine waits, in words; or nothing."""
+    where = ""
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        if not frame.f_globals.get("__name__", "").startswith(_NOT_OF_THE_WORKFLOW):
+            code = frame.f_code
+            where = f" at line {frame.f_lineno} of {code.co_filename}, in {code.co_qualname}"
+        coroutine = coroutine.cr_await
+    return where

@@ -88,7 +88,7 @@ def _outcome(run: Run, call: SendCall, output: str, started_at: datetime) -> Ste
         compensate_ref=None if call.compensate is None else reference(call.compensate),
         started_at=started_at,
         completed_at=run.completion_time(),
-        event=run.next_event(call),
+        event=run.numbers.take(call),
     )
 
 

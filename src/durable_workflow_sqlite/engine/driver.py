@@ -195,7 +195,7 @@ class Driver(TransactingRun):
                 self._body_has_ended()
             return None
         mine = self._begin_new(None) if body.new else None
-        untold = self._untold
+        untold = self.numbers.untold
         while untold:
             number = next(iter(untold))
             pending = untold[number]
@@ -322,7 +322,7 @@ class Driver(TransactingRun):
             self._wants_look
             and not self._is_looking
             and self._is_live
-            and self.is_all_told
+            and not self.numbers.untold
             and not self._has_ended
             and self.trouble is None
             and self.stops_after_steps is None
@@ -340,7 +340,7 @@ class Driver(TransactingRun):
         return (
             self._is_live
             and not self.under_way
-            and self.is_all_told
+            and not self.numbers.untold
             and not self._is_looking
             and not self._wants_look
             and not self._has_ended

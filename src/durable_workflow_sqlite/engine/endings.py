@@ -296,7 +296,7 @@ class Ending:
                 await run.save(compensating, *requests, *marks)
                 requests, marks = [], []
             await self._let_come_to_an_end()
-            run.forget_what_is_untold()
+            run.numbers.forget_what_is_recorded()
             has_to_undo = self._needs_undoing or cause is None
             if has_to_undo or children:
                 calls = self._body.undoable if has_to_undo else None

@@ -127,7 +127,6 @@ async def follow(
             items = await store.load_stream_items(execution_id, last, AT_ONCE)
             found = len(items)
             for one in items:
-                assert one.workflow_stream_item_id is not None
                 last = one.workflow_stream_item_id
                 if not _is_of(one, step):
                     continue

@@ -1,4 +1,4 @@
-"""What one run of an execution is: its records, what it writes, and what it has not told yet."""
+"""What one run of an execution is: its records, and what it writes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any, Final
 import msgspec
 
 from durable_workflow_sqlite.engine.environment import Environment
+from durable_workflow_sqlite.engine.event_numbers import EventNumbers
 from durable_workflow_sqlite.engine.held_slot import HeldSlot
 from durable_workflow_sqlite.engine.history import (
-    LONG_HISTORY,
     Place,
     RecordedHistory,
     event_of,
     is_outcome,
-    warn_of_long_history,
 )
 from durable_workflow_sqlite.engine.loop_backoff import SAVE_AGAIN_AFTER_S, LoopBackoff, wait_for
 from durable_workflow_sqlite.engine.outcome import Interruption
@@ -62,18 +61,16 @@ class Run(HeldSlot):
         "_is_stopping",
         "_kept",
         "_last_completed_at",
-        "_last_event",
-        "_last_written",
         "_new_patches",
         "_progressed",
         "_told_status",
-        "_untold",
         "claim",
         "environment",
         "given",
         "history",
         "interruption",
         "is_finishing",
+        "numbers",
         "pauses",
         "record",
         "step_slots",
@@ -108,8 +105,7 @@ class Run(HeldSlot):
         self.pauses = Pauses(history.paused())
         self.given: Collection[Place] = ()
         """Of the steps that an earlier run has given up, those that somebody has given a value."""
-        self._last_event = self._last_written = history.last_event
-        self._untold: dict[int, Pending] = {}
+        self.numbers = EventNumbers(record.workflow_execution_id, history.last_event)
         self._last_completed_at = history.last_completed_at
         self._kept = 0
         """Outcomes that the store has refused so far."""
@@ -140,24 +136,7 @@ class Run(HeldSlot):
         is_undoing = self.record.status is ExecutionStatus.COMPENSATING
         return threads.for_compensations if is_undoing else threads.for_steps
 
-    # Events
-
-    def next_event(self, pending: Pending) -> int:
-        """The number of an outcome that is about to be written."""
-        number = self._last_event = self._last_event + 1
-        if number == LONG_HISTORY:
-            warn_of_long_history(self.id)
-        self._untold[number] = pending
-        return number
-
-    @property
-    def is_all_told(self) -> bool:
-        """Whether the workflow function has got every event that has a number."""
-        return not self._untold
-
-    def forget_what_is_untold(self) -> None:
-        """The workflow function has ended: what is recorded of it reaches nobody."""
-        self._untold = {n: one for n, one in self._untold.items() if not one.is_recorded}
+    # Writes
 
     async def save(self, *records: Record) -> None:
         """Write under the claim; if that fails, this worker leaves the execution as it is.
@@ -210,23 +189,18 @@ class Run(HeldSlot):
         """Whether what was refused may wait until the store is free; if not, this stops.
 
         kept: how many outcomes wait. What else is refused waits with them: to stop would lose them.
-        number: of the outcome that was refused. The next outcome takes that number, unless a later
-            one is taken: a number that no event has looks like a row that somebody deleted.
+        number: of the outcome that was refused.
         """
         is_passing = isinstance(error, StoreBusyError | StoreFullError) and self.trouble is None
         if number is not None:
             if is_passing or isinstance(error, SerializationError):
-                self._give_back(number)
-            else:  # it may be written
-                del self._untold[number]
+                self.numbers.give_back(number)
+            else:
+                self.numbers.leave(number)
         if kept and is_passing:
             return True
         self._refused(error)
         return False
-
-    def _give_back(self, number: int) -> None:
-        del self._untold[number]
-        self._last_event = max(self._last_written, max(self._untold, default=0))
 
     async def finish_step(
         self, pending: Pending, outcome: StepCheckpoint, *along: Record, has_begun: bool = True
@@ -258,7 +232,7 @@ class Run(HeldSlot):
         """It is an event now, to be told."""
         pending.checkpoint = outcome
         pending.is_recorded = True
-        self._last_written = max(self._last_written, outcome.event or 0)
+        self.numbers.is_written(event_of(outcome))
 
     async def finish_compensation(self, outcome: StepCheckpoint) -> None:
         """As `finish_step`; it is not an event."""
@@ -288,7 +262,7 @@ class Run(HeldSlot):
             await save(outcome, *along, claim=self.claim, start=start, send=send)
         except BaseException as error:
             if start and isinstance(error, ExecutionConflictError):
-                self._give_back(event_of(outcome))
+                self.numbers.give_back(event_of(outcome))
             else:
                 self._waits_out(error, self._kept, event_of(outcome))
             raise
@@ -336,7 +310,7 @@ class Run(HeldSlot):
                     raise asyncio.CancelledError  # the engine stops, whoever heard of it
                 number = None
                 if pending is not None:
-                    number = self.next_event(pending)
+                    number = self.numbers.take(pending)
                     records = (msgspec.structs.replace(records[0], event=number), *records[1:])
                 try:
                     await self.environment.store.save(*records, claim=self.claim)

@@ -198,7 +198,7 @@ class Saga:
             run.is_finishing = is_finishing
             run.under_way.pop(call, None)
         self._check_may_begin()  # and if not, it may have no outcome yet
-        run.forget_what_is_untold()
+        run.numbers.forget_what_is_recorded()
 
     def _value_of(self, call: StepCall, completed: StepCheckpoint) -> Any:
         """What the step returned: from its record, whatever the workflow has made of it since."""

@@ -144,7 +144,7 @@ class _Settling:
     async def _complete(self, output: str, *along: Record) -> None:
         run, call = self._run, self._call
         await self._strip()
-        completed = self._last.completed(output, run.completion_time(), run.next_event(call))
+        completed = self._last.completed(output, run.completion_time(), run.numbers.take(call))
         completed = await run.finish_step(call, completed, *along, *run.running(progressed=True))
         tell_complete(run, completed, self._first_started_at, replayed=False)
 

@@ -27,6 +27,13 @@ Results = Mapping[str, object] | Mapping[tuple[str, str], object] | Mapping[Step
 NAMED_AT_MOST: Final = 10
 
 
+def step_named(name: str, branch: str | None = None, index: int | None = None) -> StepName:
+    """The step that is meant by a name, and by a branch and an index where they are given."""
+    if index is not None:
+        return (branch or "", name, index)
+    return name if branch is None else (branch, name)
+
+
 def check_step(step: object) -> None:
     """Raise TypeError or ValueError for what names no step."""
     match step:

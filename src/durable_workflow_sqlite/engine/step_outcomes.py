@@ -49,7 +49,7 @@ async def record_failure(
     failed = msgspec.structs.replace(
         failed_attempt(run, intent, failure, None),
         output_data=run.environment.error_codec.parts(failure),
-        event=run.next_event(call),
+        event=run.numbers.take(call),
     )
     take_error(run, call, failed, failure)
     failed = await run.finish_step(call, failed, *along, *run.running(progressed=True))

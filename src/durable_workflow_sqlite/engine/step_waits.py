@@ -78,7 +78,7 @@ async def take_given(
         started_at=attempt.started_at or now,
     )
     run.environment.observers.tell("on_step_start", intent, replayed=False)
-    completed = intent.completed(found.value, now, run.next_event(call))
+    completed = intent.completed(found.value, now, run.numbers.take(call))
     along: list[Record] = [*found.signals, *run.running(progressed=True)]
     completed = await run.finish_step(call, completed, *along)
     if not call.is_given_up:

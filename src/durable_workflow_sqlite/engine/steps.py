@@ -197,7 +197,7 @@ async def perform_step(run: Run, call: StepCall) -> None:
                 output, call.value = call.encode(result)
                 if len(output) * 4 > environment.max_payload_bytes:
                     check_size(output, environment.max_payload_bytes, call)
-                completed = intent.completed(output, run.completion_time(), run.next_event(call))
+                completed = intent.completed(output, run.completion_time(), run.numbers.take(call))
                 completed = await run.finish_step(
                     call,
                     completed,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from asyncio import events
 from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 from weakref import WeakKeyDictionary, ref
 
@@ -14,13 +17,16 @@ from durable_workflow_sqlite.engine.payload_sizes import check_size
 from durable_workflow_sqlite.engine.progress import Reports, Writer
 from durable_workflow_sqlite.engine.serialization import to_json
 from durable_workflow_sqlite.errors import SerializationError
-from durable_workflow_sqlite.records import StepCheckpoint, StreamItem
+from durable_workflow_sqlite.records import StepCheckpoint, StreamItems
 
 FLUSHED_AFTER_S: Final = 0.02
 """How long an item waits for others, to be written together with them."""
 
 AT_ONCE: Final = 500
 """How many items one transaction writes at most."""
+
+MOST_CHARACTERS: Final = 1_000_000
+"""How long these are, without the last one."""
 
 
 class StepStream:
@@ -30,11 +36,11 @@ class StepStream:
     deleted with the execution.
     """
 
-    __slots__ = ("_buffer", "_intent", "_what", "error", "is_ended", "is_left")
+    __slots__ = ("_buffer", "_what", "error", "intent", "is_ended", "is_left")
 
     def __init__(self, buffer: StreamBuffer, intent: StepCheckpoint) -> None:
         self._buffer = buffer
-        self._intent = intent
+        self.intent: Final = intent
         self._what = f"an item of the stream of step {intent.step_name!r}"
         self.error: SerializationError | None = None
         """Why the store has refused an item."""
@@ -68,7 +74,7 @@ class StepStream:
             return False
         self.check()
         text = to_json(item, self._what)
-        self._buffer.add(self, self._intent, text, self._what)
+        self._buffer.add(self, text, self._what)
         return True
 
     def may_tell(self, what: str) -> bool:
@@ -77,7 +83,7 @@ class StepStream:
         what: what it tells, for the error.
         """
         if self.is_ended:
-            name = self._intent.step_name
+            name = self.intent.step_name
             raise RuntimeError(f"{what} {name!r} came after the action had returned")
         return not self.is_left
 
@@ -97,7 +103,7 @@ class StreamBuffer:
         self._limit = limit
         self._clock = clock
         self._loop = loop
-        self._items: deque[tuple[StepStream, StreamItem]] = deque()
+        self._items: deque[tuple[StepStream, str]] = deque()
         self._is_due = False
         self._writing: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
@@ -112,25 +118,11 @@ class StreamBuffer:
             known = self.streams[place] = (intent, StepStream(self, intent))
         return known[1]
 
-    def add(self, stream: StepStream, intent: StepCheckpoint, text: str, what: str) -> None:
+    def add(self, stream: StepStream, text: str, what: str) -> None:
         if self._error is not None:
             raise self._error
-        run = self._run()
-        if run is None:
-            return
         check_size(text, self._limit, what)
-        item = StreamItem(
-            workflow_execution_id=intent.workflow_execution_id,
-            branch=intent.branch,
-            step_index=intent.step_index,
-            step_name=intent.step_name,
-            attempt=intent.attempt,
-            run_number=run.record.run_number,
-            written_under=run.claim.fencing_token,
-            item=text,
-            created_at=self._clock.now(),
-        )
-        self._items.append((stream, item))
+        self._items.append((stream, text))  # also in a thread, while a batch is written
 
     def flush_soon(self) -> None:
         """Also from a thread."""
@@ -165,10 +157,9 @@ class StreamBuffer:
     async def _write(self, run: Writer) -> None:
         try:
             while self._items and self._error is None:
-                some = min(AT_ONCE, len(self._items))
-                batch = [self._items.popleft() for _ in range(some)]
+                batch = self._next_batch()
                 try:
-                    await run.save(*(item for _, item in batch))
+                    await run.save(*self._records(run, batch))
                 except SerializationError:
                     await self._write_each(run, batch)
         except BaseException as error:
@@ -182,13 +173,40 @@ class StreamBuffer:
             if self._items:
                 self.flush_soon()
 
-    async def _write_each(self, run: Writer, batch: list[tuple[StepStream, StreamItem]]) -> None:
+    def _next_batch(self) -> list[tuple[StepStream, str]]:
+        batch: list[tuple[StepStream, str]] = []
+        size = 0
+        while self._items and len(batch) < AT_ONCE and size < MOST_CHARACTERS:
+            batch.append(self._items.popleft())
+            size += len(batch[-1][1])
+        return batch
+
+    def _records(
+        self, run: Writer, batch: Iterable[tuple[StepStream, str]]
+    ) -> Iterator[StreamItems]:
+        """One record for each attempt, for as long as no other puts something in between."""
+        now = self._clock.now()
+        for stream, items in groupby(batch, key=itemgetter(0)):
+            intent = stream.intent
+            yield StreamItems(
+                workflow_execution_id=intent.workflow_execution_id,
+                branch=intent.branch,
+                step_index=intent.step_index,
+                step_name=intent.step_name,
+                attempt=intent.attempt,
+                run_number=run.record.run_number,
+                written_under=run.claim.fencing_token,
+                items=tuple(text for _, text in items),
+                created_at=now,
+            )
+
+    async def _write_each(self, run: Writer, batch: list[tuple[StepStream, str]]) -> None:
         """The store has refused one of them."""
-        for stream, item in batch:
+        for one in batch:
             try:
-                await run.save(item)
+                await run.save(*self._records(run, [one]))
             except SerializationError as error:
-                stream.error = error
+                one[0].error = error
 
     def drop(self) -> None:
         """The engine leaves the execution: another attempt puts its own items."""

@@ -64,7 +64,7 @@ class LoopTimers:
             self._checkpoint(number, at),
             status=StepStatus.COMPLETED,
             completed_at=run.completion_time(),
-            event=run.next_event(fired),
+            event=run.numbers.take(fired),
         )
         along: list[Record] = []
         stored = self._stored

@@ -51,7 +51,7 @@ class TransactingRun(Run):
             if self._new_patches:
                 await self._patches_along()
             along: tuple[Record, ...] = (*self.running(), *self._new_patches)
-            reserved = Reserved(self.next_event(pending), self.completion_time())
+            reserved = Reserved(self.numbers.take(pending), self.completion_time())
             outcomes: list[StepCheckpoint] = []
 
             def once(
@@ -97,13 +97,13 @@ class TransactingRun(Run):
                 raise asyncio.CancelledError  # the engine stops, whoever heard of it
         refused.succeeded()
         if not is_done:
-            self._give_back(reserved.event)
+            self.numbers.give_back(reserved.event)
             return None
         outcome = outcomes[-1]
         if along:
             self._saved(along)
         if outcome.event is None:
-            self._give_back(reserved.event)
+            self.numbers.give_back(reserved.event)
         else:
             self._written(pending, outcome)
         if outcome.completed_at is not None:
@@ -134,7 +134,7 @@ class TransactingRun(Run):
             self._waits_out(error, self._kept, event_of(outcome))
             raise
         if not is_saved:
-            self._give_back(event_of(outcome))
+            self.numbers.give_back(event_of(outcome))
             return False
         self._saved(along)
         self._written(pending, outcome)

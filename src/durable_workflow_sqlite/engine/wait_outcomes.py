@@ -64,7 +64,7 @@ async def save_end(
     is_question = isinstance(call, QuestionWait)
     if is_question and signal is not None:
         along += acts_of_answer(signal, intent, run.environment.clock.now())
-    outcome = msgspec.structs.replace(outcome, event=run.next_event(call))
+    outcome = msgspec.structs.replace(outcome, event=run.numbers.take(call))
     along += run.running(progressed=True)
     if is_question and signal is None:
         # Whoever has been told that the answer is stored can rely on it: so it is looked for again.

@@ -168,7 +168,7 @@ class Waits:
         if body.is_ended or body.is_over:
             return False
         due = await self._next_due(body)
-        if not run.is_all_told or body.is_ended or run.interruption or run.trouble:
+        if run.numbers.untold or body.is_ended or run.interruption or run.trouble:
             self.wants_look = self._signals_came = True  # again, once it has heard
             return False
         if due is not None:
@@ -274,7 +274,7 @@ class Waits:
             intent,
             status=StepStatus.COMPLETED,
             completed_at=run.completion_time(),
-            event=run.next_event(call),
+            event=run.numbers.take(call),
         )
         timer = timer_of(outcome, TimerStatus.FIRED)
         await run.save_taken(call, outcome, timer, *run.running(progressed=True))

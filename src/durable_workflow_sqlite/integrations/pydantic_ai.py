@@ -119,7 +119,15 @@ class WorkflowDurability(BaseDurabilityCapability[AgentDepsT]):
 
     def get_run_clock(self) -> Callable[[], datetime] | None:
         context = WorkflowContext.current()
-        return None if context is None else context.now
+        if context is None:
+            return None
+        if getattr(self.agent, "_concurrency_limiter", None) is not None:
+            raise UserError(
+                f"the agent {self.name!r} has max_concurrency, which counts the runs of this"
+                " process: in a workflow function, a replay would wait otherwise. Limit its steps"
+                ' instead: WorkflowDurability(model={"limit": NAME})'
+            )
+        return context.now
 
     def get_durable_operation_backend(self) -> StepBackend:
         return StepBackend(self.name, self.default_model_id, self._options, self._check_prompts)

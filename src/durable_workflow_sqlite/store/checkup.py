@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
+from durable_workflow_sqlite.reading.executions import step_words
 from durable_workflow_sqlite.reading.findings import (
     COUNTED,
     FORGOTTEN,
@@ -31,6 +32,7 @@ from durable_workflow_sqlite.store import queries as q
 from durable_workflow_sqlite.store.encodings_checkup import encoded
 from durable_workflow_sqlite.store.overview import overview, paused
 from durable_workflow_sqlite.store.problems import problems
+from durable_workflow_sqlite.store.questions_checkup import questions, unanswered
 from durable_workflow_sqlite.store.readable import Readable
 from durable_workflow_sqlite.store.reading_queues import read_queues
 from durable_workflow_sqlite.store.reading_schedules import read_schedules
@@ -198,11 +200,16 @@ def _overdue(
     late = [one for one in seen.next_timers if one.fire_at is not None and one.fire_at + LATE < now]
     held = _held(file, workers, [one.execution_id for one in late])
     untaken = _untaken(signals, workers) + [
-        f"deadline {one.step_name} of {one.execution_id} ({held[one.execution_id]})"
+        f"deadline {step_words(one.step_name)} of {one.execution_id} ({held[one.execution_id]})"
         for one in late
         if one.execution_id in held
     ]
     late = [one for one in late if one.execution_id not in held]
+    asked = unanswered(file)
+    signals_asked = {(one.workflow_execution_id, one.signal_name) for one in asked}
+    of_questions = {(one.execution_id, one.step_name) for one in late} & signals_asked
+    yield from questions(asked, of_questions, workers)
+    late = [one for one in late if (one.execution_id, one.step_name) not in of_questions]
     if untaken:
         more = len(untaken) - SHOWN
         yield Finding(
@@ -219,7 +226,7 @@ def _overdue(
             level=Level.WARNING,
             check="timers",
             message="deadlines that no worker noticed: "
-            + ", ".join(f"{one.step_name} of {one.execution_id}" for one in late),
+            + ", ".join(f"{step_words(one.step_name)} of {one.execution_id}" for one in late),
             hint=f"start a worker that has these workflows: {START}",
         )
 

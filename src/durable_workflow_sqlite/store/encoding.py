@@ -362,9 +362,12 @@ def _encode_step(encoding: Encoding, given: Parameters) -> None:
         given["input_data"] = with_asked(found, encoding.encode(bytes(found.asked).decode(), place))
 
 
-def _encode_stream_item(encoding: Encoding, given: Parameters) -> None:
+def _encode_stream_items(encoding: Encoding, given: Parameters) -> None:
     of = (given[name] for name in ("workflow_execution_id", "branch", "step_index", "attempt"))
-    given["item"] = encoding.encode(given["item"], stream_place(*of))
+    place = stream_place(*of)
+    items = msgspec.json.decode(given["items"], type=list[str])
+    encoded = [encoding.encode(item, place) for item in items]
+    given["items"] = msgspec.json.encode(encoded).decode()
 
 
 def _encode_progress(encoding: Encoding, given: Parameters) -> None:
@@ -411,7 +414,7 @@ WRITES: Final[Mapping[str, Callable[[Encoding, Parameters], None]]] = {
     "upsert_checkpoint": _encode_step,
     "record_step": _encode_step,
     "complete_step": _encode_step,
-    "insert_stream_item": _encode_stream_item,
+    "insert_stream_items": _encode_stream_items,
     "upsert_progress": _encode_progress,
     "insert_signal": _encode_signal,
     "send_signal": _encode_signal,

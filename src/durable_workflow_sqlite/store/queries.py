@@ -3263,7 +3263,7 @@ class Queries(Protocol):
 
     # workflow_stream_items.sql
 
-    def insert_stream_item(
+    def insert_stream_items(
         self,
         connection: object,
         *,
@@ -3274,11 +3274,12 @@ class Queries(Protocol):
         attempt: int,
         run_number: int,
         written_under: int,
-        item: str,
         created_at: str,
+        items: str,
         fencing_token: int | None,
     ) -> int:
-        """An attempt of a step has put an item into its stream.
+        """An attempt of a step has put some items into its stream (a JSON array of their
+        texts), which stay in this order.
         Changing no row means that the claim is lost.
         """
         ...

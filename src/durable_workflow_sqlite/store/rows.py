@@ -266,16 +266,16 @@ def stream_item_from(row: q.WorkflowStreamItemRow) -> StreamItem:
         )
     try:
         return StreamItem(
-            workflow_stream_item_id=row.workflow_stream_item_id,
-            workflow_execution_id=row.workflow_execution_id,
-            branch=row.branch,
-            step_index=row.step_index,
-            step_name=row.step_name,
-            attempt=row.attempt,
-            run_number=row.run_number,
-            written_under=row.written_under,
-            item=row.item,
-            created_at=text_to_time("created_at", row.created_at),
+            row.workflow_stream_item_id,
+            row.workflow_execution_id,
+            row.branch,
+            row.step_index,
+            row.step_name,
+            row.attempt,
+            row.run_number,
+            row.written_under,
+            row.item,
+            text_to_time("created_at", row.created_at),
         )
     except (ValueError, TypeError) as error:
         raise _unreadable(what, error, row.workflow_execution_id) from None

@@ -41,6 +41,7 @@ from durable_workflow_sqlite.records import (
     StepStatus,
     StreamEnd,
     StreamItem,
+    StreamItems,
     TakenExecution,
     TimerStatus,
     UnqueuedExecution,
@@ -176,7 +177,7 @@ class StatementStore(CheckpointStore, Maintenance):
             WorkflowExecution: self._save_execution,
             WorkflowTimer: self._upsert_timer,
             WorkflowPatch: self._insert_patch,
-            StreamItem: self._insert_stream_item,
+            StreamItems: self._insert_stream_items,
             Progress: self._upsert_progress,
             WorkflowSignal: self._signals.upsert,
             Workflow: self._upsert_workflow,
@@ -911,18 +912,18 @@ class StatementStore(CheckpointStore, Maintenance):
 
     # Streams
 
-    def _insert_stream_item(self, item: StreamItem, claim: WorkflowClaim | None) -> int:
-        return self._queries.insert_stream_item(
+    def _insert_stream_items(self, of: StreamItems, claim: WorkflowClaim | None) -> int:
+        return self._queries.insert_stream_items(
             self._database,
-            workflow_execution_id=item.workflow_execution_id,
-            branch=item.branch,
-            step_index=item.step_index,
-            step_name=item.step_name,
-            attempt=item.attempt,
-            run_number=item.run_number,
-            written_under=item.written_under,
-            item=item.item,
-            created_at=time_to_text(item.created_at),
+            workflow_execution_id=of.workflow_execution_id,
+            branch=of.branch,
+            step_index=of.step_index,
+            step_name=of.step_name,
+            attempt=of.attempt,
+            run_number=of.run_number,
+            written_under=of.written_under,
+            items=json_array(of.items),
+            created_at=time_to_text(of.created_at),
             fencing_token=None if claim is None else claim.fencing_token,
         )
 

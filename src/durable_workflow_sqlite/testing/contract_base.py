@@ -23,7 +23,7 @@ from durable_workflow_sqlite import (
     StepCheckpoint,
     StepKind,
     StepStatus,
-    StreamItem,
+    StreamItems,
     TakenExecution,
     TimerStatus,
     Workflow,
@@ -161,7 +161,7 @@ async def is_refused_everything(store: CheckpointStore, lost: WorkflowClaim) -> 
         partial(store.save, WorkflowPatch(workflow_execution_id=one, patch_name="p")),
         partial(
             store.save,
-            StreamItem(workflow_execution_id=one, step_index=0, step_name="s", item="1"),
+            StreamItems(workflow_execution_id=one, step_index=0, step_name="s", items=("1",)),
         ),
         partial(store.save, Progress(workflow_execution_id=one, done=1)),
         partial(store.save, new_signal(one, "late")),

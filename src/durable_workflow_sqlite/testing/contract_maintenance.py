@@ -15,7 +15,7 @@ from durable_workflow_sqlite import (
     Maintenance,
     Progress,
     SignalStatus,
-    StreamItem,
+    StreamItems,
     TimerStatus,
     WorkflowExecution,
     WorkflowPatch,
@@ -202,7 +202,7 @@ async def _give_everything(store: CheckpointStore, *ids: str) -> None:
             new_timer(one, f"timer of {one}", NOON, status=TimerStatus.FIRED),
             new_signal(one, "go", status=SignalStatus.DELIVERED),
             WorkflowPatch(workflow_execution_id=one, patch_name="add-tax"),
-            StreamItem(workflow_execution_id=one, step_index=0, step_name="say", item="1"),
+            StreamItems(workflow_execution_id=one, step_index=0, step_name="say", items=("1",)),
             Progress(workflow_execution_id=one, done=1),
             new_audit_entry("look", one),
         )

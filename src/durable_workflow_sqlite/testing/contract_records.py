@@ -26,7 +26,7 @@ from durable_workflow_sqlite import (
     StepKind,
     StepStatus,
     StoreError,
-    StreamItem,
+    StreamItems,
     TakenExecution,
     TimerStatus,
     TransactionTimeoutError,
@@ -107,40 +107,57 @@ class RecordsContract(StoreContract):
         await store.save(new_execution("other"))
         claim = await created(store, new_execution("e"))
 
-        def item(index: int, value: str, attempt: int = 1, **more: Any) -> StreamItem:
-            return StreamItem(
+        def put(index: int, *items: str, attempt: int = 1, **more: Any) -> StreamItems:
+            return StreamItems(
                 workflow_execution_id="e",
                 step_index=index,
                 step_name=f"say {index}",
                 attempt=attempt,
-                item=value,
+                items=items,
                 created_at=NOON,
                 written_under=claim.fencing_token,
                 **more,
             )
 
         written = [
-            item(1, '"é"'),
-            item(0, "[1, null]"),
-            item(1, '"é"'),
-            item(1, "{}", attempt=2),
-            item(0, "2", branch="left", run_number=3),
+            put(1, '"é"'),
+            put(0, "[1, null]"),
+            put(1, '"é\\u0000\\""'),
+            put(1, "{}", attempt=2),
+            put(0, "2", branch="left", run_number=3),
         ]
         await store.save(*written[:3], claim=claim)
         await store.save(new_checkpoint("e", 0), *written[3:], claim=claim)
         found = await store.load_stream_items("e")
-        ids = [one.workflow_stream_item_id or 0 for one in found]
+        ids = [one.workflow_stream_item_id for one in found]
         assert ids == sorted(set(ids))
         assert [
-            msgspec.structs.replace(one, workflow_stream_item_id=None) for one in found
+            StreamItems(
+                workflow_execution_id=one.workflow_execution_id,
+                step_index=one.step_index,
+                step_name=one.step_name,
+                attempt=one.attempt,
+                items=(one.item,),
+                created_at=one.created_at,
+                written_under=one.written_under,
+                branch=one.branch,
+                run_number=one.run_number,
+            )
+            for one in found
         ] == written
         assert await store.load_stream_items("e", ids[1], 2) == found[2:4]
         assert await store.load_stream_items("e", ids[-1]) == []
         assert await store.load_stream_items("other") == []
         heads = await store.load_stream_heads("e", ids[2])
-        assert sorted(one.workflow_stream_item_id or 0 for one in heads) == ids[1:3]
+        assert sorted(one.workflow_stream_item_id for one in heads) == ids[1:3]
         assert len(await store.load_stream_heads("e", ids[4])) == 3
         assert await store.load_stream_heads("e", 0) == []
+        many = [f"[{number}]" for number in range(1200)]
+        await store.save(put(2, *many[:600]), put(2, *many[600:]), claim=claim)
+        found = await store.load_stream_items("e", ids[-1], 2000)
+        assert [one.item for one in found] == many
+        last = [one.workflow_stream_item_id for one in found]
+        assert last == sorted(set(last))
 
     @over_a_store
     async def test_the_newest_progress_of_each_place_is_kept(self, store: CheckpointStore) -> None:
