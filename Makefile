@@ -52,7 +52,8 @@ asyncio-programs: $(READY) ## Run the long campaign of made-up programs of plain
 .PHONY: postgres
 postgres: $(READY) ## Run every test that can run over PostgreSQL or in another way
 	@DURABLE_POSTGRES=full $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m campaign \
-		tests/postgres tests/store tests/cli tests/dashboard tests/blocking tests/workers $(ARGS)
+		tests/postgres tests/store tests/cli tests/dashboard tests/blocking tests/workers \
+		tests/integrations $(ARGS)
 
 .PHONY: code-changes
 code-changes: $(READY) ## Run the long campaign of changes of the code: what a check says, and what becomes of them
