@@ -52,7 +52,8 @@ asyncio-programs: $(READY) ## Run the long campaign of made-up programs of plain
 .PHONY: postgres
 postgres: $(READY) ## Run every test that can run over PostgreSQL or in another way
 	@DURABLE_POSTGRES=full $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m campaign \
-		tests/postgres tests/store tests/cli tests/dashboard tests/blocking tests/workers $(ARGS)
+		tests/postgres tests/store tests/cli tests/dashboard tests/blocking tests/workers \
+		tests/integrations $(ARGS)
 
 .PHONY: code-changes
 code-changes: $(READY) ## Run the long campaign of changes of the code: what a check says, and what becomes of them
@@ -67,6 +68,15 @@ LOOPS := debug uvloop $(shell $(BIN)/python -c 'import sys; sys.version_info < (
 other-loops: $(READY) ## Run the tests of the engine and of the kit on the event loops of others
 	@for loop in $(LOOPS); do echo "on $$loop:"; DURABLE_LOOP=$$loop $(BIN)/python -m pytest -q \
 		-n $(WORKERS) tests/engine tests/testing -m "not campaign" $(ARGS) || exit 1; done
+
+# The lower bounds of the extras, each with the newest that it takes of everything else.
+OLDEST := openai-agents==0.18.1
+
+.PHONY: oldest-frameworks
+oldest-frameworks: $(READY) ## Run the tests of integrations with the oldest releases of their frameworks
+	@$(PIP) install --upgrade --target .oldest $(OLDEST)
+	@PYTHONPATH=$(CURDIR)/.oldest $(BIN)/python -m pytest -q -n $(WORKERS) -m "not campaign" \
+		tests/integrations/test_openai_agents.py $(ARGS)
 
 FAULTS := kill freeze power errors open-race clock bad-data limits
 

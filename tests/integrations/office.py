@@ -5,11 +5,21 @@ What is called is noted where the test says.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from agents import Agent, FunctionTool, Model, ModelResponse, Usage, function_tool
-from agents.testing import ScriptedModel, assistant_message, function_call
+from openai.types.responses import (
+    Response,
+    ResponseCompletedEvent,
+    ResponseFunctionToolCall,
+    ResponseOutputItemDoneEvent,
+    ResponseOutputMessage,
+    ResponseOutputText,
+    ResponseTextDeltaEvent,
+    ResponseUsage,
+)
 
 from durable_workflow_sqlite import RetryPolicy, step_info
 from durable_workflow_sqlite.integrations.openai_agents import durable_tool
@@ -59,13 +69,60 @@ class Fake(Model):
         *args: Any,
         **named: Any,
     ) -> AsyncIterator[Any]:
-        script = ScriptedModel([self._output(input)])
-        async for event in script.stream_response(system_instructions, input, *args, **named):
-            yield event
+        output = self._output(input)
+        place: Any = {"item_id": "m", "output_index": 0, "content_index": 0, "logprobs": []}
+        for item in output:
+            if isinstance(item, ResponseOutputMessage):
+                for content in item.content:
+                    for letter in getattr(content, "text", ""):
+                        yield ResponseTextDeltaEvent(
+                            type="response.output_text.delta",
+                            sequence_number=0,
+                            delta=letter,
+                            **place,
+                        )
+            yield ResponseOutputItemDoneEvent(
+                type="response.output_item.done", item=item, output_index=0, sequence_number=0
+            )
+        response = Response(
+            id="r",
+            created_at=0,
+            model="fake",
+            object="response",
+            output=output,
+            parallel_tool_calls=False,
+            tool_choice="none",
+            tools=[],
+            usage=ResponseUsage.model_validate(
+                {
+                    "input_tokens": 3,
+                    "output_tokens": 2,
+                    "total_tokens": 5,
+                    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                    "output_tokens_details": {"reasoning_tokens": 0},
+                }
+            ),
+        )
+        yield ResponseCompletedEvent(
+            type="response.completed", response=response, sequence_number=0
+        )
 
 
 def call(tool: str, call_id: str, **arguments: Any) -> Any:
-    return function_call(tool, arguments, call_id=call_id)
+    return ResponseFunctionToolCall(
+        type="function_call",
+        id=call_id,
+        call_id=call_id,
+        name=tool,
+        arguments=json.dumps(arguments),
+    )
+
+
+def assistant_message(text: str) -> Any:
+    content = ResponseOutputText(type="output_text", text=text, annotations=[])
+    return ResponseOutputMessage(
+        type="message", id="m", role="assistant", status="completed", content=[content]
+    )
 
 
 def says(text: str) -> Turn:

@@ -94,6 +94,7 @@ def check(world: World, agents: Agents, crashes: str) -> None:
     assert len(places) == agents.steps, f"killed {crashes}: other steps: {sorted(places)}"
 
 
+@pytest.mark.few(3)
 @each
 def test_no_completed_call_is_made_again_after_a_kill(agents: Agents, tmp_path: Path) -> None:
     number = ALL.index(agents)
@@ -180,7 +181,7 @@ def test_many_stops_make_no_call_twice(agents: Agents, tmp_path: Path) -> None:
         asyncio.run(run_with_stops(file, agents, journal, seed, 6))
 
 
-@pytest.mark.campaign
+@pytest.mark.few(2)
 @each
 def test_agents_end_as_they_should_on_each_store(
     agents: Agents, file: Path, tmp_path: Path

@@ -33,6 +33,8 @@ METADATA: Final = "durable_workflow"
 
 _IDEMPOTENT: Final = (ToolsetGetToolsId, ToolsetGetInstructionsId)
 _USAGE: Final = TypeAdapter(RunUsage)
+_ASKED: Final[Any] = {"__all__": {"kind", "instructions", "parts"}}
+_NOT_ASKED: Final[Any] = {"__all__": {"parts": {"__all__": {"timestamp", "tool_call_id"}}}}
 
 BRANCH: Final[ContextVar[tuple[WorkflowContext, WorkflowContext] | None]] = ContextVar(
     "durable_workflow_agent_run", default=None
@@ -162,7 +164,7 @@ async def _with_usage(body: Callable[[], Awaitable[object]], run: RunContext[Any
     return {"result": result, "usage": _USAGE.dump_python(used, mode="json")}
 
 
-def _asked(cache_key: tuple[object, ...]) -> Any:
+def _asked(cache_key: tuple[object, ...]) -> str:
     """What a model is asked: the messages, without what differs each time they are made."""
     messages: list[ModelMessage] = []
     for one in cache_key:
@@ -170,15 +172,5 @@ def _asked(cache_key: tuple[object, ...]) -> Any:
             messages = one.messages
         elif isinstance(one, list):
             messages = cast("list[ModelMessage]", one)
-    ids: dict[str, int] = {}
-
-    def part(plain: dict[str, Any]) -> dict[str, Any]:
-        kept = {key: value for key, value in plain.items() if key != "timestamp"}
-        if isinstance(call := kept.get("tool_call_id"), str):
-            kept["tool_call_id"] = ids.setdefault(call, len(ids))
-        return kept
-
-    return [
-        [one["kind"], one.get("instructions"), [part(plain) for plain in one["parts"]]]
-        for one in ModelMessagesTypeAdapter.dump_python(messages, mode="json")
-    ]
+    asked = ModelMessagesTypeAdapter.dump_json(messages, include=_ASKED, exclude=_NOT_ASKED)
+    return asked.decode()

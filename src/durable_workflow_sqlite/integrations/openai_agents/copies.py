@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar, cast
 
 from agents import Agent, FunctionTool, Handoff, Model, RunConfig, UserError
 
+from durable_workflow_sqlite.integrations.openai_agents.servers import durable_server
 from durable_workflow_sqlite.integrations.openai_agents.steps import (
     DurableModel,
     DurableModelProvider,
@@ -29,7 +30,7 @@ def durable_agent(
 
     `run` does it with its agent.
 
-    Raises UserError for tools that run here and are no FunctionTool, and for MCP servers.
+    Raises UserError for tools that run here and are no FunctionTool.
     """
     copier = Copier(model_options or {}, tool_options or {})
     return cast("Agent[T]", copier.copy(agent))
@@ -45,13 +46,10 @@ class Copier:
     def copy(self, agent: Agent[Any]) -> Agent[Any]:
         if id(agent) in self._made:
             return self._made[id(agent)][1]
-        if agent.mcp_servers:
-            raise UserError(
-                f"agent {agent.name!r} has MCP servers, which a workflow cannot call; give it"
-                " function tools that call them"
-            )
         copy = agent.clone(
-            model=self._model(agent.model), tools=[self._tool(agent, one) for one in agent.tools]
+            model=self._model(agent.model),
+            tools=[self._tool(agent, one) for one in agent.tools],
+            mcp_servers=[durable_server(one, self._tool_options) for one in agent.mcp_servers],
         )
         self._made[id(agent)] = self._made[id(copy)] = agent, copy
         copy.handoffs = [self._handoff(one) for one in agent.handoffs]
