@@ -59,9 +59,8 @@ class Transactions(Protocol):
 
         shortcut: does the same in one statement, if that changes a row; the result is None then.
             Those of a group are sent together. If one changes nothing, its operation is run.
-        noted: called with the result as soon as that is committed, before anything else is done
-            with the connection, and also if the caller was cancelled meanwhile. It is called in
-            any thread, and only keeps in mind what is in the database now.
+        noted: called with the result as soon as that is committed, in any thread. Nothing else is
+            done with the connection before. A caller that was cancelled changes nothing about it.
         """
         ...
 
