@@ -936,6 +936,7 @@ async def test_models_by_name_come_from_the_provider() -> None:
 
     class Provider(agents.ModelProvider):
         def get_model(self, model_name: str | None) -> agents.Model:
+            assert WorkflowContext.current() is None  # a replay may have no key
             return Fake("m", noted.append, [(0, says(f"I am {model_name}"))])
 
     async def body(_: WorkflowContext) -> Any:
@@ -949,6 +950,26 @@ async def test_models_by_name_come_from_the_provider() -> None:
 
     assert await in_memory(body) == ["I am big", "I am b", "I am none"]
     assert noted == ["m0"] * 3
+
+
+def test_a_replay_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Provider(agents.ModelProvider):
+        def get_model(self, model_name: str | None) -> agents.Model:
+            return Fake("m", lambda _: None, [(0, says(f"I am {model_name}"))])
+
+    def asks(provider: agents.ModelProvider | None) -> Callable[[WorkflowContext], Any]:
+        async def body(ctx: WorkflowContext) -> Any:
+            config = RunConfig(model_provider=provider) if provider is not None else None
+            result = await run(Agent("a", model="gpt-5"), "x", run_config=config)
+            await ctx.wait_signal("go")
+            return result.final_output
+
+        return body
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    lives = Lives(tmp_path)
+    lives.first(asks(Provider()))
+    assert lives.second(asks(None)) == "I am gpt-5"
 
 
 async def test_a_copy_of_its_own_can_be_run_by_runner() -> None:
