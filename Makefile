@@ -69,6 +69,15 @@ other-loops: $(READY) ## Run the tests of the engine and of the kit on the event
 	@for loop in $(LOOPS); do echo "on $$loop:"; DURABLE_LOOP=$$loop $(BIN)/python -m pytest -q \
 		-n $(WORKERS) tests/engine tests/testing -m "not campaign" $(ARGS) || exit 1; done
 
+# The lower bounds of the extras, each with the newest that it takes of everything else.
+OLDEST := openai-agents==0.18.1
+
+.PHONY: oldest-frameworks
+oldest-frameworks: $(READY) ## Run the tests of integrations with the oldest releases of their frameworks
+	@$(PIP) install --upgrade --target .oldest $(OLDEST)
+	@PYTHONPATH=$(CURDIR)/.oldest $(BIN)/python -m pytest -q -n $(WORKERS) -m "not campaign" \
+		tests/integrations/test_openai_agents.py $(ARGS)
+
 FAULTS := kill freeze power errors open-race clock bad-data limits
 
 .PHONY: faults

@@ -65,3 +65,12 @@ def test_the_core_needs_three_distributions() -> None:
         if "extra ==" not in one and "win32" not in one
     }
     assert needed == OF_THE_CORE
+
+
+def test_the_oldest_frameworks_that_are_tested_are_the_lower_bounds_of_the_extras() -> None:
+    (line,) = re.findall(r"^OLDEST := (.+)$", (PROJECT.parent / "Makefile").read_text(), re.M)
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    wanted = [one for extra in project["optional-dependencies"].values() for one in extra]
+    for pinned in line.split():
+        name, version = pinned.split("==")
+        assert any(one.startswith(f"{name}>={version},") for one in wanted), pinned

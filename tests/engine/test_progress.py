@@ -33,6 +33,7 @@ from durable_workflow_sqlite import (
     step_stream,
     workflow,
 )
+from durable_workflow_sqlite.engine import progress
 from durable_workflow_sqlite.testing import check_code
 from tests.databases import new_database
 from tests.processes import a_process, an_engine, die, run_until_killed, until
@@ -440,3 +441,33 @@ async def test_code_that_begins_to_report_still_fits_what_is_recorded(file: Path
         await engine.send_signal("e", "go")
         await engine.result_of("e")
         assert await reported(engine) == [("", "", 0, 1, 2, None)]
+
+
+@pytest.mark.parametrize("synchronous", ["normal", "full"])
+async def test_a_report_beside_the_last_write_does_not_disturb_the_end(
+    file: Path,
+    synchronous: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+
+    @workflow
+    async def work(ctx: WorkflowContext, run: int) -> Any:
+        for number in range(3):
+            ctx.progress(number, 3)
+            await ctx.step("copy", report_progress, number)
+        ctx.progress(3, 3)
+        return ctx.continue_as_new(run + 1) if run < 3 else run
+
+    async with (
+        SqliteCheckpointStore.file(file, synchronous=synchronous) as store,
+        DurableEngine(store) as engine,
+    ):
+        for first in range(0, 200, 20):
+            names = [f"e-{n}" for n in range(first, first + 20)]
+            runs = (engine.run(work, 1, execution_id=name) for name in names)
+            assert await asyncio.gather(*runs) == [3] * 20
+            for name in names:
+                assert [one.done for one in await engine.progress(name)] == [3, 0, 1, 2]
+    assert [one for one in caplog.records if one.levelname in ("WARNING", "ERROR")] == []

@@ -32,6 +32,7 @@ from durable_workflow_sqlite import (
     SqliteCheckpointStore,
     StepTimeoutError,
     WorkflowCancelledError,
+    WorkflowCodeError,
     WorkflowContext,
     step_info,
     workflow,
@@ -711,6 +712,42 @@ async def test_the_timeout_of_a_node_is_that_of_its_step() -> None:
 
     async with an_engine() as engine:
         assert await engine.run(timed) == "slow"
+
+
+async def test_what_a_node_does_to_its_input_does_not_change_the_state() -> None:
+    async def change(state: State) -> Any:
+        state["log"].append("changed")
+        return {"topic": "cups"}
+
+    graph: Any = StateGraph(State)
+    graph.add_node("change", change)
+    graph.add_edge(START, "change")
+    compiled = graph.compile()
+
+    @workflow
+    async def changing(ctx: WorkflowContext) -> Any:
+        return await run_graph(ctx, compiled, {"log": ["as it was"]})
+
+    async with an_engine() as engine:
+        assert await engine.run(changing) == {"topic": "cups", "log": ["as it was"]}
+
+
+async def test_too_many_steps_stop_the_execution_until_more_are_allowed() -> None:
+    limits = [3]
+
+    @workflow
+    async def endless(ctx: WorkflowContext) -> Any:
+        config: Any = {"recursion_limit": limits[0]}
+        return (await run_graph(ctx, report(), {"topic": "a", "log": []}, config=config))["log"]
+
+    async with SqliteCheckpointStore.in_memory() as store:
+        async with DurableEngine(store, workflows=[endless]) as engine:
+            with pytest.raises(WorkflowCodeError, match="GraphRecursionError"):
+                await engine.run(endless, execution_id="1")
+        limits[0] = 30
+        async with DurableEngine(store, workflows=[endless]) as engine:
+            handle = await engine.start(endless, execution_id="1")
+            assert await answered(engine, handle, {"": "yes"}) == reported("a", "yes")
 
 
 async def test_an_inline_node_sleeps_and_the_edges_after_it_are_a_step() -> None:

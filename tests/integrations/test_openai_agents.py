@@ -24,6 +24,7 @@ from agents import (
     FunctionTool,
     GuardrailFunctionOutput,
     InputGuardrail,
+    ModelResponse,
     RunConfig,
     Runner,
     UserError,
@@ -877,6 +878,40 @@ async def test_a_tool_that_takes_too_long_or_fails_beside_another_is_the_same_in
     assert said[1] == "Error running tool failing: broken"
 
 
+def test_a_guardrail_that_stops_a_model_under_way_is_the_same_in_a_replay(tmp_path: Path) -> None:
+    noted: list[str] = []
+
+    class Slow(Fake):
+        async def get_response(self, *args: Any, **named: Any) -> ModelResponse:
+            noted.append("begun")
+            await asyncio.sleep(0.1)
+            return await super().get_response(*args, **named)
+
+    async def guard(*_: Any) -> GuardrailFunctionOutput:
+        branch = current_branch()
+        assert branch is not None
+        await branch.step("look", lambda: noted.append("look"))
+        return GuardrailFunctionOutput(output_info=None, tripwire_triggered=True)
+
+    async def body(ctx: WorkflowContext) -> str:
+        agent = Agent("a", model=Slow("m", noted.append, [(0, says("too late"))]))
+        agent.input_guardrails = [InputGuardrail(guard)]
+        with pytest.raises(agents.InputGuardrailTripwireTriggered):
+            await run(agent, "x")
+        agent.input_guardrails = []
+        said = (await run(agent, "y")).final_output
+        await ctx.wait_signal("go")
+        return str(said)
+
+    lives = Lives(tmp_path)
+    lives.first(body)
+    assert lives.second(body) == "too late"
+    assert sorted(noted) in (
+        ["begun", "begun", "look", "m0"],
+        ["begun", "begun", "look", "m0", "m0"],
+    )
+
+
 async def test_a_sandbox_replays_an_agent_and_crashes_where_a_test_says(
     async_durable: AsyncSandbox,
 ) -> None:
@@ -901,6 +936,7 @@ async def test_models_by_name_come_from_the_provider() -> None:
 
     class Provider(agents.ModelProvider):
         def get_model(self, model_name: str | None) -> agents.Model:
+            assert WorkflowContext.current() is None  # a replay may have no key
             return Fake("m", noted.append, [(0, says(f"I am {model_name}"))])
 
     async def body(_: WorkflowContext) -> Any:
@@ -914,6 +950,26 @@ async def test_models_by_name_come_from_the_provider() -> None:
 
     assert await in_memory(body) == ["I am big", "I am b", "I am none"]
     assert noted == ["m0"] * 3
+
+
+def test_a_replay_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Provider(agents.ModelProvider):
+        def get_model(self, model_name: str | None) -> agents.Model:
+            return Fake("m", lambda _: None, [(0, says(f"I am {model_name}"))])
+
+    def asks(provider: agents.ModelProvider | None) -> Callable[[WorkflowContext], Any]:
+        async def body(ctx: WorkflowContext) -> Any:
+            config = RunConfig(model_provider=provider) if provider is not None else None
+            result = await run(Agent("a", model="gpt-5"), "x", run_config=config)
+            await ctx.wait_signal("go")
+            return result.final_output
+
+        return body
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    lives = Lives(tmp_path)
+    lives.first(asks(Provider()))
+    assert lives.second(asks(None)) == "I am gpt-5"
 
 
 async def test_a_copy_of_its_own_can_be_run_by_runner() -> None:
@@ -1077,8 +1133,11 @@ async def test_a_session_of_a_store_with_a_codec_is_encoded(tmp_path: Path) -> N
 
 async def test_bad_arguments_of_a_session_are_refused() -> None:
     bad: Any = 7
-    with pytest.raises(ValueError, match="session_id must not be empty"):
-        StoreSession("")
+    for session_id in ("", "x" * 257):
+        with pytest.raises(ValueError, match="must have 1 to 256 characters"):
+            StoreSession(session_id)
+    with pytest.raises(TypeError, match="session_id must be a string"):
+        StoreSession(bad)
     with pytest.raises(ValueError, match="the name of a table must be"):
         StoreSession("kim", table="a b")
     with pytest.raises(TypeError, match="codec must have"):

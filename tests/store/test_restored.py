@@ -332,3 +332,64 @@ def test_every_worker_of_a_file_is_told(file: Path, backup: Path) -> None:
         assert "was restored while it was open" in other.hear()
         assert one.hear() == other.hear() == "closed"
     assert steps_in(file) == [("e", 0, "INTENT"), ("f", 0, "INTENT")]
+
+
+# What was committed, though nobody has been told so yet
+
+
+def make_a_table(file: Path, name: str) -> None:
+    """As another program may: the schema version is another one now, as after a restore."""
+    with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as connection:
+        connection.execute(f"create table {name} (id integer)")
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("what", ["claim", "step", "release"])
+async def test_a_write_whose_caller_was_cancelled_is_no_restored_backup(
+    file: Path, opened: Opened, what: str
+) -> None:
+    async with opened(file) as store:
+        claim = await claimed(store)
+        await save(store, claim, 0)
+        # After a group of two, the next write waits for its turn.
+        await asyncio.gather(store.save(WORKFLOW), store.save(new_execution("other")))
+        if what == "claim":
+            write = asyncio.create_task(store.claim_execution("other"))
+        elif what == "step":
+            outcome = new_checkpoint("e", 0, status=StepStatus.COMPLETED, output_data="1")
+            write = asyncio.create_task(store.save(outcome, claim=claim))  # type: ignore[arg-type]
+        else:
+            write = asyncio.create_task(store.release_claims([claim]))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        write.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await write
+        await store.load_execution("e")  # after what was asked for before
+        make_a_table(file, "one")
+        await store.save(new_signal("other", "s"))
+        assert await store.load_execution("e") is not None
+
+
+@EVERY_WAY
+async def test_a_look_before_the_caller_is_told_finds_no_restored_backup(
+    file: Path, opened: Opened
+) -> None:
+    """The look at what others have done may be the next thing after a commit."""
+    async with opened(file) as store:
+        claim = await claimed(store)
+        await save(store, claim, 0)
+        store.change_counter()
+        looks = 0
+        for number in range(20):
+            step = new_checkpoint("e", number, status=StepStatus.COMPLETED, output_data="1")
+            write = asyncio.create_task(store.save(step, claim=claim))
+            while not write.done():
+                await asyncio.sleep(0)
+                if not write.done() and steps_in(file)[-1][1:] == (number, "COMPLETED"):
+                    make_a_table(file, f"t{number}")
+                    store.change_counter()
+                    looks += 1
+                    break
+            await write
+        assert looks > 0
+        await save(store, claim, 21)

@@ -275,7 +275,7 @@ class Execution(Driver):
         if not body.is_ended:
             self._body_has_ended()
         if self.environment.streams.of_runs:
-            self.environment.streams.take_reports(self)
+            self.environment.streams.take_reports(self, is_over=True)
         marks, self._marks = list(self._marks), ()
         if self._made_waits is not None:
             marks.extend(self._made_waits.give_up_all())

@@ -35,7 +35,7 @@ class Writer(Protocol):
 class Reports:
     """The newest reports of one execution that are not written yet."""
 
-    __slots__ = ("_is_due", "_loop", "_newest", "_run", "_writing", "_written_at")
+    __slots__ = ("_is_due", "_loop", "_newest", "_run", "_writing", "_written_at", "is_over")
 
     def __init__(self, run: Writer, loop: asyncio.AbstractEventLoop) -> None:
         self._run = ref(run)
@@ -44,6 +44,8 @@ class Reports:
         self._is_due = False
         self._writing: asyncio.Task[None] | None = None
         self._written_at = loop.time() - EVERY_S
+        self.is_over = False
+        """Whether the execution ends: what it still reports goes along with what ends it."""
 
     def add(self, report: Progress, *, is_due: bool = True) -> None:
         """Keep a report instead of the one before; also from a thread.
@@ -74,12 +76,14 @@ class Reports:
         self._is_due = False
         run = self._run()
         self.take()
-        if run is not None and run.history.patches.new and run.trouble is None:
+        if run is not None and self._is_wanted(run):
             self._written_at = self._loop.time()
-            self._writing = self._loop.create_task(_write(run))
+            self._writing = self._loop.create_task(self._write(run))
 
+    async def _write(self, run: Writer) -> None:
+        if self._is_wanted(run):
+            with suppress(Exception):  # it has stopped the run, which tells of it
+                await run.save()
 
-async def _write(run: Writer) -> None:
-    if run.history.patches.new:
-        with suppress(Exception):  # it has stopped the run, which tells of it
-            await run.save()
+    def _is_wanted(self, run: Writer) -> bool:
+        return bool(run.history.patches.new) and run.trouble is None and not self.is_over

@@ -233,9 +233,10 @@ class Streams:
             buffer = self.of_runs.setdefault(run, new)
         return buffer
 
-    def take_reports(self, run: Writer) -> None:
-        """What an execution has reported goes along with its next write."""
+    def take_reports(self, run: Writer, *, is_over: bool = False) -> None:
+        """What an execution has reported goes along with its next write. is_over: it ends."""
         if (buffer := self.of_runs.get(run)) is not None:
+            buffer.reports.is_over = is_over
             buffer.reports.take()
 
     def leave(self, run: Writer, place: Place, *, has_returned: bool = False) -> StepStream | None:

@@ -87,8 +87,16 @@ class InTransaction(JoinedTransactions):
         """Called before the first operation, as one of these."""
         self._check = check
 
-    async def write(self, operation: Callable[[], T], shortcut: Shortcut | None = None) -> T:
-        return await self._run(partial(self._write, operation))
+    async def write(
+        self,
+        operation: Callable[[], T],
+        shortcut: Shortcut | None = None,
+        noted: Callable[[T], object] | None = None,
+    ) -> T:
+        result = await self._run(partial(self._write, operation))
+        if noted is not None:
+            noted(result)
+        return result
 
     async def read(self, operation: Callable[[], T]) -> T:
         return await self._run(operation)

@@ -92,15 +92,26 @@ class PostgresTransactions(Transactions):
         self._process = os.getpid()
         self._closed = False
 
-    async def write(self, operation: Callable[[], T], shortcut: Shortcut | None = None) -> T:
-        return cast("T", await self._ask(self._writes, operation, shortcut))
+    async def write(
+        self,
+        operation: Callable[[], T],
+        shortcut: Shortcut | None = None,
+        noted: Callable[[T], object] | None = None,
+    ) -> T:
+        result = cast("T", await self._ask(self._writes, operation, shortcut))
+        if noted is not None:
+            noted(result)
+        return result
 
     async def read(self, operation: Callable[[], T]) -> T:
         return cast("T", await self._ask(self._reads, operation, None))
 
     async def transact(self, transaction: Transaction) -> bool:
         # In an operation, as any other: what it is, `_run` sees.
-        return cast("bool", await self._ask(self._writes, transaction, None))
+        is_done = cast("bool", await self._ask(self._writes, transaction, None))
+        if is_done and transaction.noted is not None:
+            transaction.noted()
+        return is_done
 
     async def look(self, function: Callable[[Any], T], timeout_s: float) -> T:
         try:

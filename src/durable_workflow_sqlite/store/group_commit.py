@@ -45,9 +45,10 @@ from durable_workflow_sqlite.store.user_reader import UserReader
 
 T = TypeVar("T")
 
-_Queued = tuple[Any, Shortcut | None, "asyncio.Future[Any]"]
+_Noted = Callable[[Any], object] | None
+_Queued = tuple[Any, Shortcut | None, "asyncio.Future[Any]", _Noted]
 """The first is an operation, which is called without arguments, or a `Transaction`."""
-_Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
+_Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None, _Noted]
 
 RETRY_AFTER_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02)
 """How long to wait before each new try to get a lock; from then on, the last of them."""
@@ -160,7 +161,12 @@ class GroupCommit(Transactions):
         """Whether this process was forked from the one that opened the connection."""
         return self._forks != _forks
 
-    async def write(self, operation: Callable[[], T], shortcut: Shortcut | None = None) -> T:
+    async def write(
+        self,
+        operation: Callable[[], T],
+        shortcut: Shortcut | None = None,
+        noted: Callable[[T], object] | None = None,
+    ) -> T:
         if (
             self._alone >= ALONE_AFTER
             and not self._queue
@@ -169,12 +175,16 @@ class GroupCommit(Transactions):
             and self._begins_at_once(now)
         ):
             try:
-                return self._run_at_once(operation, shortcut)
+                result = self._run_at_once(operation, shortcut)
             except _NewSchemaError:
                 pass
+            else:
+                if noted is not None:
+                    noted(result)
+                return result
         loop = self._enter()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.append((operation, shortcut, future))
+        self._queue.append((operation, shortcut, future, noted))
         if len(self._queue) == 1 and self._in_thread is None and not self._refusals.times:
             loop.call_soon(self._flush)
         return await future
@@ -197,7 +207,7 @@ class GroupCommit(Transactions):
     async def transact(self, transaction: Transaction) -> bool:
         loop = self._enter()
         future: asyncio.Future[bool] = loop.create_future()
-        self._queue.append((transaction, None, future))
+        self._queue.append((transaction, None, future, None))
         self._functions += 1
         if len(self._queue) == 1 and self._in_thread is None and not self._refusals.times:
             loop.call_soon(self._flush)
@@ -547,16 +557,16 @@ class GroupCommit(Transactions):
 
     def _act(self, one: _Queued, *, has_begun: bool = False) -> _Outcome:
         """Run a function in a transaction; if it has failed, record that in another."""
-        transaction, _, future = one
+        transaction, _, future, _ = one
         assert isinstance(transaction, Transaction)
         try:
-            return future, self._try(transaction, has_begun=has_begun), None
+            return future, self._try(transaction, has_begun=has_begun), None, None
         except FunctionFailedError as failed:
             error = failed.error
         except BaseException as failed:  # noqa: BLE001 - whoever asked must hear of it
-            return future, None, self._translated(failed)
+            return future, None, self._translated(failed), None
         if transaction.failed is None:
-            return future, None, error
+            return future, None, error, None
         try:
             self._begin()
             is_to_be = transaction.may_begin()
@@ -565,9 +575,11 @@ class GroupCommit(Transactions):
             self._connection.execute(COMMIT)
         except BaseException as failed:  # noqa: BLE001 - as above
             self._roll_back()
-            return future, None, self._translated(failed)
+            return future, None, self._translated(failed), None
+        if is_to_be and transaction.noted is not None:
+            transaction.noted()
         self._after_commit()
-        return future, is_to_be, None
+        return future, is_to_be, None, None
 
     def _try(self, transaction: Transaction, *, has_begun: bool) -> bool:
         """Raises FunctionFailedError if it is the function's fault that nothing was written."""
@@ -597,6 +609,8 @@ class GroupCommit(Transactions):
             raise
         if version is not None:
             self._schema_version = version
+        if transaction.noted is not None:
+            transaction.noted()
         if guard.has_enqueued:
             self.count_change()
         self._after_commit()
@@ -635,14 +649,14 @@ class GroupCommit(Transactions):
         outcomes: list[_Outcome] = []
         shortcuts: dict[str, list[tuple[Any, ...]]] = {}
         try:
-            for operation, shortcut, future in group:
+            for operation, shortcut, future, noted in group:
                 if shortcut is not None and len(group) > 1:
                     statement, values = shortcut
                     shortcuts.setdefault(statement, []).append(values)
-                    outcomes.append((future, None, None))
+                    outcomes.append((future, None, None, noted))
                     continue
                 self._send(shortcuts)  # an operation may build on what was asked for before it
-                outcomes.append((future, operation(), None))
+                outcomes.append((future, operation(), None, noted))
             self._send(shortcuts)
         except BaseException as error:  # noqa: BLE001
             self._roll_back()
@@ -660,7 +674,7 @@ class GroupCommit(Transactions):
         """As `_run`, with each operation behind a savepoint, so that it fails alone."""
         outcomes: list[_Outcome] = []
         try:
-            for operation, _, future in group:
+            for operation, _, future, noted in group:
                 self._connection.execute("savepoint one")
                 try:
                     result = operation()
@@ -668,9 +682,9 @@ class GroupCommit(Transactions):
                     if not self._connection.in_transaction:
                         raise  # SQLite gave up on all of it, as it may on a full disk
                     self._connection.execute("rollback to one")
-                    outcomes.append((future, None, self._translated(error)))
+                    outcomes.append((future, None, self._translated(error), None))
                 else:
-                    outcomes.append((future, result, None))
+                    outcomes.append((future, result, None, noted))
                 self._connection.execute("release one")
         except BaseException as error:  # noqa: BLE001
             self._roll_back()
@@ -689,8 +703,12 @@ class GroupCommit(Transactions):
         except (*FAILURES, StoreGoneError) as error:
             self._roll_back()
             return [
-                (future, None, failed or self._translated(error)) for future, _, failed in outcomes
+                (future, None, failed or self._translated(error), None)
+                for future, _, failed, _ in outcomes
             ]
+        for _, result, _, noted in outcomes:
+            if noted is not None:
+                noted(result)
         if self._checkpointer is not None:
             self._checkpointer.after_commit()
         return outcomes
@@ -711,7 +729,7 @@ class GroupCommit(Transactions):
             self._rollback_failed = False
 
     def _all_failed(self, group: list[_Queued], error: BaseException) -> list[_Outcome]:
-        return [(future, None, self._translated(error)) for _, _, future in group]
+        return [(one[2], None, self._translated(error), None) for one in group]
 
     def _translated(self, error: BaseException) -> BaseException:
         if self._authorizer.has_compiled:
@@ -738,7 +756,7 @@ class GroupCommit(Transactions):
 
 
 def _settle(outcomes: list[_Outcome]) -> None:
-    for future, result, error in outcomes:
+    for future, result, error, _ in outcomes:
         if future.done():
             continue  # its task was cancelled meanwhile
         if error is None:

@@ -117,7 +117,12 @@ class InTransaction(JoinedTransactions):
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    async def write(self, operation: Callable[[], T], shortcut: Shortcut | None = None) -> T:
+    async def write(
+        self,
+        operation: Callable[[], T],
+        shortcut: Shortcut | None = None,
+        noted: Callable[[T], object] | None = None,
+    ) -> T:
         connection = self._connection
         with self.as_ours():
             _begin(connection)  # what was committed since is another transaction
@@ -130,6 +135,8 @@ class InTransaction(JoinedTransactions):
                     connection.execute("release durable_workflow")
                 raise self._translated(error) from error
             connection.execute("release durable_workflow")
+        if noted is not None:
+            noted(result)
         return result
 
     async def read(self, operation: Callable[[], T]) -> T:

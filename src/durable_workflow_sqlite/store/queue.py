@@ -76,8 +76,7 @@ class Queue:
                 self._count(one, room, key, begins_at)
             return claims
 
-        claims = await self._commit.write(claim)
-        self._claims.took(claims)
+        claims = await self._commit.write(claim, noted=self._claims.took)
         return claims[0] if claims else None
 
     def _begins_at(self, rooms: Iterable[Room | None], now: datetime) -> datetime:
@@ -161,9 +160,8 @@ class Queue:
                 self._count(claim, room, key_of(row), begins_at)
             return claims
 
-        claims = await self._commit.write(claim)
+        claims = await self._commit.write(claim, noted=self._claims.took)
         self._available.claimed(len(claims))
-        self._claims.took(claims)
         return claims
 
     async def load_next_available_at(
@@ -207,15 +205,18 @@ class Queue:
         self._to_release |= by_token
         for claim, _ in to_release:
             self._claims.releases(claim.workflow_execution_id)
+
+        def noted(_: object) -> None:
+            self._forget(by_token)
+            self._claims.released(claim.workflow_execution_id for claim, _ in to_release)
+
         try:
-            await self._commit.write(release)
+            await self._commit.write(release, noted=noted)
         except (StoreError, asyncio.CancelledError):
-            raise  # whether it is done for one that was cancelled, nobody has heard
+            raise  # one that was cancelled may be released yet
         except BaseException:
             self._forget(by_token)  # it would fail again
             raise
-        self._forget(by_token)
-        self._claims.released(claim.workflow_execution_id for claim, _ in to_release)
 
     def _forget(self, tokens: Iterable[int]) -> None:
         for token in tokens:
@@ -238,8 +239,7 @@ class Queue:
                 self.put_now([execution_id], at)
 
         self._claims.releases(execution_id)
-        await self._commit.write(release)
-        self._claims.released([execution_id])
+        await self._commit.write(release, noted=lambda _: self._claims.released([execution_id]))
 
     async def mark_as_stopping(self, claims: Iterable[WorkflowClaim]) -> None:
         tokens = [claim.fencing_token for claim in claims]

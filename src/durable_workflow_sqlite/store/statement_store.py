@@ -220,10 +220,12 @@ class StatementStore(CheckpointStore, Maintenance):
             self._save_all(records, claim, final)
             self._start_and_send(start, send)
 
-        await self._transactions.write(save)
-        if claim is not None:
-            self._claims.saved(claim, records)
-        self._claims.released(final)
+        def noted(_: object) -> None:
+            if claim is not None:
+                self._claims.saved(claim, records)
+            self._claims.released(final)
+
+        await self._transactions.write(save, noted=noted)
 
     async def begin_step(
         self, intent: StepCheckpoint, *beside: Record, claim: WorkflowClaim
@@ -250,8 +252,11 @@ class StatementStore(CheckpointStore, Maintenance):
             save = self._save_with_slot if _is_a_slot(beside) else self._save_beside
             await save(intent, beside, claim, shortcut)
             return
-        await self._transactions.write(lambda: self._save_step(intent, claim, shortcut), shortcut)
-        self._claims.saved(claim, (intent,))
+        await self._transactions.write(
+            lambda: self._save_step(intent, claim, shortcut),
+            shortcut,
+            lambda _: self._claims.saved(claim, (intent,)),
+        )
 
     async def finish_step(
         self,
@@ -297,8 +302,11 @@ class StatementStore(CheckpointStore, Maintenance):
             save = self._save_with_slot if _is_a_slot(beside) else self._save_beside
             await save(outcome, beside, claim, shortcut)
             return
-        await self._transactions.write(lambda: self._save_step(outcome, claim, shortcut), shortcut)
-        self._claims.saved(claim, (outcome,))
+        await self._transactions.write(
+            lambda: self._save_step(outcome, claim, shortcut),
+            shortcut,
+            lambda _: self._claims.saved(claim, (outcome,)),
+        )
 
     async def continue_as_new(
         self, execution: WorkflowExecution, *records: Record, claim: WorkflowClaim
@@ -329,8 +337,9 @@ class StatementStore(CheckpointStore, Maintenance):
             if queries.cancel_children(connection, parent_execution_id=execution_id, created_at=at):
                 self._transactions.count_change()
 
-        await self._transactions.write(begin_again)
-        self._claims.began_again(execution)
+        await self._transactions.write(
+            begin_again, noted=lambda _: self._claims.began_again(execution)
+        )
 
     async def transact(
         self,
@@ -360,11 +369,15 @@ class StatementStore(CheckpointStore, Maintenance):
             save(failed(error))
 
         seconds = timeout.total_seconds()
-        transaction = Transaction(may_begin, function, save, save_failed, seconds)
-        if not await self._transactions.transact(transaction):
-            return False
-        self._claims.saved(claim, saved)
-        return True
+        transaction = Transaction(
+            may_begin,
+            function,
+            save,
+            save_failed,
+            seconds,
+            lambda: self._claims.saved(claim, saved),
+        )
+        return await self._transactions.transact(transaction)
 
     # Tables of the user's own
 
@@ -428,9 +441,11 @@ class StatementStore(CheckpointStore, Maintenance):
             self._save_step(step, claim, shortcut)
             self._save_all(beside, claim, final)
 
-        await self._transactions.write(save)
-        self._claims.saved(claim, (step, *beside))
-        self._claims.released(final)
+        def noted(_: object) -> None:
+            self._claims.saved(claim, (step, *beside))
+            self._claims.released(final)
+
+        await self._transactions.write(save, noted=noted)
 
     async def _save_with_slot(
         self,
@@ -454,8 +469,9 @@ class StatementStore(CheckpointStore, Maintenance):
             if not execute(of_slot) and not queues.look_closer(slot, claim):
                 raise self._lost(claim)
 
-        await self._transactions.write(save)
-        self._claims.saved(claim, (step, *beside))
+        await self._transactions.write(
+            save, noted=lambda _: self._claims.saved(claim, (step, *beside))
+        )
 
     def _save_all(
         self, records: Iterable[Record], claim: WorkflowClaim | None, final: list[str]
@@ -721,11 +737,12 @@ class StatementStore(CheckpointStore, Maintenance):
                 self._hold(execution)
             return claim
 
-        claim = await self._transactions.write(create)
-        if claim is not None:
-            self._known_workflows.add(workflow.workflow_id)
-            self._claims.took([claim], serves)
-        return claim
+        def noted(claim: WorkflowClaim | None) -> None:
+            if claim is not None:
+                self._known_workflows.add(workflow.workflow_id)
+                self._claims.took([claim], serves)
+
+        return await self._transactions.write(create, noted=noted)
 
     def _hold(self, execution: WorkflowExecution) -> None:
         """It is new, so nothing but a pause keeps it from being claimed: it waits in the queue."""

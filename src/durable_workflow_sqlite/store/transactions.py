@@ -30,6 +30,7 @@ class Transaction(NamedTuple):
     failed: called with the error if the function failed, or its result could not be saved. That is
         in another transaction, after `may_begin`; the first one was rolled back. If there is none,
         the caller gets the error.
+    noted: as for `Transactions.write`, if something was saved.
     """
 
     may_begin: Callable[[], bool]
@@ -37,6 +38,7 @@ class Transaction(NamedTuple):
     save: Callable[[Any], None]
     failed: Callable[[BaseException], None] | None
     timeout_s: float
+    noted: Callable[[], object] | None = None
 
 
 class Transactions(Protocol):
@@ -47,11 +49,18 @@ class Transactions(Protocol):
     send statements and return what they gave.
     """
 
-    async def write(self, operation: Callable[[], T], shortcut: Shortcut | None = None) -> T:
+    async def write(
+        self,
+        operation: Callable[[], T],
+        shortcut: Shortcut | None = None,
+        noted: Callable[[T], object] | None = None,
+    ) -> T:
         """Run an operation in the next transaction; return its result once that is committed.
 
         shortcut: does the same in one statement, if that changes a row; the result is None then.
             Those of a group are sent together. If one changes nothing, its operation is run.
+        noted: called with the result as soon as that is committed, in any thread. Nothing else is
+            done with the connection before. A caller that was cancelled changes nothing about it.
         """
         ...
 

@@ -14,6 +14,9 @@ TURNS: Final = 4
 LangGraph asks for both within fewer. Then one commit is enough for a step of the graph.
 """
 
+WAITS_S: Final = 0.002
+"""For how long it waits if another thread wrote it: there, LangGraph asks for both by threads."""
+
 _Queued = tuple[Sequence[Statement], asyncio.Future[None]]
 
 
@@ -26,29 +29,41 @@ class Commits:
     def __init__(self, write: Callable[[Sequence[Statement]], Awaitable[None]]) -> None:
         self._write = write
         self._queue: list[_Queued] = []
-        self._has_checkpoint = False
+        self._checkpoint: asyncio.Future[None] | None = None
+        self._is_of_thread = False
         self._flushing: asyncio.Task[None] | None = None
 
-    async def save(self, statements: Sequence[Statement], *, is_checkpoint: bool) -> None:
+    async def save(
+        self, statements: Sequence[Statement], *, is_checkpoint: bool, is_of_thread: bool
+    ) -> None:
         """Have statements sent with the next commit, and wait for it.
 
         is_checkpoint: whether they end a step of a graph, so that nothing else is to come.
+        is_of_thread: whether another thread waits for it.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((statements, future))
-        self._has_checkpoint = self._has_checkpoint or is_checkpoint
+        self._is_of_thread = self._is_of_thread or is_of_thread
+        if self._checkpoint is None or self._checkpoint.get_loop() is not future.get_loop():
+            self._checkpoint = future.get_loop().create_future()
+        if is_checkpoint and not self._checkpoint.done():
+            self._checkpoint.set_result(None)
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
         await future
 
     async def _flush(self) -> None:
         while self._queue:
+            checkpoint = self._checkpoint
+            assert checkpoint is not None
             for _ in range(TURNS):
-                if self._has_checkpoint:
+                if checkpoint.done():
                     break
                 await asyncio.sleep(0)
+            if self._is_of_thread and not checkpoint.done():
+                await asyncio.wait([checkpoint], timeout=WAITS_S)
             group, self._queue = self._queue, []
-            self._has_checkpoint = False
+            self._checkpoint, self._is_of_thread = None, False
             try:
                 await self._write([one for some, _ in group for one in some])
             except Exception as error:  # noqa: BLE001 - told to whoever asked for it

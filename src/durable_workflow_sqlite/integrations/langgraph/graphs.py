@@ -26,6 +26,7 @@ from durable_workflow_sqlite.integrations.langgraph.values import (
     to_compare,
     to_plain,
     with_message_ids,
+    with_own_containers,
 )
 
 Ask = Callable[[WorkflowContext, str, Any], Awaitable[Any]]
@@ -262,6 +263,7 @@ class _Node(Runnable[Any, Any]):
         scratchpad = replace(before[_SCRATCHPAD], resume=[*answers], interrupt_counter=counted)
         conf: dict[str, Any] = {**before, _SCRATCHPAD: scratchpad, _CALL: _refuse_call}
         if not is_inline:
+            given = with_own_containers(given)
 
             def tell(item: Any) -> None:
                 step_stream().put(to_plain(item, run.serde))

@@ -135,15 +135,14 @@ def copy(connection: Any, source: str, target: str) -> None:
     own.rows(connection, "copy_writes", source=source, target=target)
 
 
-def prune(connection: Any, serde: SerializerProtocol, thread_ids: Sequence[str]) -> None:
-    """Keep the last checkpoint of each namespace of some threads, and what it is made from."""
+def prune(connection: Any, serde: SerializerProtocol, thread_id: str) -> None:
+    """Keep the last checkpoint of each namespace of a thread, and what it is made from."""
     own = _statements(connection)
-    for thread_id in thread_ids:
-        for (ns,) in own.rows(connection, "get_namespaces", thread_id=thread_id):
-            kept = _needed(connection, serde, thread_id, ns)
-            place = {"thread_id": thread_id, "checkpoint_ns": ns, "latest": kept[0]}
-            own.rows(connection, "prune_writes", **place, kept=json.dumps(kept))
-            own.rows(connection, "prune_checkpoints", **place, kept=json.dumps(kept))
+    for (ns,) in own.rows(connection, "get_namespaces", thread_id=thread_id):
+        kept = _needed(connection, serde, thread_id, ns)
+        place = {"thread_id": thread_id, "checkpoint_ns": ns, "latest": kept[0]}
+        own.rows(connection, "prune_writes", **place, kept=json.dumps(kept))
+        own.rows(connection, "prune_checkpoints", **place, kept=json.dumps(kept))
 
 
 def _needed(connection: Any, serde: SerializerProtocol, thread_id: str, ns: str) -> list[str]:

@@ -80,21 +80,9 @@ class DurableSaver(BaseCheckpointSaver[int]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Save the state of a graph. When the `await` returns, it is committed."""
-        thread_id, ns, parent_id = _place(config)
-        type_, blob = self.serde.dumps_typed(checkpoint)
-        values = {
-            "thread_id": thread_id,
-            "checkpoint_ns": ns,
-            "checkpoint_id": checkpoint["id"],
-            "parent_checkpoint_id": parent_id,
-            "type": type_,
-            "checkpoint": blob,
-            "metadata": json.dumps(get_checkpoint_metadata(config, metadata)),
-        }
-        await self._here(
-            lambda: self._commits.save([("put_checkpoint", values)], is_checkpoint=True)
-        )
-        return _config(thread_id, ns, checkpoint["id"])
+        statements, saved = self._checkpoint_of(config, checkpoint, metadata)
+        await self._save(statements, is_checkpoint=True)
+        return saved
 
     async def aput_writes(
         self,
@@ -104,25 +92,7 @@ class DurableSaver(BaseCheckpointSaver[int]):
         task_path: str = "",
     ) -> None:
         """Save what a node has returned. When the `await` returns, it is committed."""
-        thread_id, ns, checkpoint_id = _place(config)
-        is_special = all(channel in WRITES_IDX_MAP for channel, _ in writes)
-        statements: list[rows.Statement] = []
-        for number, (channel, value) in enumerate(writes):
-            type_, blob = self.serde.dumps_typed(value)
-            values = {
-                "thread_id": thread_id,
-                "checkpoint_ns": ns,
-                "checkpoint_id": checkpoint_id,
-                "task_id": task_id,
-                "idx": WRITES_IDX_MAP.get(channel, number),
-                "task_path": task_path,
-                "channel": channel,
-                "type": type_,
-                "value": blob,
-            }
-            statements.append(("replace_write" if is_special else "put_write", values))
-        if statements:
-            await self._here(lambda: self._commits.save(statements, is_checkpoint=False))
+        await self._save([*self._writes_of(config, writes, task_id, task_path)])
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """One checkpoint: the last one of a thread, if the config names none."""
@@ -163,7 +133,8 @@ class DurableSaver(BaseCheckpointSaver[int]):
         if strategy == "delete":
             await self._change(rows.delete_threads, threads)
         elif strategy == "keep_latest":
-            await self._change(rows.prune, self.serde, threads)
+            for one in threads:  # in a transaction each, since others wait for it
+                await self._change(rows.prune, self.serde, one)
         else:
             raise ValueError(f'strategy must be "keep_latest" or "delete", not {strategy!r}')
 
@@ -188,7 +159,9 @@ class DurableSaver(BaseCheckpointSaver[int]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """As `aput`."""
-        return self._wait(self.aput, config, checkpoint, metadata, new_versions)
+        statements, saved = self._checkpoint_of(config, checkpoint, metadata)
+        self._wait(lambda: self._save(statements, is_checkpoint=True, is_of_thread=True))
+        return saved
 
     def put_writes(
         self,
@@ -198,7 +171,8 @@ class DurableSaver(BaseCheckpointSaver[int]):
         task_path: str = "",
     ) -> None:
         """As `aput_writes`."""
-        self._wait(self.aput_writes, config, writes, task_id, task_path)
+        statements = [*self._writes_of(config, writes, task_id, task_path)]
+        self._wait(lambda: self._save(statements, is_of_thread=True))
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As `aget_tuple`."""
@@ -240,6 +214,63 @@ class DurableSaver(BaseCheckpointSaver[int]):
         return self._wait(lambda: self.aget_delta_channel_history(config=config, channels=channels))
 
     # How it gets there
+
+    def _checkpoint_of(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
+    ) -> tuple[Sequence[rows.Statement], RunnableConfig]:
+        """What saves a checkpoint, and its config."""
+        thread_id, ns, parent_id = _place(config)
+        type_, blob = self.serde.dumps_typed(checkpoint)
+        values = {
+            "thread_id": thread_id,
+            "checkpoint_ns": ns,
+            "checkpoint_id": checkpoint["id"],
+            "parent_checkpoint_id": parent_id,
+            "type": type_,
+            "checkpoint": blob,
+            "metadata": json.dumps(get_checkpoint_metadata(config, metadata)),
+        }
+        return [("put_checkpoint", values)], _config(thread_id, ns, checkpoint["id"])
+
+    def _writes_of(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str,
+    ) -> Iterator[rows.Statement]:
+        """What saves that which a node has returned."""
+        thread_id, ns, checkpoint_id = _place(config)
+        is_special = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        statement = "replace_write" if is_special else "put_write"
+        for number, (channel, value) in enumerate(writes):
+            type_, blob = self.serde.dumps_typed(value)
+            values = {
+                "thread_id": thread_id,
+                "checkpoint_ns": ns,
+                "checkpoint_id": checkpoint_id,
+                "task_id": task_id,
+                "idx": WRITES_IDX_MAP.get(channel, number),
+                "task_path": task_path,
+                "channel": channel,
+                "type": type_,
+                "value": blob,
+            }
+            yield statement, values
+
+    async def _save(
+        self,
+        statements: Sequence[rows.Statement],
+        *,
+        is_checkpoint: bool = False,
+        is_of_thread: bool = False,
+    ) -> None:
+        if statements:
+            await self._here(
+                lambda: self._commits.save(
+                    statements, is_checkpoint=is_checkpoint, is_of_thread=is_of_thread
+                )
+            )
 
     def _tuple(self, found: rows.Found) -> CheckpointTuple:
         parent = found.parent_id

@@ -71,6 +71,23 @@ def to_compare(value: Any, serde: SerializerProtocol) -> Any:
     return _plain(value, told)
 
 
+def with_own_containers(value: Any) -> Any:
+    """The same with lists, dicts, sets and messages of its own: who changes them, changes no state.
+
+    What a node does to its input is not done again by a replay.
+    """
+    kind = _class(value)
+    if kind is dict:
+        return {key: with_own_containers(one) for key, one in value.items()}
+    if kind is list:
+        return [with_own_containers(one) for one in value]
+    if kind is tuple:
+        return tuple(with_own_containers(one) for one in value)
+    if kind is set:
+        return {*value}
+    return value.model_copy() if isinstance(value, BaseMessage) else value
+
+
 def with_message_ids(value: Any, new_id: Callable[[], str]) -> Any:
     """What is written to a channel of messages, as messages that all have an id.
 

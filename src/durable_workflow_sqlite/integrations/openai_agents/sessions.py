@@ -12,7 +12,6 @@ from durable_workflow_sqlite import PayloadCodec
 from durable_workflow_sqlite.integrations.openai_agents.scope import current_branch
 from durable_workflow_sqlite.own_statements import OwnStatements
 from durable_workflow_sqlite.payload_codec import check_codec
-from durable_workflow_sqlite.records import check_identifier
 
 if TYPE_CHECKING:
     from agents import TResponseInputItem
@@ -22,6 +21,7 @@ __all__ = ["StoreSession"]
 
 TABLE: Final = "agent_session_items"
 
+_LONGEST_ID: Final = 256
 _ALL: Final = 2**31 - 1
 
 
@@ -55,7 +55,10 @@ class StoreSession:
         codec: PayloadCodec | None = None,
         session_settings: SessionSettings | None = None,
     ) -> None:
-        check_identifier("session_id", session_id)
+        if not isinstance(session_id, str):
+            raise TypeError(f"session_id must be a string, not {session_id!r}")
+        if not 0 < len(session_id) <= _LONGEST_ID:
+            raise ValueError(f"session_id must have 1 to {_LONGEST_ID} characters: {session_id!r}")
         check_codec(codec)
         self.session_id = session_id
         self.session_settings = session_settings

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Final, TypedDict, Unpack
 
 from agents import FunctionTool, Model, ModelProvider, ModelResponse
@@ -117,11 +117,31 @@ class DurableModelProvider(ModelProvider):
         self._inner, self._options = inner or _default_provider(), options
 
     def get_model(self, model_name: str | None) -> Model:
-        model = self._inner.get_model(model_name)
-        return model if isinstance(model, DurableModel) else DurableModel(model, **self._options)
+        return DurableModel(_NamedModel(self._inner, model_name), **self._options)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+class _NamedModel(Model):
+    """A model that is looked for when it is asked: so a replay needs no key."""
+
+    def __init__(self, provider: ModelProvider, name: str | None) -> None:
+        self._provider, self._name = provider, name
+
+    @cached_property
+    def _model(self) -> Model:
+        return self._provider.get_model(self._name)
+
+    def get_retry_advice(self, request: Any) -> Any:
+        return self._model.get_retry_advice(request)
+
+    async def get_response(self, *args: Any, **named: Any) -> ModelResponse:
+        return await self._model.get_response(*args, **named)
+
+    async def stream_response(self, *args: Any, **named: Any) -> AsyncIterator[Any]:
+        async for event in self._model.stream_response(*args, **named):
+            yield event
 
 
 def durable_tool(tool: FunctionTool, **options: Unpack[StepOptions]) -> FunctionTool:
