@@ -54,7 +54,8 @@ def made_up(seed: int, note: Callable[[str], None], depth: int = 0) -> Any:
             return [END]
         if by_state.random() < 0.3:
             return [
-                Send(by_state.choice(names), {"item": number, "log": log})
+                # With a longer log, or what `Send` begins would begin more and more.
+                Send(by_state.choice(names), {"item": number, "log": [*log, *"sent"]})
                 for number in range(by_state.randint(1, 3))
             ]
         return by_state.sample(names, by_state.randint(1, min(2, len(names))))
@@ -93,7 +94,7 @@ def made_up(seed: int, note: Callable[[str], None], depth: int = 0) -> Any:
 
 
 GIVEN: Any = {"log": [], "last": 0}
-CONFIG: Any = {"recursion_limit": 60}
+CONFIG: Any = {"recursion_limit": 25}
 
 
 async def outcome(of: Any) -> Any:
@@ -140,8 +141,8 @@ async def ends_alike(seed: int) -> None:
 @pytest.mark.parametrize(
     "seeds",
     [
-        pytest.param(range(3), id="a few"),
-        pytest.param(range(3, 150), id="many", marks=pytest.mark.campaign),
+        pytest.param(range(4), id="a few"),
+        pytest.param(range(4, 150), id="many", marks=pytest.mark.campaign),
     ],
 )
 async def test_made_up_graphs_end_as_they_do_in_langgraph(seeds: range) -> None:

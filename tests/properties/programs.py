@@ -16,6 +16,7 @@ from durable_workflow_sqlite import (
     SignalTimeoutError,
     WorkflowContext,
     WorkflowDefinition,
+    report_progress,
     workflow,
 )
 from tests.oracle import OWN
@@ -91,6 +92,7 @@ def definition(program: Program, journal: Journal) -> WorkflowDefinition[..., An
 
     async def act(name: str, failures: int) -> str:
         runs = journal.note(f"run {name}")
+        report_progress(runs, text=name)
         await asyncio.sleep(0)
         if runs <= failures:
             raise ConnectionError(name)
@@ -150,6 +152,7 @@ def definition(program: Program, journal: Journal) -> WorkflowDefinition[..., An
     ) -> list[object]:
         came: list[object] = []
         for number, one in enumerate(program):
+            ctx.progress(number, len(program), path)
             name = f"{path}{number}"
             match one:
                 case Do():
@@ -183,6 +186,7 @@ def definition(program: Program, journal: Journal) -> WorkflowDefinition[..., An
                             )
                         )
                     )
+        ctx.progress(len(program), len(program), path)
         return came
 
     @workflow(name="made up")

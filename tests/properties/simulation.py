@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from durable_workflow_sqlite import DurableEngine, ExecutionConflictError
+from durable_workflow_sqlite import DurableEngine, ExecutionConflictError, ExecutionStatus
 from tests import worlds
 from tests.oracle import GIVEN, GIVING, MENDING, PAUSED, RESUMING, violations
 from tests.processes import Harm
@@ -59,7 +59,24 @@ class World(worlds.World):
         async with store, engine:
             await engine.start(self.definition, execution_id=EXECUTION, ttl=ttl)
             self.started_in = min(self.started_in, len(self.processes))
-            return await self._until_over(engine)
+            is_over = await self._until_over(engine)
+            await self._look_at_progress(engine)
+            return is_over
+
+    async def _look_at_progress(self, engine: DurableEngine) -> None:
+        """What is COMPLETED says that all is done; what a step says is of its last attempt."""
+        if (await engine.load(EXECUTION)).status != ExecutionStatus.COMPLETED:
+            return
+        attempts = self.look().last_attempts()
+        found = {(one.branch, one.step_index): one for one in await engine.progress(EXECUTION)}
+        whole = found.get(("", -1))
+        if whole is None or whole.fraction != 1 or whole.note != "":
+            self.problems.append(f"it is COMPLETED, and its progress is {whole}")
+        self.problems.extend(
+            f"the progress {one} is of another attempt than the last"
+            for place, one in found.items()
+            if one.step_name and attempts[place].attempt != one.attempt
+        )
 
     async def _give(self, engine: DurableEngine) -> None:
         """To each step that waits for its next attempt, what it would have returned."""
