@@ -46,7 +46,7 @@ from durable_workflow_sqlite.integrations.langgraph.values import (
 )
 from durable_workflow_sqlite.testing import Sandbox
 from tests.own_tables import Database
-from tests.processes import Harm, Journal, open_harmed, run_process, until
+from tests.processes import Harm, Journal, a_process, open_harmed, run_process, until
 
 QUICK = Attempts(max_attempts=3, initial_delay=timedelta(milliseconds=1))
 
@@ -211,6 +211,32 @@ def test_after_a_kill_at_a_commit_no_completed_node_runs_again(
         if not was_killed:
             assert number > 20, "no commit was harmed"
             return
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("lines", range(1, 17, 3))
+def test_after_a_kill_on_postgresql_no_completed_node_runs_again(
+    lines: int, tmp_path: Path
+) -> None:
+    database, journal = Database("postgres", tmp_path), Journal(tmp_path / "journal")
+
+    async def run() -> None:
+        async with database.store() as store:
+            assert await run_both(store, journal) == EXPECTED
+
+    async def done() -> set[str]:
+        async with database.store() as store:
+            found = await store.load_checkpoints("1")
+        return {f"{one.branch}/{one.step_index}" for one in found if one.status == "COMPLETED"}
+
+    with a_process(lambda _: asyncio.run(run())) as child:
+        asyncio.run(until(lambda: len(journal.lines) >= lines))
+        child.kill()
+    completed_before = asyncio.run(done())
+    before = {one: journal.lines.count(one) for one in completed_before}
+    asyncio.run(run())
+    assert {one: journal.lines.count(one) for one in completed_before} == before
+    assert len(set(journal.lines)) == 18
 
 
 @pytest.mark.parametrize(

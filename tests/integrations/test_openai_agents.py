@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import json
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -517,6 +519,158 @@ async def test_an_error_of_a_tool_is_text_for_the_model_or_fails_its_step() -> N
         await in_memory(body)
 
 
+# The models of the SDK
+
+
+def served(requests: list[Any], replies: list[tuple[int, Any]]) -> openai.AsyncOpenAI:
+    """A client of a server that gives these replies."""
+    http: Any = importlib.import_module(openai.DefaultAsyncHttpxClient.__mro__[1].__module__)
+
+    def reply(request: Any) -> Any:
+        requests.append(json.loads(request.content))
+        status, body = replies[len(requests) - 1]
+        if isinstance(body, str):
+            return http.Response(status, text=body, headers={"content-type": "text/event-stream"})
+        return http.Response(status, json=body)
+
+    client = http.AsyncClient(transport=http.MockTransport(reply))
+    return openai.AsyncOpenAI(
+        api_key="x", base_url="http://x/v1", http_client=client, max_retries=0
+    )
+
+
+def completion(**message: Any) -> dict[str, Any]:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **message}}
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    kind = {"id": "c", "object": "chat.completion", "created": 0, "model": "m"}
+    return {**kind, "choices": [choice], "usage": usage}
+
+
+def response(*output: dict[str, Any]) -> dict[str, Any]:
+    usage = {
+        "input_tokens": 3,
+        "output_tokens": 2,
+        "total_tokens": 5,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
+    kind = {"id": "r", "object": "response", "created_at": 0, "model": "m", "status": "completed"}
+    more = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+    return {**kind, **more, "output": [*output], "usage": usage}
+
+
+TEXT = {"type": "output_text", "text": "warm", "annotations": []}
+REPLIES: dict[Any, list[tuple[int, Any]]] = {
+    agents.OpenAIChatCompletionsModel: [
+        (
+            200,
+            completion(
+                tool_calls=[
+                    {
+                        "id": "m1",
+                        "type": "function",
+                        "function": {"name": "weather", "arguments": '{"city": "rome"}'},
+                    }
+                ]
+            ),
+        ),
+        (429, {"error": {"message": "slow down"}}),
+        (200, completion(content="warm")),
+    ],
+    agents.OpenAIResponsesModel: [
+        (
+            200,
+            response(
+                {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "z"},
+                {
+                    "type": "function_call",
+                    "id": "f",
+                    "call_id": "m1",
+                    "name": "weather",
+                    "arguments": '{"city": "rome"}',
+                },
+            ),
+        ),
+        (429, {"error": {"message": "slow down"}}),
+        (
+            200,
+            response(
+                {
+                    "type": "message",
+                    "id": "a",
+                    "role": "assistant",
+                    "status": "completed",
+                    "content": [TEXT],
+                }
+            ),
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", REPLIES, ids=lambda kind: str(kind.__name__))
+def test_a_model_of_the_sdk_sends_the_same_as_elsewhere_and_nothing_in_a_replay(
+    kind: Any, tmp_path: Path
+) -> None:
+    elsewhere: list[Any] = []
+    requests: list[Any] = []
+    again = RetryPolicy(max_attempts=2)
+
+    def agent(to: list[Any], replies: list[tuple[int, Any]]) -> Agent[Any]:
+        tools: list[Any] = [weather_tool(lambda _: None)]
+        return Agent("a", instructions="Help.", model=kind("m", served(to, replies)), tools=tools)
+
+    async def body(ctx: WorkflowContext) -> list[Any]:
+        result = await run(agent(requests, REPLIES[kind]), "x", model_options={"retry": again})
+        await ctx.wait_signal("go")
+        return [result.final_output, result.context_wrapper.usage.total_tokens]
+
+    fine = [one for one in REPLIES[kind] if one[0] == 200]
+    assert asyncio.run(Runner.run(agent(elsewhere, fine), "x")).final_output == "warm"
+    lives = Lives(tmp_path)
+    lives.first(body)
+    assert lives.second(body) == ["warm", 10]
+    assert [requests[0], requests[2]] == [without_key(one) for one in elsewhere]
+    assert requests[1] == requests[2]
+
+
+async def test_a_model_of_the_sdk_streams() -> None:
+    def chunk(**delta: Any) -> str:
+        kind = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m"}
+        text = json.dumps({**kind, "choices": [{"index": 0, "delta": delta}]})
+        return f"data: {text}\n\n"
+
+    function = {"name": "weather", "arguments": '{"city": "rome"}'}
+    tool_call = {"index": 0, "id": "m1", "type": "function", "function": function}
+    end = "data: [DONE]\n\n"
+    replies: list[tuple[int, Any]] = [
+        (200, chunk(role="assistant", tool_calls=[tool_call]) + end),
+        (200, chunk(role="assistant", content="wa") + chunk(content="rm") + end),
+    ]
+    requests: list[Any] = []
+
+    async def body(_: WorkflowContext) -> Any:
+        model = agents.OpenAIChatCompletionsModel("m", served(requests, replies))
+        agent = Agent("a", model=model, tools=[weather_tool(lambda _: None)])
+        return (await run(agent, "x", stream=words)).final_output
+
+    definition = workflow(name="body")(body)
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        assert await engine.run(definition, execution_id=EXECUTION) == "warm"
+        followed = [one.value async for one in engine.follow(EXECUTION) if isinstance(one, Item)]
+    assert followed == ["wa", "rm"]
+    assert requests[1]["messages"][-1]["content"] == "rome sunny"
+
+
+def words(event: Any) -> str | None:
+    return event.delta if event.type == "response.output_text.delta" else None
+
+
+def without_key(sent: Any) -> Any:
+    """A key for its cache is made up by the SDK for each run."""
+    return {name: value for name, value in sent.items() if name != "prompt_cache_key"}
+
+
 # Streams
 
 
@@ -527,9 +681,6 @@ def talker(note: Note) -> Agent[Any]:
 async def test_followers_get_the_events_of_a_model_that_streams() -> None:
     async def whole(_: WorkflowContext) -> Any:
         return (await run(talker(lambda _: None), "x", stream=True)).final_output
-
-    def words(event: Any) -> str | None:
-        return event.delta if event.type == "response.output_text.delta" else None
 
     async def chosen(_: WorkflowContext) -> Any:
         return (await run(talker(lambda _: None), "x", stream=words)).final_output
