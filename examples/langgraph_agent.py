@@ -1,7 +1,4 @@
-"""An agent of LangGraph that can be killed in the middle: python langgraph_agent.py [FOLDER].
-
-`make demo-agent ARGS=langgraph_agent.py` does that. The model is a fake one of LangChain.
-"""
+"""An agent of LangGraph, on a fake model: `make demo-agent ARGS=langgraph_agent.py` kills it."""
 
 import asyncio
 import sys
@@ -21,20 +18,19 @@ async def model(state: MessagesState) -> MessagesState:
     await asyncio.sleep(0.2)
     answer = AIMessage("It is warm." if len(state["messages"]) > 1 else "Rome Oslo")
     answer.usage_metadata = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
-    fake = GenericFakeChatModel(messages=iter([answer]))
-    return {"messages": [await fake.ainvoke(state["messages"])]}
+    return {"messages": [await GenericFakeChatModel(messages=iter([answer])).ainvoke("")]}
 
 
 async def weather(state: MessagesState) -> MessagesState:
     print(f"called: weather of {(city := state['messages'][0].text)}", flush=True)
     await asyncio.sleep(0.5 if city == "Rome" else 0.2)
-    return {"messages": [AIMessage(f"{city} has {27 if city == 'Rome' else 14} degrees.")]}
+    return {"messages": [AIMessage(f"{city} has {len(city) * 6} degrees.")]}
 
 
 async def book(state: MessagesState) -> MessagesState:
     print("called: book", flush=True)
-    is_wanted = interrupt(f"{state['messages'][-1].text} May I book it?")
-    return {"messages": [AIMessage("a train to Rome" if is_wanted else "nothing")]}
+    may_book = interrupt("May I book a train to Rome?")
+    return {"messages": [AIMessage("a train to Rome" if may_book else "nothing")]}
 
 
 def next_nodes(state: MessagesState) -> list[Send]:
@@ -63,5 +59,4 @@ async def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place:
-        asyncio.run(main(*sys.argv[1:] or [place]))
+    asyncio.run(main(sys.argv[1] if sys.argv[1:] else tempfile.mkdtemp()))

@@ -15,6 +15,7 @@ PRODUCED_BY: Final = (
     "test_the_views_have_both",
     "test_what_a_person_has_dealt_with_is_off_the_lists_and_never_run_again",
     "test_a_step_that_asks_is_named_by_the_tools_and_answered_by_command",
+    "test_doctor_says_which_questions_are_open_and_which_are_overdue",
     "test_fail_raises_in_the_workflow_function_and_on_each_replay",
     "test_a_row_is_an_answer_and_one_that_fits_nothing_is_refused",
     "test_steps_that_a_finished_body_left_in_the_middle_are_cut_off",

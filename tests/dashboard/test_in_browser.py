@@ -331,6 +331,7 @@ def test_a_stream_is_seen_as_it_is_written_with_its_reset_and_its_end(
         try:
             wait_for(chrome, lambda c: c.get(url + "execution?id=talk") or texts(c, "first"))
             chrome.execute_script("window.stays = true")
+            chrome.get_log("browser")  # what the pages of other tests have left there
             assert texts(chrome, "first") == ["first word"]
             for number, word in enumerate(("<b>one</b>", "two", "three"), start=1):
                 said.put(word)
