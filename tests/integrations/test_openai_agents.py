@@ -351,6 +351,19 @@ def test_two_runs_side_by_side_never_swap_their_answers(tmp_path: Path) -> None:
     assert second == []
 
 
+async def test_a_run_can_have_a_branch_that_keeps_its_name() -> None:
+    async def body(ctx: WorkflowContext) -> None:
+        await run(talker(lambda _: None), "x", ctx=ctx.branch("research"))
+        for _ in range(2):
+            await run(talker(lambda _: None), "x")
+
+    definition = workflow(name="body")(body)
+    async with SqliteCheckpointStore.in_memory() as store, DurableEngine(store) as engine:
+        await engine.run(definition, execution_id=EXECUTION)
+        found = {one.branch for one in await store.load_checkpoints(EXECUTION)}
+        assert found == {"research/talker", "talker", "talker#2"}
+
+
 @pytest.mark.crash
 @pytest.mark.parametrize(
     "commit", [5, *(pytest.param(one, marks=pytest.mark.campaign) for one in (3, 4, 6, 7, 8, 9))]
@@ -1225,6 +1238,28 @@ async def test_bad_arguments_are_refused() -> None:
     with pytest.raises(UserError, match="runs here"):
         durable_agent(Agent("a", tools=[agents.LocalShellTool(executor=lambda _: "")]))
     assert durable_agent(Agent("a", tools=[hosted])).tools == [hosted]
+    with pytest.raises(TypeError, match="must be a Model"):
+        DurableModel(hosted)
+    wrong: Any = {"retries": 3}
+    for make in (
+        lambda: DurableModelProvider(**wrong),
+        lambda: DurableModel(Fake("m", lambda _: None, []), **wrong),
+        lambda: durable_tool(book_tool(lambda _: None), **wrong),
+    ):
+        with pytest.raises(TypeError, match="unknown options of a step: retries; there are retry"):
+            make()
+
+    def with_(**options: Any) -> Callable[[WorkflowContext], Any]:
+        async def body(_: WorkflowContext) -> None:
+            await run(talker(lambda _: None), "x", **options)
+
+        return body
+
+    await nothing_is_written(with_(ctx=7), "ctx must be a WorkflowContext")
+    await nothing_is_written(with_(stream="yes"), "stream must be")
+    await nothing_is_written(with_(approve=True), "approve must be")
+    await nothing_is_written(with_(model_options=wrong), "unknown options of a step")
+    await nothing_is_written(with_(tool_options=wrong), "unknown options of a step")
 
 
 # Sessions

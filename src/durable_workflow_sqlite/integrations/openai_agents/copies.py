@@ -12,6 +12,7 @@ from durable_workflow_sqlite.integrations.openai_agents.steps import (
     DurableModel,
     DurableModelProvider,
     StepOptions,
+    checked,
     durable_tool,
 )
 
@@ -30,7 +31,7 @@ def durable_agent(
 
     `run` does it with its agent.
 
-    Raises UserError for tools that run here and are no FunctionTool.
+    Raises UserError for tools that run here and are no FunctionTool, TypeError for unknown options.
     """
     copier = Copier(model_options or {}, tool_options or {})
     return cast("Agent[T]", copier.copy(agent))
@@ -40,7 +41,7 @@ class Copier:
     """Makes the durable copies of agents, one of each."""
 
     def __init__(self, model_options: StepOptions, tool_options: StepOptions) -> None:
-        self._model_options, self._tool_options = model_options, tool_options
+        self._model_options, self._tool_options = checked(model_options), checked(tool_options)
         self._made: dict[int, tuple[Agent[Any], Agent[Any]]] = {}
 
     def copy(self, agent: Agent[Any]) -> Agent[Any]:

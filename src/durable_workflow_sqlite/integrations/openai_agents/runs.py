@@ -84,6 +84,7 @@ async def run(
     starting_agent: Agent[T],
     input: str | list[TResponseInputItem] | RunState[T],  # noqa: A002 - as the SDK names it
     *,
+    ctx: WorkflowContext | None = None,
     model_options: StepOptions | None = None,
     tool_options: StepOptions | None = None,
     stream: Streamed = False,
@@ -94,6 +95,8 @@ async def run(
 
     starting_agent: is not changed. The run uses a copy, and copies of the agents that it hands off
         to or has as tools; so `result.last_agent` is a copy with the same name.
+    ctx: where the run gets its branch, which has the name of the agent. By default, that is the run
+        that this one is in, or else the main line. The second run of a name there is "NAME#2".
     model_options, tool_options: options of the steps; a `DurableModel` or a `durable_tool` may have
         others.
     stream: whether models stream, so that `client.follow` gives each event as plain data while the
@@ -103,9 +106,9 @@ async def run(
         with its interruptions, as `Runner.run` does.
     options: those of `Runner.run`.
 
-    Raises what `Runner.run` raises, and what `approve` raises; UserError for an agent that cannot
-    be run so; NonDeterminismError if a replay asks a model or a tool something else than before;
-    RuntimeError outside of a workflow function.
+    Raises what `Runner.run` and `approve` raise; TypeError for bad arguments; UserError for an
+    agent that cannot be run so; NonDeterminismError if a replay asks a model or a tool something
+    else than before; RuntimeError outside of a workflow function.
     """
     main = WorkflowContext.current()
     if main is None:
@@ -113,11 +116,17 @@ async def run(
             "run() is for workflow functions, and none called it. In an action of a step, and"
             " elsewhere, call Runner.run"
         )
+    if ctx is not None and not isinstance(ctx, WorkflowContext):
+        raise TypeError(f"ctx must be a WorkflowContext, not {ctx!r}")
+    if not isinstance(stream, bool) and not callable(stream):
+        raise TypeError(f"stream must be a bool or a function of an event, not {stream!r}")
+    if approve is not None and not callable(approve):
+        raise TypeError(f"approve must be an async function or None, not {approve!r}")
     runner = get_default_agent_runner()
     if not isinstance(runner, _BodyRunner):
         set_default_agent_runner(_BodyRunner(runner))
     copier = Copier(model_options or {}, tool_options or {})
-    scope = Scope(main, current_branch() or main, copier, stream)
+    scope = Scope(main, ctx or current_branch() or main, copier, stream)
     with scope.entered():
         while True:
             result: RunResult | RunResultStreaming

@@ -37,14 +37,27 @@ class StepOptions(TypedDict, total=False):
     in_doubt: InDoubt[Any]
 
 
+def checked(options: StepOptions) -> StepOptions:
+    """The options. Raises TypeError for names that are none."""
+    unknown = sorted(set(options) - set(StepOptions.__annotations__))
+    if unknown:
+        known = ", ".join(StepOptions.__annotations__)
+        raise TypeError(f"unknown options of a step: {', '.join(unknown)}; there are {known}")
+    return options
+
+
 class DurableModel(Model):
     """A model whose calls are steps in workflow functions; elsewhere it is the model itself.
 
     inner: what is called. options: of the steps.
+
+    Raises TypeError for anything but a model, and for unknown options.
     """
 
     def __init__(self, inner: Model, **options: Unpack[StepOptions]) -> None:
-        self._inner, self._options = inner, options
+        if not isinstance(inner, Model):
+            raise TypeError(f"a model must be a Model of the SDK, not {inner!r}")
+        self._inner, self._options = inner, checked(options)
 
     def get_retry_advice(self, request: Any) -> Any:
         return self._inner.get_retry_advice(request)
@@ -114,7 +127,7 @@ class DurableModelProvider(ModelProvider):
     """
 
     def __init__(self, inner: ModelProvider | None = None, **options: Unpack[StepOptions]) -> None:
-        self._inner, self._options = inner or _default_provider(), options
+        self._inner, self._options = inner or _default_provider(), checked(options)
 
     def get_model(self, model_name: str | None) -> Model:
         return DurableModel(_NamedModel(self._inner, model_name), **self._options)
@@ -150,7 +163,7 @@ def durable_tool(tool: FunctionTool, **options: Unpack[StepOptions]) -> Function
     `run` does it with all tools of its agents. Do it yourself for a tool that wants other options.
     An agent as a tool stays as it is: the steps of its run are steps of the workflow.
 
-    Raises TypeError for what is not a FunctionTool.
+    Raises TypeError for what is not a FunctionTool, and for unknown options.
     """
     if not isinstance(tool, FunctionTool):
         raise TypeError(f"a tool must be a FunctionTool to be a step, not {tool!r}")
@@ -158,7 +171,7 @@ def durable_tool(tool: FunctionTool, **options: Unpack[StepOptions]) -> Function
         return tool
     return dataclasses.replace(
         tool,
-        on_invoke_tool=_ToolStep(tool, options),
+        on_invoke_tool=_ToolStep(tool, checked(options)),
         needs_approval=_policy(tool),
     )
 
