@@ -37,7 +37,8 @@ test: $(READY) ## Run the tests, with a little of each harm (ARGS="-k name" for 
 
 .PHONY: campaigns
 campaigns: $(READY) ## Run the short form of every campaign: kills, faults, made-up workflows
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m campaign $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -o faulthandler_timeout=300 \
+		-m campaign $(ARGS)
 
 .PHONY: crash-test
 crash-test: $(READY) ## Run the long campaign of crashes
@@ -69,14 +70,20 @@ other-loops: $(READY) ## Run the tests of the engine and of the kit on the event
 	@for loop in $(LOOPS); do echo "on $$loop:"; DURABLE_LOOP=$$loop $(BIN)/python -m pytest -q \
 		-n $(WORKERS) tests/engine tests/testing -m "not campaign" $(ARGS) || exit 1; done
 
-# The lower bounds of the extras, each with the newest that it takes of everything else.
+# The lower bounds of the extras: one with the newest that it takes of everything else, and those that
+# fit to what is installed. Of pydantic-ai, the oldest is the one that is installed.
 OLDEST := openai-agents==0.18.1
+OLDEST_ALONE := langgraph==1.2.0 mcp==2.0.0 mcp-types==2.0.0
 
 .PHONY: oldest-frameworks
 oldest-frameworks: $(READY) ## Run the tests of integrations with the oldest releases of their frameworks
-	@$(PIP) install --upgrade --target .oldest $(OLDEST)
-	@PYTHONPATH=$(CURDIR)/.oldest $(BIN)/python -m pytest -q -n $(WORKERS) -m "not campaign" \
-		tests/integrations/test_openai_agents.py $(ARGS)
+	@$(PIP) install --upgrade --target .oldest/openai-agents $(OLDEST)
+	@$(PIP) install --upgrade --target .oldest/others --no-deps $(OLDEST_ALONE)
+	@PYTHONPATH=$(CURDIR)/.oldest/openai-agents $(BIN)/python -m pytest -q -n $(WORKERS) \
+		-m "not campaign" tests/integrations/test_openai_agents.py $(ARGS)
+	@PYTHONPATH=$(CURDIR)/.oldest/others $(BIN)/python -m pytest -q -n $(WORKERS) \
+		-m "not campaign" tests/integrations/test_langgraph_saver.py \
+		tests/integrations/test_langgraph_graphs.py tests/integrations/test_mcp.py $(ARGS)
 
 FAULTS := kill freeze power errors open-race clock bad-data limits
 

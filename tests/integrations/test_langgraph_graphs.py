@@ -672,7 +672,7 @@ class Colour(BaseModel):
         {1: "a", None: 2},
         float("inf"),
         b"bytes",
-        {"a", "b"},
+        {"a"},
         Send("node", {"a": (1,)}),
         Command(goto=[Send("node", 1), "other"], update={"a": 1}, graph="x"),
         HumanMessage("hello", id="1"),
