@@ -28,8 +28,8 @@ from tests.integrations import shop
 
 mcp = pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 
-from durable_workflow_sqlite.integrations.bounded_answers import LONGEST_ANSWER  # noqa: E402
 from durable_workflow_sqlite.integrations.mcp import server  # noqa: E402
+from durable_workflow_sqlite.integrations.mcp.bounded_answers import LONGEST_ANSWER  # noqa: E402
 
 ROOT = Path(durable_workflow_sqlite.__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
@@ -372,7 +372,8 @@ def test_the_command_says_on_one_line_what_is_wrong(
     empty = run_command("mcp", tmp_path / "empty.db", env=ENVIRONMENT)
     assert (empty.returncode, empty.stdout, empty.stderr.count("\n")) == (1, "", 1)
     monkeypatch.setitem(sys.modules, "mcp_types", None)
-    monkeypatch.delitem(sys.modules, "durable_workflow_sqlite.integrations.mcp")
+    for module in ("mcp", "mcp.serving"):
+        monkeypatch.delitem(sys.modules, f"durable_workflow_sqlite.integrations.{module}")
     without = run_command("mcp", tmp_path / "empty.db", env=ENVIRONMENT)
     assert without.returncode == 1
     assert "pip install 'durable-workflow-sqlite[mcp]'" in without.stderr

@@ -1,7 +1,4 @@
-"""pydantic-ai: the model requests and the tool calls of an agent are steps of a workflow.
-
-It wants the extra `pydantic-ai`: `pip install 'durable-workflow-sqlite[pydantic-ai]'`.
-"""
+"""The capability of pydantic-ai that makes what an agent does steps of a workflow."""
 
 from __future__ import annotations
 
@@ -9,51 +6,36 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
+
+from pydantic_ai import Agent, RunContext
+from pydantic_ai.agent import AbstractAgent, EventStreamHandler
+from pydantic_ai.capabilities import AbstractCapability, WrapRunHandler
+from pydantic_ai.durable_exec import (
+    JSON_CODEC,
+    BaseDurabilityCapability,
+    DurabilityEngineSpec,
+    conversation_id_from_run_id,
+    external_event_scope,
+    replay_scope,
+)
+from pydantic_ai.exceptions import UserError
+from pydantic_ai.models import Model
+from pydantic_ai.run import AgentRunResult
+from pydantic_ai.tools import AgentDepsT
+from pydantic_ai.toolsets import AbstractToolset, DynamicToolset
 
 from durable_workflow_sqlite import WorkflowContext
-from durable_workflow_sqlite.integrations.sync_functions import IN_PLACE
-
-_MISSING: Final = (
-    "this integration needs the package `pydantic-ai-slim`, version 2.68 or later:"
-    " pip install 'durable-workflow-sqlite[pydantic-ai]'"
+from durable_workflow_sqlite.integrations.pydantic_ai.questions import QuestionWaiter
+from durable_workflow_sqlite.integrations.pydantic_ai.steps import (
+    BRANCH,
+    METADATA,
+    StepBackend,
+    StepOptions,
+    check_options,
+    current_branch,
 )
-
-try:
-    from pydantic_ai import Agent, RunContext
-    from pydantic_ai.agent import AbstractAgent, EventStreamHandler
-    from pydantic_ai.capabilities import AbstractCapability, WrapRunHandler
-    from pydantic_ai.durable_exec import (
-        JSON_CODEC,
-        BaseDurabilityCapability,
-        DurabilityEngineSpec,
-        conversation_id_from_run_id,
-        external_event_scope,
-        replay_scope,
-    )
-    from pydantic_ai.exceptions import UserError
-    from pydantic_ai.models import Model
-    from pydantic_ai.run import AgentRunResult
-    from pydantic_ai.tools import AgentDepsT
-    from pydantic_ai.toolsets import AbstractToolset, DynamicToolset
-
-    from durable_workflow_sqlite.integrations.pydantic_ai_questions import (
-        Approval,
-        AskPeople,
-        QuestionWaiter,
-    )
-    from durable_workflow_sqlite.integrations.pydantic_ai_steps import (
-        BRANCH,
-        METADATA,
-        StepBackend,
-        StepOptions,
-        check_options,
-        current_branch,
-    )
-except ImportError as error:
-    raise ImportError(_MISSING, name=error.name) from error
-
-__all__ = ["Approval", "AskPeople", "StepOptions", "WorkflowDurability"]
+from durable_workflow_sqlite.integrations.pydantic_ai.sync_functions import IN_PLACE
 
 
 class WorkflowDurability(BaseDurabilityCapability[AgentDepsT]):

@@ -26,7 +26,7 @@ from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
 from pydantic_ai.models import ModelRequestContext
 
 from durable_workflow_sqlite import RetryPolicy, WorkflowContext
-from durable_workflow_sqlite.integrations.sync_functions import IN_THREADS
+from durable_workflow_sqlite.integrations.pydantic_ai.sync_functions import IN_THREADS
 
 METADATA: Final = "durable_workflow"
 """The key in the metadata of a tool: options of its step, or False."""

@@ -24,8 +24,8 @@ from pydantic_ai.tools import (
 from pydantic_core import to_jsonable_python
 
 from durable_workflow_sqlite import QuestionOverdueError, WorkflowContext
-from durable_workflow_sqlite.integrations.pydantic_ai_steps import current_branch
-from durable_workflow_sqlite.integrations.sync_functions import IN_THREADS
+from durable_workflow_sqlite.integrations.pydantic_ai.steps import current_branch
+from durable_workflow_sqlite.integrations.pydantic_ai.sync_functions import IN_THREADS
 
 
 @dataclass

@@ -1,7 +1,4 @@
-"""An MCP server: a model looks at executions, starts them, and follows them.
-
-It wants the extra `mcp`: `pip install 'durable-workflow-sqlite[mcp]'`.
-"""
+"""The MCP server of a store, over any transport, and over the standard input and output."""
 
 from __future__ import annotations
 
@@ -11,26 +8,16 @@ from collections.abc import Iterable
 from importlib import metadata
 from typing import Any, Final
 
+import mcp_types
 import msgspec
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
 
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
-from durable_workflow_sqlite.integrations.model_tools import ModelTools, RefusedError
+from durable_workflow_sqlite.integrations.mcp.model_tools import ModelTools, RefusedError
 from durable_workflow_sqlite.payload_codec import PayloadCodec, check_codec
 from durable_workflow_sqlite.stores import open_reader
-
-_MISSING: Final = (
-    "the MCP server needs the package `mcp`, version 2: pip install 'durable-workflow-sqlite[mcp]'"
-)
-
-try:
-    import mcp_types
-    from mcp.server.context import ServerRequestContext
-    from mcp.server.lowlevel import Server
-    from mcp.server.stdio import stdio_server
-except ModuleNotFoundError as error:
-    raise ImportError(_MISSING, name=error.name) from error
-
-__all__ = ["serve", "server"]
 
 _INSTRUCTIONS: Final = (
     "Executions of durable workflows: each runs step by step, survives crashes, and may wait for"

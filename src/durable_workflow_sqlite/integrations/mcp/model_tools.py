@@ -23,14 +23,14 @@ from durable_workflow_sqlite.errors import (
     ExecutionConflictError,
     ExecutionFinishedError,
 )
-from durable_workflow_sqlite.integrations import workflow_arguments
-from durable_workflow_sqlite.integrations.bounded_answers import (
+from durable_workflow_sqlite.integrations.mcp import workflow_arguments
+from durable_workflow_sqlite.integrations.mcp.bounded_answers import (
     cut,
     shortened,
     value_of,
     within,
 )
-from durable_workflow_sqlite.integrations.tool_arguments import (
+from durable_workflow_sqlite.integrations.mcp.tool_arguments import (
     LONGEST_VALUE,
     SHOWN,
     Answer,
