@@ -95,7 +95,7 @@ def main() -> None:
 def commands(runs: int) -> dict[str, list[str | Path]]:
     options: list[str | Path] = ["--runs", str(runs)]
     return {
-        "agents": [sys.executable, "-m", "benchmarks.agents", *options],
+        "agents": [sys.executable, "-m", "benchmarks.agent_turns", *options],
         "dbos": [python_of(VENV), SCRIPT, *options],
     }
 

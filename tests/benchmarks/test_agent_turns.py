@@ -10,7 +10,7 @@ from math import nan
 from pathlib import Path
 
 import pytest
-from benchmarks import agents, run_agents
+from benchmarks import agent_turns, run_agents
 from benchmarks.peers.turns import TURNS
 from benchmarks.rounds import ROOT, Figure, Results
 
@@ -26,7 +26,7 @@ ROWS = (TURNS * 2 + 1) / TURNS
 def test_an_agent_records_each_request_and_each_tool(work: str, tmp_path: Path) -> None:
     runs = 1 if work.startswith("one") else 2
     options = Namespace(work=work, file=tmp_path / "work.db", runs=runs)
-    figures = asyncio.run(agents.run(options))
+    figures = asyncio.run(agent_turns.run(options))
     assert figures["ms/turn"] > 0
     recorded = not work.endswith("_none")
     assert figures["rows/turn"] == (ROWS if recorded else 0)

@@ -1,6 +1,6 @@
 """An agent of pydantic-ai in a workflow: the work that `benchmarks.run_agents` compares.
 
-    python -m benchmarks.agents KIND_SYNCHRONOUS FILE [--runs N]
+    python -m benchmarks.agent_turns KIND_SYNCHRONOUS FILE [--runs N]
 
 KIND is `one`, runs one after another, or `at_once`. SYNCHRONOUS is `full` or `normal`; `none` runs
 the agent without workflows, and records nothing.
