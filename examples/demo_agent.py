@@ -1,4 +1,4 @@
-"""An agent that survives kill -9, and pays for no answer of its model twice.
+"""An agent that survives kill -9, and makes no completed call of a model or a tool again.
 
     python demo_agent.py [EXAMPLE]
 

@@ -207,3 +207,18 @@ def test_the_sleepers_are_woken_and_their_worker_is_measured() -> None:
     assert "40 executions asleep" in done.stdout
     assert "the last of 20 " in done.stdout
     assert str(ROOT) not in done.stdout
+
+
+@pytest.mark.campaign
+def test_the_histories_of_agents_are_measured_for_each_framework() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.agents", "3"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for framework in ("pydantic_ai", "openai_agents", "langgraph"):
+        assert f"| {framework} | 3 | 5 |" in done.stdout

@@ -93,7 +93,7 @@ def test_what_cannot_be_followed_is_refused(file: Path) -> None:
 async def copy(ctx: WorkflowContext) -> None:
     ctx.progress(1, 3)
     await ctx.branch("left").step("photos", photos)
-    ctx.progress(2.5, text="nearly\x1b[31m")
+    ctx.progress(2.5, note="nearly\x1b[31m")
 
 
 def photos() -> None:

@@ -92,7 +92,7 @@ async def test_a_step_and_each_branch_of_the_function_have_their_own_progress() 
         ctx.progress(0, 2)
         await ctx.step("copy", copy)
         left = ctx.branch("left")
-        left.progress(1.5, text="the left one")
+        left.progress(1.5, note="the left one")
         ctx.progress(1, 2)
         await left.step("copy", copy)
         ctx.progress(2, 2, "done")
@@ -258,7 +258,7 @@ async def test_it_is_deleted_with_the_execution_and_with_a_run() -> None:
 async def test_text_is_encrypted(file: Path) -> None:
     codec = AesGcmCodec([("first", b"k" * 32)])
     async with open_store(file, codec=codec) as store, DurableEngine(store) as engine:
-        await engine.run(a_step(lambda: report_progress(1, text="top secret")), execution_id="e")
+        await engine.run(a_step(lambda: report_progress(1, note="top secret")), execution_id="e")
         assert (await engine.progress("e"))[0].note == "top secret"
     assert b"top secret" not in file.read_bytes()
     async with open_store(file) as store:

@@ -296,7 +296,7 @@ def approvals(journal: Journal) -> WorkflowDefinition[..., Any]:
 
 ANSWERS: dict[str, Any] = {
     "approver/delete": {"approved": True},
-    "approver/delete#2": {"approved": False, "note": "no way"},
+    "approver/delete#2": {"approved": False, "reason": "no way"},
     "approver/careful": {"approved": True},
     "approver/elsewhere": "from elsewhere",
     "asker/deferred_tool_calls": {"approvals": {"z": True}},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import operator
+import os
 import random
 import sqlite3
 import warnings
@@ -47,6 +48,8 @@ from durable_workflow_sqlite.integrations.langgraph.values import (
 from durable_workflow_sqlite.testing import Sandbox
 from tests.own_tables import Database
 from tests.processes import Harm, Journal, a_process, open_harmed, run_process, until
+
+FULL = bool(os.environ.get("DURABLE_CRASH_FULL"))
 
 QUICK = Attempts(max_attempts=3, initial_delay=timedelta(milliseconds=1))
 
@@ -239,8 +242,11 @@ def test_after_a_kill_on_postgresql_no_completed_node_runs_again(
     assert len(set(journal.lines)) == 18
 
 
+@pytest.mark.crash
 @pytest.mark.parametrize(
-    "times", [2, pytest.param(100, marks=pytest.mark.campaign)], ids=["some", "many"]
+    "times",
+    [2, pytest.param(100 if FULL else 30, marks=pytest.mark.campaign)],
+    ids=["some", "many"],
 )
 def test_engines_that_end_at_random_moments_do_no_harm(times: int, tmp_path: Path) -> None:
     chosen = random.Random(times)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -83,6 +84,8 @@ from tests.own_tables import Database
 from tests.processes import Harm, Journal
 
 agents.set_tracing_disabled(True)
+
+FULL = bool(os.environ.get("DURABLE_CRASH_FULL"))
 
 SESSION = [*("hello", "c1", "c2", "c3", "c4", "c5"), *("c1", "c2", "c3", "c4", "c5")]
 SESSION += ["c6", "c6", "c7", "c7", "answer"]
@@ -266,21 +269,24 @@ def test_killed_at_a_write_it_calls_nothing_again_that_has_an_outcome(
 def test_killed_at_any_write_it_calls_nothing_again_that_has_an_outcome(
     scenario: Scenario, tmp_path: Path
 ) -> None:
+    """In the short form, before and after every third write."""
     commit = 0
     goes_on = True
     while goes_on:
-        commit += 1
+        commit += 1 if FULL else 3
         for is_before in (True, False):
             harm = Harm(commit, is_before)
             goes_on = is_killed_and_goes_on(scenario, tmp_path / str(harm), harm)
     assert commit > 20
 
 
+@pytest.mark.crash
 @pytest.mark.campaign
 def test_engines_that_stop_at_random_moments_call_nothing_again(tmp_path: Path) -> None:
     rng = random.Random(7)
     stops = 0
-    for number in range(100):
+    times = 100 if FULL else 30
+    for number in range(times):
         file = tmp_path / f"{number}.db"
         noted: list[str] = []
         definition = chat(noted.append, streamed=bool(number % 2))
@@ -296,7 +302,7 @@ def test_engines_that_stop_at_random_moments_call_nothing_again(tmp_path: Path) 
         assert asyncio.run(life(file, definition)) == [ANSWER, 6]
         assert len(noted) - called == CALLS - done, noted
         assert len(set(noted)) == CALLS
-    assert stops >= 100
+    assert stops >= times
 
 
 async def life(file: Path, definition: Any, seconds: float | None = None) -> Any:

@@ -17,8 +17,8 @@ from tests.dart_file import write_dart_file
 from tests.migrations.content import content, migrate_to
 from tests.processes import die, run_until_killed
 
-AT_EACH = 1 if "DURABLE_CRASH_FULL" in os.environ else 48
-"""In full, a kill at every statement; else at every 48th, from one that the seed says, and
+AT_EACH = 1 if "DURABLE_CRASH_FULL" in os.environ else 96
+"""In full, a kill at every statement; else at every 96th, from one that the seed says, and
 after each version."""
 A_FEW = 600
 """The same, for who has no time: some versions are left out."""

@@ -175,6 +175,8 @@ class World(worlds.World):
 
     def comes_by(self, way: Way, node: Node, number: int) -> None:
         """The program comes to a place of a row; in the main line, a mistake may be there."""
+        if self.connection.is_dead:
+            raise asyncio.CancelledError  # its process is gone: what is dropped runs nowhere
         if self.mistake is None or node is not self.schedule.program:
             return
         if number == len(node.kids) * self.mistake.percent // 100:

@@ -92,7 +92,7 @@ def definition(program: Program, journal: Journal) -> WorkflowDefinition[..., An
 
     async def act(name: str, failures: int) -> str:
         runs = journal.note(f"run {name}")
-        report_progress(runs, text=name)
+        report_progress(runs, note=name)
         await asyncio.sleep(0)
         if runs <= failures:
             raise ConnectionError(name)

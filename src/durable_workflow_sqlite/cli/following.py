@@ -42,7 +42,7 @@ def follow(
 ) -> None:
     """Print what the actions of an execution put into their streams, and its progress, until it is
     over. In a pipe, a line for each: item, reset, progress or end; branch, step, index, attempt;
-    the item as JSON, its cursor; or done, total, text."""
+    the item as JSON, its cursor; or done, total, note."""
     if step is None and (branch is not None or index is not None):
         raise output.WrongUsageError("--branch and --index need --step")
     wanted = None if step is None else step_named(step, branch, index)

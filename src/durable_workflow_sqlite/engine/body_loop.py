@@ -160,7 +160,13 @@ class BodyLoop(RefusingLoop):
 
     def drop(self) -> list[Any]:
         """Close every coroutine where it stands; those that refuse. Nothing runs here any more."""
-        cancel_what_waits(self)
+        try:
+            cancel_what_waits(self)
+        finally:
+            refusing = self._close_all()
+        return refusing
+
+    def _close_all(self) -> list[Any]:
         self.is_closed_for_good = True
         tasks, self._tasks = self._tasks, {}
         refusing: list[Any] = []

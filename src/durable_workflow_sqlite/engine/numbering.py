@@ -60,14 +60,14 @@ class Numbering:
         self._body.check_open()
         return self._body.loop.now
 
-    def progress(self, done: float, total: float | None = None, text: str | None = None) -> None:
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Say how much of its work the workflow function has done. People see it live.
 
         It is not a part of the history: you can add, change and delete these calls. A replay makes
         them again, and that changes nothing. Each branch has its own progress.
 
         done: 0 or more; it replaces what this context has reported before. total: of how much; None
-        if that is unknown. text: what is done right now, in one line of 1000 characters at most.
+        if that is unknown. note: what is done right now, in one line of 1000 characters at most.
 
         It returns at once. The newest report is written every 0.25 seconds, and when the execution
         rests or ends. In an action, call `report_progress`.
@@ -81,7 +81,7 @@ class Numbering:
             branch=self._branch,
             done=done,
             total=total,
-            note=text,
+            note=note,
             reported_at=body.loop.now,
         )
         if body.report is not None and body.is_open:

@@ -23,11 +23,11 @@ def step_stream() -> StepStream:
     return run.environment.streams.buffer_of(run).stream_of(intent)
 
 
-def report_progress(done: float, total: float | None = None, text: str | None = None) -> None:
+def report_progress(done: float, total: float | None = None, note: str | None = None) -> None:
     """Say how much of its work the step has done whose action calls this. People see it live.
 
     done: 0 or more; it replaces what this attempt has reported before. total: of how much; None if
-    that is unknown. text: what is done right now, in one line of 1000 characters at most.
+    that is unknown. note: what is done right now, in one line of 1000 characters at most.
 
     It returns at once. The newest report is written every 0.25 seconds, and with the outcome of
     the attempt. After a timeout or a cancellation of the attempt, this does nothing. `follow` and
@@ -46,7 +46,7 @@ def report_progress(done: float, total: float | None = None, text: str | None = 
         attempt=intent.attempt,
         done=done,
         total=total,
-        note=text,
+        note=note,
         reported_at=environment.clock.now(),
     )
     buffer = environment.streams.buffer_of(run)

@@ -32,11 +32,11 @@ from durable_workflow_sqlite.integrations.pydantic_ai.sync_functions import IN_T
 class Approval:
     """What a person answers when `AskPeople` asks for leave to call a tool.
 
-    approved: whether the tool may be called. note: what the model reads if it may not.
+    approved: whether the tool may be called. reason: what the model reads if it may not.
     """
 
     approved: bool
-    note: str = ""
+    reason: str = ""
 
 
 class QuestionWaiter(ExternalEventWaiter):
@@ -129,7 +129,7 @@ class AskPeople(AbstractCapability[AgentDepsT]):
             return answer
         if answer.approved:
             return ToolApproved()
-        return ToolDenied(answer.note) if answer.note else ToolDenied()
+        return ToolDenied(answer.reason) if answer.reason else ToolDenied()
 
 
 def _question_name(branch: WorkflowContext) -> str:
