@@ -203,6 +203,10 @@ bench-queues: $(READY) ## Measure queues, limits, maps and children, into docs/p
 bench-peers: $(READY) ## Measure other libraries beside this one, into docs/performance.md
 	@$(BIN)/python -m benchmarks.run_peers $(ARGS)
 
+.PHONY: bench-agents
+bench-agents: $(READY) ## Measure an agent of pydantic-ai beside the same with DBOS, into docs/performance.md
+	@$(BIN)/python -m benchmarks.run_agents $(ARGS)
+
 .PHONY: profile
 profile: $(READY) ## Show where the microseconds of one step go
 	@$(BIN)/python -m benchmarks.hot_path $(ARGS)
@@ -215,6 +219,7 @@ measure: $(READY) ## Write every figure of docs/performance.md anew; twenty minu
 	@$(MAKE) --no-print-directory bench-sleepers
 	@$(MAKE) --no-print-directory bench-queues
 	@$(MAKE) --no-print-directory bench-peers
+	@$(MAKE) --no-print-directory bench-agents
 	@$(MAKE) --no-print-directory profile
 
 .PHONY: release-check

@@ -22,6 +22,8 @@ FOLDER: Final = ROOT / ".bench"
 
 TRIES: Final = 3
 ON_HISTORY: Final = " on history"
+_OF_A_PEER: Final = ("steps/s", "children/s", "s", "ms/turn", "bytes/turn")
+"""The keys of the figures that a work of another library may give."""
 
 
 class Figure(NamedTuple):
@@ -83,7 +85,7 @@ def run_work(
         why = [line for line in done.stderr.splitlines() if line and line[0] not in " ([{"]
         print(f"{work} failed: {why[-1] if why else done.returncode}"[:300], file=sys.stderr)
     if side in commands:
-        return {"steps/s": nan, "children/s": nan, "s": nan, "failed": TRIES}
+        return dict.fromkeys(_OF_A_PEER, nan) | {"failed": TRIES}
     raise SystemExit(f"{work} does not work here")
 
 

@@ -66,7 +66,7 @@ class Peer(NamedTuple):
 
     @property
     def python(self) -> Path:
-        return _VENVS / self.venv / "bin" / "python"
+        return python_of(self.venv)
 
 
 OURS: Final = Counts(
@@ -115,7 +115,7 @@ def main() -> None:
     about_here = machine()
     began = time.monotonic()
     for peer in PEERS.values():
-        install(peer)
+        install(peer.venv, peer.packages)
     commands = {side: command_of(peer, tiny=arguments.tiny) for side, peer in PEERS.items()}
     about = {side: ask_about(command) for side, command in commands.items()}
     results = run_rounds(_GROUPS, arguments.rounds, commands=commands)
@@ -138,12 +138,17 @@ def main() -> None:
     print(f"took {time.monotonic() - began:.0f} s")
 
 
-def install(peer: Peer) -> None:
+def install(venv: str, packages: Sequence[str]) -> None:
     """The newest versions, with the Python that runs this."""
-    if not peer.python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(_VENVS / peer.venv)], check=True)
-    pip = [str(peer.python), "-m", "pip", "-qq", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--upgrade", *peer.packages], check=True)
+    python = python_of(venv)
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(_VENVS / venv)], check=True)
+    pip = [str(python), "-m", "pip", "-qq", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--upgrade", *packages], check=True)
+
+
+def python_of(venv: str) -> Path:
+    return _VENVS / venv / "bin" / "python"
 
 
 def ask_about(command: Sequence[str | Path]) -> dict[str, Any]:

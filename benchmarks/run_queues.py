@@ -81,7 +81,7 @@ def main() -> None:
     about, began = machine(), time.monotonic()
     peers = [] if arguments.no_peers else [one for one in _CHILDREN if one in PEERS]
     for side in peers:
-        install(PEERS[side])
+        install(PEERS[side].venv, PEERS[side].packages)
     commands = {side: command_of(PEERS[side], tiny=False) for side in peers}
     children = [f"{side}.children" for side in ("ours", *peers)]
     results = run_rounds([*GROUPS, children], arguments.rounds, commands=commands)

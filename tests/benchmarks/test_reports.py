@@ -94,7 +94,16 @@ def test_a_run_writes_its_section_and_leaves_the_prose(
 
 
 @pytest.mark.parametrize(
-    "name", ["bench", "bench-workers", "bench-looking", "bench-sleepers", "bench-peers", "profile"]
+    "name",
+    [
+        "bench",
+        "bench-workers",
+        "bench-looking",
+        "bench-sleepers",
+        "bench-peers",
+        "bench-agents",
+        "profile",
+    ],
 )
 def test_the_page_has_a_place_for_every_run(name: str) -> None:
     page = report.PAGE.read_text(encoding="utf-8")
