@@ -28,7 +28,7 @@ from durable_workflow_sqlite import (
     WorkflowFailedError,
     workflow,
 )
-from durable_workflow_sqlite.engine import history, run
+from durable_workflow_sqlite.engine import event_numbers, history
 from durable_workflow_sqlite.engine.child_calls import child_id
 from durable_workflow_sqlite.engine.workflow import AnyWorkflow
 from durable_workflow_sqlite.records import CANCEL_SIGNAL, OnParentEnd
@@ -448,7 +448,7 @@ async def test_two_children_never_have_one_id() -> None:
 async def test_the_log_advises_to_continue_as_new_once_in_a_run(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for one in (run, history):
+    for one in (event_numbers, history):
         monkeypatch.setattr(one, "LONG_HISTORY", 10)
 
     @workflow
