@@ -154,8 +154,7 @@ def test_there_are_executions_at_all_stages(a_few: Path) -> None:
     assert (len(HARMLESS), len(HARMFUL)) == (13, 17)
 
 
-@pytest.mark.few(6)
-@pytest.mark.parametrize("change", ["", *CHANGES])
+@pytest.mark.parametrize("change", ["", *list(CHANGES)[::5]])  # the campaign has all of them
 def test_a_change_does_what_the_check_said(a_few: Path, tmp_path: Path, change: str) -> None:
     assert compare(a_few, tmp_path, change) > 50
 
