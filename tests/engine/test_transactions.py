@@ -777,6 +777,13 @@ async def test_a_number_left_out_by_an_attempt_that_failed_beside_steps_does_no_
         events = [one.event for one in await store.load_checkpoints("e") if one.event]
         assert sorted(events) == [2, 3, 4]
         async with DurableEngine(store, [order]) as engine:
+            fork = await engine.fork("e", before="go", new_id="f")
+            copied = [one.event for one in await store.load_checkpoints("f") if one.event]
+            assert copied == events
+            await fork.signal("go")
+            with pytest.raises(WorkflowFailedError, match="sold out"):
+                await fork.result()
+            assert not undone  # it was not the fork that did them
             await engine.send_signal("e", "go")
             with pytest.raises(WorkflowFailedError, match="sold out"):
                 await engine.result_of("e")

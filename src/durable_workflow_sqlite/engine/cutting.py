@@ -180,10 +180,44 @@ def check_before(
 ) -> list[StepCheckpoint]:
     """The events before a point. Raises ExecutionConflictError if one of them is missing."""
     earlier = [one for one in history.events if (one.event or 0) < cut.event]
-    if missing := missing_events(earlier):
+    left_out = _of_failed_attempts(seen, earlier)
+    if missing := [number for number in missing_events(earlier) if number not in left_out]:
         raise refused(
             seen.execution.workflow_execution_id,
             f"cannot be {act}: event {missing[0]} before it is missing, so what is"
             " recorded may not be all. `durable-workflow doctor` says more; or rerun it",
         )
     return earlier
+
+
+def _of_failed_attempts(seen: TakenExecution, events: Collection[StepCheckpoint]) -> set[int]:
+    """The numbers that attempts may have had that are tried again, beside another step.
+
+    An attempt of a transaction takes a number as it begins. If it fails and is to be tried again,
+    it has no use for it, and another step may have the next one by then.
+    """
+    failed = [
+        one
+        for one in seen.checkpoints
+        if one.status is StepStatus.FAILED and one.event is None and one.started_at is not None
+    ]
+    numbers: set[int] = set()
+    before = None
+    for event in events:
+        first = (0 if before is None else before.event or 0) + 1
+        if first < (event.event or 0) and any(_is_between(one, before, event) for one in failed):
+            numbers.update(range(first, event.event or 0))
+        before = event
+    return numbers
+
+
+def _is_between(
+    attempt: StepCheckpoint, before: StepCheckpoint | None, after: StepCheckpoint
+) -> bool:
+    """Whether an attempt was under way at some time between two events."""
+    began, ended = attempt.started_at, attempt.completed_at
+    assert began is not None
+    is_begun = after.completed_at is None or began <= after.completed_at
+    if before is None or before.completed_at is None or ended is None:
+        return is_begun
+    return is_begun and ended >= before.completed_at
