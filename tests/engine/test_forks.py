@@ -349,6 +349,7 @@ async def test_open_waits_keep_their_deadlines_and_signals_that_had_come_are_the
             await engine.send_signal("one", "go", "a", key="a")
             await engine.send_signal("one", "stop", "early", key="x")
             await until(lambda: _is_recorded(store, "one", "between"))
+            await until(lambda: store.load_open_waits("one", "go"))  # what comes now was not there
             await engine.send_signal("one", "go", "b")
             await engine.handle("one").result()
             fork = await engine.fork("one", before="between", new_id="new")
