@@ -49,7 +49,7 @@ def current_branch(context: WorkflowContext) -> WorkflowContext:
 
 
 def check_options(what: str, options: object) -> None:
-    """Raise UserError for what is no dict of options of a step."""
+    """Raise UserError for anything but a dict of options of a step."""
     if options is not None and not isinstance(options, dict):
         raise UserError(f"{what} must be a dict of options of `ctx.step`, not {options!r}")
     if (wrong := unknown_in(cast("dict[str, object]", options or {}))) is not None:
