@@ -75,7 +75,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.hookimpl(tryfirst=True)  # before what is not wanted is left out
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of what has the mark `few`, some run in `make test`; others in the campaigns, every third.
+    """Of what has the mark `few`, some run in `make test`, and the others in the campaigns.
 
     Of the tests that run once more, in another way, `make campaigns` takes every 15th: over
     PostgreSQL, behind a pooler, with a codec, over a connection that is given, or with syncs.
@@ -84,13 +84,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("few") is not None:
             of_one.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    others = [item for those in of_one.values() for item in _all_but_a_few(those)]
-    for item in others:
-        item.add_marker(pytest.mark.campaign)
+    for those in of_one.values():
+        for item in _all_but_a_few(those):
+            item.add_marker(pytest.mark.campaign)
     if config.option.markexpr != "campaign" or os.environ.get("DURABLE_POSTGRES") == "full":
         return
     repeats = [item for item in items if _is_a_repeat(item)]
-    left_out = {*repeats, *others} - {*repeats[::15], *others[::3]}
+    left_out = set(repeats) - set(repeats[::15])
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
 

@@ -556,7 +556,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def check_progress(done: object, total: object, note: object) -> None:
-    """Raise TypeError or ValueError for bad numbers, or a bad text."""
+    """Raise TypeError or ValueError for bad numbers, or a bad note."""
     for name, number in (("done", done), ("total", total)):
         if name == "total" and number is None:
             continue
@@ -565,12 +565,12 @@ def check_progress(done: object, total: object, note: object) -> None:
         if not 0 <= number <= MOST_PROGRESS or (name == "total" and number == 0):
             least = "0 or more" if name == "done" else "more than 0"
             raise ValueError(f"{name} must be {least}, and finite, not {number!r}")
-    check_text("text", note)
+    check_text("note", note)
     if isinstance(note, str):
         if "\0" in note:
-            raise ValueError("text must not hold a null character")
+            raise ValueError("note must not hold a null character")
         if len(note) > LONGEST_NOTE:
-            raise ValueError(f"text may have {LONGEST_NOTE} characters, and has {len(note)}")
+            raise ValueError(f"note may have {LONGEST_NOTE} characters, and has {len(note)}")
 
 
 class WorkflowSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -117,9 +117,10 @@ def test_nothing_of_this_machine_is_said_but_what_it_is() -> None:
         assert secret not in said
 
 
-def test_the_profile_names_every_layer() -> None:
+def output_of(benchmark: str, *arguments: str) -> str:
+    """What a module of benchmarks/ prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.hot_path", "--tiny", "--rounds", "1"],
+        [sys.executable, "-m", f"benchmarks.{benchmark}", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -127,52 +128,33 @@ def test_the_profile_names_every_layer() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_profile_names_every_layer() -> None:
+    said = output_of("hot_path", "--tiny", "--rounds", "1")
     for layer in ("raw floor", "group commit", "store: records", "engine: context"):
-        assert layer in done.stdout
-    assert str(ROOT) not in done.stdout
+        assert layer in said
+    assert str(ROOT) not in said
 
 
 def test_transactions_are_measured_beside_plain_steps() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.transactions", "--tiny", "--rounds", "1"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    said = output_of("transactions", "--tiny", "--rounds", "1")
     for work in ("plain, one after another", "transactions, 50 at once", "that take 10 ms"):
-        assert work in done.stdout
+        assert work in said
 
 
 def test_the_items_of_streams_are_measured_beside_the_raw_floor() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.streams", "--tiny", "--rounds", "1"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    said = output_of("streams", "--tiny", "--rounds", "1")
     for work in ("raw: one statement for 500 items", "put, 2 streams", "report_progress"):
-        assert work in done.stdout
+        assert work in said
 
 
 @pytest.mark.campaign
 def test_the_savers_of_graphs_are_measured_in_turn() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.graph_savers", "--tiny", "--rounds", "1"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    said = output_of("graph_savers", "--tiny", "--rounds", "1")
     for work in ("pairs, 1 writer, normal", "graph, 2 writers, full"):
-        assert work in done.stdout
+        assert work in said
 
 
 @pytest.mark.parametrize("journal_mode", ["wal", "delete"])
@@ -195,30 +177,14 @@ def test_commits_are_counted_in_either_kind_of_file(tmp_path: Path, journal_mode
 @pytest.mark.campaign
 def test_the_sleepers_are_woken_and_their_worker_is_measured() -> None:
     sizes = ("--sleepers", "40", "--seconds", "0.2", "--started", "20")
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.sleepers", *sizes, "--no-page"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "40 executions asleep" in done.stdout
-    assert "the last of 20 " in done.stdout
-    assert str(ROOT) not in done.stdout
+    said = output_of("sleepers", *sizes, "--no-page")
+    assert "40 executions asleep" in said
+    assert "the last of 20 " in said
+    assert str(ROOT) not in said
 
 
 @pytest.mark.campaign
 def test_the_histories_of_agents_are_measured_for_each_framework() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.agents", "3"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    said = output_of("agents", "3")
     for framework in ("pydantic_ai", "openai_agents", "langgraph"):
-        assert f"| {framework} | 3 | 5 |" in done.stdout
+        assert f"| {framework} | 3 | 5 |" in said

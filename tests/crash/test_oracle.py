@@ -245,6 +245,13 @@ PLANTED: list[tuple[str, str, Callable[[World], list[ProcessRun]]]] = [
             ),
         ),
     ),
+    (
+        "streamed",
+        "is of attempt 7, which never began",
+        lambda w: change(
+            w, "update workflow_progress_reports set attempt = 7 where step_name = 'left'"
+        ),
+    ),
     (SAGA.name, "undone in the order", lambda w: [replace(x, journal=()) for x in w.processes]),
     (
         SAGA.name,

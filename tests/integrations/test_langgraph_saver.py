@@ -244,6 +244,31 @@ async def test_a_write_that_fails_fails_alone() -> None:
         assert len([one async for one in saver.alist(None)]) == 2
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_caller_that_is_cancelled_harms_no_other(turns: int) -> None:
+    """turns: of the event loop, before that."""
+    configs: list[Any] = [
+        {"configurable": {"thread_id": f"{one}", "checkpoint_ns": ""}} for one in range(6)
+    ]
+    async with SqliteCheckpointStore.in_memory() as store:
+        saver = DurableSaver(store)
+        puts = [
+            asyncio.create_task(saver.aput(config, empty_checkpoint(), {}, {}))
+            for config in configs
+        ]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for number in (0, 2, 5):
+            puts[number].cancel()
+        outcomes = await asyncio.gather(*puts, return_exceptions=True)
+        for number in (1, 3, 4):
+            assert not isinstance(outcomes[number], BaseException), outcomes[number]
+            assert await saver.aget_tuple(configs[number]) is not None
+        for config in configs:
+            await saver.aput(config, empty_checkpoint(), {}, {})
+            assert await saver.aget_tuple(config) is not None
+
+
 @pytest.mark.parametrize("kind", ["memory", pytest.param("postgres", marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("steps", [1, 2, 4, 6, 9, 11])
 async def test_pruning_keeps_what_a_delta_channel_is_made_from(

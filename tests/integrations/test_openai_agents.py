@@ -1271,10 +1271,12 @@ async def test_bad_arguments_are_refused() -> None:
 # Sessions
 
 
-@pytest.mark.parametrize("kind", ["file", "postgres"])
-async def test_a_session_beside_workflows(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "schema"), [("file", ""), ("file", "main."), ("postgres", "public.")]
+)
+async def test_a_session_beside_workflows(kind: str, schema: str, tmp_path: Path) -> None:
     database = Database(kind, tmp_path)
-    table = f"{database.table}_items"
+    table = f"{schema}{database.table}_items"
     async with open_store(database.url) as store:
         kim, lee = (StoreSession(name, store, table=table) for name in ("kim", "lee"))
         assert await kim.get_items() == []

@@ -524,7 +524,9 @@ async def test_a_step_cannot_emit_events_of_the_run() -> None:
 def test_what_cannot_be_durable_is_refused_when_the_agent_is_made() -> None:
     with pytest.raises(UserError, match="unique `name`"):
         Agent(TestModel(), capabilities=[WorkflowDurability()])
-    with pytest.raises(UserError, match="model has the unknown option 'retries'"):
+    with pytest.raises(
+        UserError, match="model has unknown options of a step: retries; there are retry"
+    ):
         WorkflowDurability(model={"retries": 3})  # type: ignore[typeddict-unknown-key]
     with pytest.raises(UserError, match="must be a dict of options"):
         WorkflowDurability(tool=RetryPolicy())  # type: ignore[arg-type]

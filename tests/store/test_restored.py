@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from durable_workflow_sqlite import (
     ClaimLostError,
     ExecutionStatus,
+    Record,
     SqliteCheckpointStore,
     StepStatus,
     StoreBusyError,
@@ -33,6 +36,7 @@ from tests.store.gone import by_path, in_full
 
 Say = Callable[[str], None]
 Opened = Callable[[Path], SqliteCheckpointStore]
+Act = Callable[[SqliteCheckpointStore, WorkflowClaim], Coroutine[Any, Any, None]]
 
 
 EVERY_WAY = pytest.mark.parametrize("opened", [by_path, in_full])
@@ -343,23 +347,67 @@ def make_a_table(file: Path, name: str) -> None:
         connection.execute(f"create table {name} (id integer)")
 
 
+async def claim_the_other(store: SqliteCheckpointStore, claim: WorkflowClaim) -> None:
+    assert await store.claim_execution("other") is not None
+
+
+async def start_a_third(store: SqliteCheckpointStore, claim: WorkflowClaim) -> None:
+    await created(store, new_execution("third"))
+
+
+async def finish_a_step(store: SqliteCheckpointStore, claim: WorkflowClaim) -> None:
+    outcome = new_checkpoint("e", 0, status=StepStatus.COMPLETED, output_data="1")
+    await store.finish_step(outcome, claim=claim)
+
+
+async def finish_in_a_transaction(store: SqliteCheckpointStore, claim: WorkflowClaim) -> None:
+    outcome = new_checkpoint("e", 0, status=StepStatus.COMPLETED, output_data="1")
+
+    def refuse(error: BaseException) -> list[Record]:
+        raise error
+
+    await store.transact(lambda _: [outcome], refuse, claim=claim, timeout=timedelta(seconds=5))
+
+
+async def fall_asleep(store: SqliteCheckpointStore, claim: WorkflowClaim) -> None:
+    await store.save(new_execution("e", status=ExecutionStatus.SUSPENDED), claim=claim)
+
+
+async def end(store: SqliteCheckpointStore, claim: WorkflowClaim) -> None:
+    await store.save(new_execution("e", status=ExecutionStatus.COMPLETED), claim=claim)
+
+
+async def begin_again(store: SqliteCheckpointStore, claim: WorkflowClaim) -> None:
+    await store.continue_as_new(new_execution("e", run_number=2), claim=claim)
+
+
+async def release(store: SqliteCheckpointStore, claim: WorkflowClaim) -> None:
+    await store.release_claims([claim])
+
+
 @EVERY_WAY
-@pytest.mark.parametrize("what", ["claim", "step", "release"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        claim_the_other,
+        start_a_third,
+        finish_a_step,
+        finish_in_a_transaction,
+        fall_asleep,
+        end,
+        begin_again,
+        release,
+    ],
+)
 async def test_a_write_whose_caller_was_cancelled_is_no_restored_backup(
-    file: Path, opened: Opened, what: str
+    file: Path, opened: Opened, act: Act
 ) -> None:
     async with opened(file) as store:
         claim = await claimed(store)
         await save(store, claim, 0)
         # After a group of two, the next write waits for its turn.
         await asyncio.gather(store.save(WORKFLOW), store.save(new_execution("other")))
-        if what == "claim":
-            write = asyncio.create_task(store.claim_execution("other"))
-        elif what == "step":
-            outcome = new_checkpoint("e", 0, status=StepStatus.COMPLETED, output_data="1")
-            write = asyncio.create_task(store.save(outcome, claim=claim))  # type: ignore[arg-type]
-        else:
-            write = asyncio.create_task(store.release_claims([claim]))  # type: ignore[arg-type]
+        write = asyncio.create_task(act(store, claim))
         await asyncio.sleep(0)
         write.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -29,33 +29,8 @@ set
     metadata = excluded.metadata;
 
 -- name: put_write!
--- Saves a value that a node has returned, unless it is there.
-insert into langgraph_writes (
-    thread_id,
-    checkpoint_ns,
-    checkpoint_id,
-    task_id,
-    idx,
-    task_path,
-    channel,
-    type,
-    value
-)
-values (
-    :thread_id,
-    :checkpoint_ns,
-    :checkpoint_id,
-    :task_id,
-    :idx,
-    :task_path,
-    :channel,
-    :type,
-    :value
-)
-on conflict (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) do nothing;
-
--- name: replace_write!
--- Saves an error, an interrupt or an answer: the last one of a task counts.
+-- Saves a value that a node has returned. One that is there stays, unless it is to be
+-- replaced: of the errors, the interrupts and the answers of a task, the last one counts.
 insert into langgraph_writes (
     thread_id,
     checkpoint_ns,
@@ -83,7 +58,8 @@ set
     task_path = excluded.task_path,
     channel = excluded.channel,
     type = excluded.type,
-    value = excluded.value;
+    value = excluded.value
+where :replaces;
 
 -- name: get_checkpoint
 -- One checkpoint of a thread.
@@ -133,7 +109,8 @@ where
 order by one.task_path, one.task_id, one.idx;
 
 -- name: list_of_thread
--- The checkpoints of a thread, the newest first; of each, the metadata is as wanted.
+-- The checkpoints of a thread, the newest first. Their metadata has all that :filter has.
+-- A number is the same with a fraction and without: 1 and 1.0.
 select
     one.thread_id,
     one.checkpoint_ns,
@@ -164,7 +141,8 @@ order by one.checkpoint_id desc
 limit :limit;
 
 -- name: list_all
--- The checkpoints of all threads, the newest first; of each, the metadata is as wanted.
+-- The checkpoints of all threads, the newest first. Their metadata has all that :filter has.
+-- A number is the same with a fraction and without: 1 and 1.0.
 select
     one.thread_id,
     one.checkpoint_ns,

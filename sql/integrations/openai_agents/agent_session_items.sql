@@ -3,8 +3,9 @@
 
 -- name: has_table$
 -- Says whether the table of the items is there.
-select count(*) from sqlite_master
-where type = 'table' and name = :name;
+select count(*)
+from sqlite_master
+where type = 'table' and :name in (name, 'main.' || name);
 
 -- name: lock$
 -- Waits for others who do the same; here the transaction has locked the whole file already.

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from durable_workflow_sqlite.engine.along import Along
 from durable_workflow_sqlite.engine.patches import Patches
 from durable_workflow_sqlite.engine.step_marks import IDEMPOTENT, mark_of
 from durable_workflow_sqlite.errors import NonDeterminismError, StoreCorruptError
@@ -101,11 +102,12 @@ class RecordedHistory:
     events: the outcomes that reached the workflow function, in the order in which they did.
     timers: the pending ones. Their times say until when something still waits.
     patches: those that it has passed.
+    along: what the next write of its run takes along.
 
     Raises StoreCorruptError where the rows cannot have been recorded like that.
     """
 
-    __slots__ = ("_steps", "events", "last_completed_at", "patches", "timers")
+    __slots__ = ("_steps", "along", "events", "last_completed_at", "patches", "timers")
 
     def __init__(
         self,
@@ -114,7 +116,8 @@ class RecordedHistory:
         patches: Iterable[WorkflowPatch] = (),
     ) -> None:
         self.timers = tuple(timers)
-        self.patches = Patches(patches)
+        self.along = Along()
+        self.patches = Patches(patches, self.along)
         steps: dict[Place, StepHistory] = {}
         unnumbered = False
         compensations: list[StepCheckpoint] = []

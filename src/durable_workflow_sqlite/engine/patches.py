@@ -7,32 +7,26 @@ on behind that place, and none of them is the patch. So the answer is the same o
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
 
+from durable_workflow_sqlite.engine.along import Along
 from durable_workflow_sqlite.errors import NonDeterminismError
-from durable_workflow_sqlite.records import Progress, WorkflowPatch
-
-ALONG_AT_MOST: Final = 8
-"""How many patches each write may take along until one of these writes is committed."""
+from durable_workflow_sqlite.records import WorkflowPatch
 
 
 class Patches:
     """Those that an execution has passed, found by branch and name.
 
-    new: those that it has passed in this run, and that are not saved yet: the next write takes them
-        along. So it does with the newest progress of each step and branch.
     is_over: whether the workflow function has ended, and is only run again to know what to undo.
     """
 
-    __slots__ = ("_answers", "_recorded", "_saving", "is_over", "new")
+    __slots__ = ("_along", "_answers", "_recorded", "is_over")
 
-    def __init__(self, recorded: Iterable[WorkflowPatch] = ()) -> None:
+    def __init__(self, recorded: Iterable[WorkflowPatch], along: Along) -> None:
+        """along: where those go that are passed now."""
+        self._along = along
         self._recorded = {(one.branch, one.patch_name) for one in recorded}
         self._answers: dict[tuple[str, str], bool] = {}
-        self._saving: asyncio.Event | None = None
-        self.new: list[WorkflowPatch | Progress] = []
         self.is_over = False
 
     def is_passed(
@@ -53,7 +47,7 @@ class Patches:
             answer = key in self._recorded
             if not answer and not self.is_over and not goes_on_after(heard):
                 answer = True
-                self.new.append(
+                self._along.add(
                     WorkflowPatch(
                         workflow_execution_id=execution_id,
                         branch=branch,
@@ -63,39 +57,6 @@ class Patches:
                 )
             self._answers[key] = answer
         return answer
-
-    async def save_many(self, save: Callable[[WorkflowPatch | Progress], Awaitable[None]]) -> None:
-        """Save the new patches if they are too many to go along with every write.
-
-        save: saves all new patches, whichever it is given.
-        """
-        while len(self.new) > ALONG_AT_MOST:
-            if self._saving is not None:  # another task is at it
-                await self._saving.wait()
-                continue
-            self._saving = asyncio.Event()
-            try:
-                await save(self.new[0])
-            finally:
-                self._saving.set()
-                self._saving = None
-
-    def note(self, report: Progress) -> None:
-        """The next write takes along how much is done, and no older report of the same."""
-        place = report.branch, report.step_index
-        self.new[:] = [
-            one
-            for one in self.new
-            if type(one) is not Progress or (one.branch, one.step_index) != place
-        ]
-        self.new.append(report)
-
-    def is_saved(self, record: WorkflowPatch | Progress) -> None:
-        """It is recorded: the next write need not say it again."""
-        if type(record) is WorkflowPatch:
-            self._recorded.add((record.branch, record.patch_name))
-        if record in self.new:
-            self.new.remove(record)
 
 
 def old_way_is_gone(

@@ -66,7 +66,7 @@ class Reports:
         while self._newest:
             report = self._newest.popitem()[1]
             if run is not None and run.trouble is None:
-                run.history.patches.note(report)
+                run.history.along.replace(report)
 
     def _set_timer(self) -> None:
         wait = self._written_at + EVERY_S - self._loop.time()
@@ -86,4 +86,4 @@ class Reports:
                 await run.save()
 
     def _is_wanted(self, run: Writer) -> bool:
-        return bool(run.history.patches.new) and run.trouble is None and not self.is_over
+        return bool(run.history.along.waiting) and run.trouble is None and not self.is_over

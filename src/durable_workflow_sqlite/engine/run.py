@@ -61,9 +61,9 @@ class Run(HeldSlot):
         "_is_stopping",
         "_kept",
         "_last_completed_at",
-        "_new_patches",
         "_progressed",
         "_told_status",
+        "_waiting",
         "claim",
         "environment",
         "given",
@@ -91,7 +91,7 @@ class Run(HeldSlot):
         self.record = record
         self.claim = claim
         self.history = history
-        self._new_patches = history.patches.new
+        self._waiting = history.along.waiting
         self.queue_slot = slot_of(environment, record, claim)
         self.step_slots = HeldSlots(environment.step_limits)
         self.steps_begun = 0
@@ -145,8 +145,8 @@ class Run(HeldSlot):
         """
         if self.step_slots.held:
             records = (*records, *self.step_slots.freed_by(*records))
-        if self._new_patches:
-            records = (*records, *self._new_patches)
+        if self._waiting:
+            records = (*records, *self._waiting)
         try:
             await self.environment.store.save(*records, claim=self.claim)
         except BaseException as error:
@@ -154,15 +154,15 @@ class Run(HeldSlot):
                 raise
             refusal = error
         else:
-            if isinstance(records[0], WorkflowExecution) or len(records) > 1 or self._new_patches:
+            if isinstance(records[0], WorkflowExecution) or len(records) > 1 or self._waiting:
                 self._saved(records)
             return
         await self._save_later(records, refusal)
 
     async def begin_step(self, intent: StepCheckpoint | None, *along: Record) -> None:
         """As `save`, before an attempt begins. intent: None if its beginning is not recorded."""
-        if self._new_patches:
-            along = (*along, *await self._patches_along())
+        if self._waiting:
+            along = (*along, *await self._what_waits())
         try:
             if intent is None:
                 await self.environment.store.save(*along, claim=self.claim)
@@ -180,10 +180,10 @@ class Run(HeldSlot):
             return
         await self._save_later(along if intent is None else (intent, *along), refusal)
 
-    async def _patches_along(self) -> list[WorkflowPatch | Progress]:
-        """The patches to save with the next write; if there are many, they are saved now."""
-        await self.history.patches.save_many(self.save)
-        return self._new_patches
+    async def _what_waits(self) -> list[WorkflowPatch | Progress]:
+        """What to save with the next write; if that is much, it is saved now."""
+        await self.history.along.save_many(self.save)
+        return self._waiting
 
     def _waits_out(self, error: BaseException, kept: int, number: int | None = None) -> bool:
         """Whether what was refused may wait until the store is free; if not, this stops.
@@ -213,8 +213,8 @@ class Run(HeldSlot):
         """
         if self.step_slots.held:
             along = (*along, *self.step_slots.freed_by(outcome))
-        if self._new_patches:
-            along = (*along, *self._new_patches)
+        if self._waiting:
+            along = (*along, *self._waiting)
         try:
             finish = self.environment.store.finish_step
             await finish(outcome, *along, claim=self.claim, has_begun=has_begun)
@@ -255,8 +255,8 @@ class Run(HeldSlot):
 
         start, send: as for a store. After ExecutionConflictError it may be called again.
         """
-        if self._new_patches:
-            along = (*along, *await self._patches_along())
+        if self._waiting:
+            along = (*along, *await self._what_waits())
         try:
             save = self.environment.store.save
             await save(outcome, *along, claim=self.claim, start=start, send=send)
@@ -285,7 +285,7 @@ class Run(HeldSlot):
                 before, self._told_status = self._told_status, record.status
                 self.environment.status_changed(record, before)
             elif type(record) is WorkflowPatch or type(record) is Progress:
-                self.history.patches.is_saved(record)
+                self.history.along.is_saved(record)
 
     def _refused(self, error: BaseException) -> None:
         if isinstance(error, SerializationError):

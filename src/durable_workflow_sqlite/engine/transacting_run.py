@@ -48,9 +48,9 @@ class TransactingRun(Run):
         """
         refused = LoopBackoff(f"run a transaction of execution {self.id!r}")
         while True:
-            if self._new_patches:
-                await self._patches_along()
-            along: tuple[Record, ...] = (*self.running(), *self._new_patches)
+            if self._waiting:
+                await self._what_waits()
+            along: tuple[Record, ...] = (*self.running(), *self._waiting)
             reserved = Reserved(self.numbers.take(pending), self.completion_time())
             outcomes: list[StepCheckpoint] = []
 
@@ -116,8 +116,8 @@ class TransactingRun(Run):
         self, signal_name: str, pending: Pending, outcome: StepCheckpoint, *along: Record
     ) -> bool:
         """As `save_taken`; False if there is a signal of that name: then nothing was written."""
-        if self._new_patches:
-            along = (*along, *await self._patches_along())
+        if self._waiting:
+            along = (*along, *await self._what_waits())
 
         def raise_(error: BaseException) -> tuple[Record, ...]:
             raise error

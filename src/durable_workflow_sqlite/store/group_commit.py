@@ -729,7 +729,7 @@ class GroupCommit(Transactions):
             self._rollback_failed = False
 
     def _all_failed(self, group: list[_Queued], error: BaseException) -> list[_Outcome]:
-        return [(one[2], None, self._translated(error), None) for one in group]
+        return [(future, None, self._translated(error), None) for _, _, future, _ in group]
 
     def _translated(self, error: BaseException) -> BaseException:
         if self._authorizer.has_compiled:

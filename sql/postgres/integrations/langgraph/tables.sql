@@ -2,7 +2,10 @@
 -- makes them when it first writes.
 
 -- name: create_checkpoints#
--- A row is the state of a graph after one of its steps, as LangGraph writes it.
+-- A row is the state of a graph after one of its steps, as LangGraph writes it. A
+-- thread is one conversation. checkpoint_ns: '' for the graph, else which run of a
+-- sub-graph. checkpoint_id: the later of two is the greater one. type: how LangGraph
+-- has written the checkpoint, such as msgpack. metadata: JSON.
 create table if not exists langgraph_checkpoints (
     thread_id text collate "C" not null,
     checkpoint_ns text collate "C" not null,
@@ -17,6 +20,9 @@ create table if not exists langgraph_checkpoints (
 
 -- name: create_writes#
 -- A row is a value that a node has returned, before the step of the graph was over.
+-- checkpoint_id: of the state that the node began with. task_id, task_path: of the call
+-- of the node. idx: which of its values; less than 0 for an error, an interrupt or an
+-- answer. channel: where the value belongs. type: how it is written.
 create table if not exists langgraph_writes (
     thread_id text collate "C" not null,
     checkpoint_ns text collate "C" not null,
@@ -30,10 +36,10 @@ create table if not exists langgraph_writes (
     primary key (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
 );
 
--- name: has_tables$
--- Whether the tables are there.
+-- name: has_table$
+-- Whether a table is there.
 select cast(to_regclass(:name) is not null as integer);
 
--- name: lock_tables$
+-- name: lock$
 -- Waits for others who make the tables, until their transactions end.
 select pg_advisory_xact_lock(hashtextextended(:name, 0));

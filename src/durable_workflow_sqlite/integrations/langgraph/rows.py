@@ -37,7 +37,7 @@ class Found(NamedTuple):
 def create(connection: Any) -> None:
     """Make the tables, if they are not there."""
     own = _statements(connection)
-    own.rows(connection, "lock_tables", name=_name_of(connection))
+    own.rows(connection, "lock", name=_name_of(connection))
     own.rows(connection, "create_checkpoints")
     own.rows(connection, "create_writes")
 
@@ -45,7 +45,7 @@ def create(connection: Any) -> None:
 def are_there(connection: Any) -> bool:
     """Whether the tables are there."""
     own = _statements(connection)
-    return bool(own.value(connection, "has_tables", name=_name_of(connection)))
+    return bool(own.value(connection, "has_table", name=_name_of(connection)))
 
 
 def write(connection: Any, statements: Sequence[Statement]) -> None:

@@ -242,7 +242,6 @@ class DurableSaver(BaseCheckpointSaver[int]):
         """What saves that which a node has returned."""
         thread_id, ns, checkpoint_id = _place(config)
         is_special = all(channel in WRITES_IDX_MAP for channel, _ in writes)
-        statement = "replace_write" if is_special else "put_write"
         for number, (channel, value) in enumerate(writes):
             type_, blob = self.serde.dumps_typed(value)
             values = {
@@ -255,8 +254,9 @@ class DurableSaver(BaseCheckpointSaver[int]):
                 "channel": channel,
                 "type": type_,
                 "value": blob,
+                "replaces": is_special,
             }
-            yield statement, values
+            yield "put_write", values
 
     async def _save(
         self,

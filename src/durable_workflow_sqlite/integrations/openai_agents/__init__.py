@@ -6,14 +6,14 @@ It wants the extra `openai-agents`: `pip install 'durable-workflow-sqlite[openai
 from __future__ import annotations
 
 try:
+    from durable_workflow_sqlite.integrations.agents import Approval, StepOptions
     from durable_workflow_sqlite.integrations.openai_agents.copies import durable_agent
-    from durable_workflow_sqlite.integrations.openai_agents.runs import Approval, ask_people, run
+    from durable_workflow_sqlite.integrations.openai_agents.runs import ask_people, run
     from durable_workflow_sqlite.integrations.openai_agents.scope import current_branch
     from durable_workflow_sqlite.integrations.openai_agents.sessions import StoreSession
     from durable_workflow_sqlite.integrations.openai_agents.steps import (
         DurableModel,
         DurableModelProvider,
-        StepOptions,
         durable_tool,
     )
 except ModuleNotFoundError as error:

@@ -7,11 +7,11 @@ from typing import Any, Final, TypeVar, cast
 
 from agents import Agent, FunctionTool, Handoff, Model, RunConfig, UserError
 
+from durable_workflow_sqlite.integrations.agents import StepOptions
 from durable_workflow_sqlite.integrations.openai_agents.servers import durable_server
 from durable_workflow_sqlite.integrations.openai_agents.steps import (
     DurableModel,
     DurableModelProvider,
-    StepOptions,
     checked,
     durable_tool,
 )

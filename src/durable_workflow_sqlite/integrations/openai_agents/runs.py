@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
@@ -27,6 +26,7 @@ from agents.run import (
 )
 
 from durable_workflow_sqlite import WorkflowContext
+from durable_workflow_sqlite.integrations.agents import Approval, StepOptions
 from durable_workflow_sqlite.integrations.openai_agents.copies import Copier
 from durable_workflow_sqlite.integrations.openai_agents.scope import (
     Scope,
@@ -34,21 +34,12 @@ from durable_workflow_sqlite.integrations.openai_agents.scope import (
     current_branch,
     current_scope,
 )
-from durable_workflow_sqlite.integrations.openai_agents.steps import StepOptions
 
 T = TypeVar("T")
 
-Approve = Callable[[WorkflowContext, ToolApprovalItem], Coroutine[Any, Any, "Approval"]]
+Approve = Callable[[WorkflowContext, ToolApprovalItem], Coroutine[Any, Any, Approval]]
 
 _LONGEST_NAME: Final = 120
-
-
-@dataclasses.dataclass(frozen=True)
-class Approval:
-    """Whether a tool may be called. If not, the model reads the reason."""
-
-    approved: bool
-    reason: str = ""
 
 
 async def ask_people(

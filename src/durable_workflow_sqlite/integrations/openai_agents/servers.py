@@ -11,9 +11,9 @@ from mcp import Tool
 from mcp.types import CallToolResult
 from pydantic import TypeAdapter
 
+from durable_workflow_sqlite.integrations.agents import StepOptions
 from durable_workflow_sqlite.integrations.openai_agents.records import to_plain
 from durable_workflow_sqlite.integrations.openai_agents.scope import current_branch
-from durable_workflow_sqlite.integrations.openai_agents.steps import StepOptions
 
 _LONGEST_NAME: Final = 100
 

@@ -116,9 +116,16 @@ class _Rows:
         self._lock(connection, f"{self._table} {self._session_id}")
         last: int = self._of_session(connection, "last_number")[0][0]
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        for number, text in enumerate(texts, start=last + 1):
-            item = self._encoded(text, number)
-            self._of_session(connection, "insert_item", number=number, item=item, added_at=now)
+        items = [
+            {
+                "session_id": self._session_id,
+                "number": number,
+                "item": self._encoded(text, number),
+                "added_at": now,
+            }
+            for number, text in enumerate(texts, start=last + 1)
+        ]
+        self._statements.run_many(connection, "insert_item", items)
 
     def pop(self, connection: Any) -> Any:
         self._lock(connection, f"{self._table} {self._session_id}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from functools import cache, cached_property
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, Unpack
 
 from agents import FunctionTool, Model, ModelProvider, ModelResponse
 from agents.models.multi_provider import MultiProvider
 
-from durable_workflow_sqlite import InDoubt, RetryPolicy, step_stream
+from durable_workflow_sqlite import step_stream
+from durable_workflow_sqlite.integrations.agents import StepOptions, unknown_in
 from durable_workflow_sqlite.integrations.openai_agents.records import (
     event_from_plain,
     output_to_plain,
@@ -26,23 +26,10 @@ from durable_workflow_sqlite.integrations.openai_agents.scope import current_bra
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 
 
-class StepOptions(TypedDict, total=False):
-    """Options of the steps that a model or a tool becomes; see `WorkflowContext.step`."""
-
-    retry: RetryPolicy
-    timeout: timedelta | None
-    limit: str | None
-    limit_key: str | None
-    idempotent: bool
-    in_doubt: InDoubt[Any]
-
-
 def checked(options: StepOptions) -> StepOptions:
     """The options. Raises TypeError for names that are none."""
-    unknown = sorted(set(options) - set(StepOptions.__annotations__))
-    if unknown:
-        known = ", ".join(StepOptions.__annotations__)
-        raise TypeError(f"unknown options of a step: {', '.join(unknown)}; there are {known}")
+    if (wrong := unknown_in(options)) is not None:
+        raise TypeError(wrong)
     return options
 
 

@@ -6,9 +6,9 @@ It wants the extra `pydantic-ai`: `pip install 'durable-workflow-sqlite[pydantic
 from __future__ import annotations
 
 try:
+    from durable_workflow_sqlite.integrations.agents import Approval, StepOptions
     from durable_workflow_sqlite.integrations.pydantic_ai.durability import WorkflowDurability
-    from durable_workflow_sqlite.integrations.pydantic_ai.questions import Approval, AskPeople
-    from durable_workflow_sqlite.integrations.pydantic_ai.steps import StepOptions
+    from durable_workflow_sqlite.integrations.pydantic_ai.questions import AskPeople
 except ImportError as error:
     raise ImportError(
         "this integration needs the package `pydantic-ai-slim`, version 2.68 or later:"

@@ -26,12 +26,12 @@ from pydantic_ai.tools import AgentDepsT
 from pydantic_ai.toolsets import AbstractToolset, DynamicToolset
 
 from durable_workflow_sqlite import WorkflowContext
+from durable_workflow_sqlite.integrations.agents import StepOptions
 from durable_workflow_sqlite.integrations.pydantic_ai.questions import QuestionWaiter
 from durable_workflow_sqlite.integrations.pydantic_ai.steps import (
     BRANCH,
     METADATA,
     StepBackend,
-    StepOptions,
     check_options,
     current_branch,
 )

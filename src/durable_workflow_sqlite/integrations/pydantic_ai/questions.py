@@ -24,19 +24,9 @@ from pydantic_ai.tools import (
 from pydantic_core import to_jsonable_python
 
 from durable_workflow_sqlite import QuestionOverdueError, WorkflowContext
+from durable_workflow_sqlite.integrations.agents import Approval
 from durable_workflow_sqlite.integrations.pydantic_ai.steps import current_branch
 from durable_workflow_sqlite.integrations.pydantic_ai.sync_functions import IN_THREADS
-
-
-@dataclass
-class Approval:
-    """What a person answers when `AskPeople` asks for leave to call a tool.
-
-    approved: whether the tool may be called. reason: what the model reads if it may not.
-    """
-
-    approved: bool
-    reason: str = ""
 
 
 class QuestionWaiter(ExternalEventWaiter):

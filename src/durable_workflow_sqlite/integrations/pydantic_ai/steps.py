@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from datetime import timedelta
-from typing import Any, Final, Literal, TypedDict, cast
+from typing import Any, Final, Literal, cast
 
 from pydantic import TypeAdapter
 from pydantic_ai import Agent, RunContext, RunUsage
@@ -25,7 +24,8 @@ from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
 from pydantic_ai.models import ModelRequestContext
 
-from durable_workflow_sqlite import RetryPolicy, WorkflowContext
+from durable_workflow_sqlite import WorkflowContext
+from durable_workflow_sqlite.integrations.agents import StepOptions, unknown_in
 from durable_workflow_sqlite.integrations.pydantic_ai.sync_functions import IN_THREADS
 
 METADATA: Final = "durable_workflow"
@@ -42,18 +42,6 @@ BRANCH: Final[ContextVar[tuple[WorkflowContext, WorkflowContext] | None]] = Cont
 """A workflow function, and the branch of the agent run in it that goes on here."""
 
 
-class StepOptions(TypedDict, total=False):
-    """Options of the steps of one kind, as of `ctx.step`; all may be left out."""
-
-    retry: RetryPolicy
-    timeout: timedelta | None
-    limit: str | None
-    limit_key: str | None
-    idempotent: bool
-    in_doubt: Any
-    on_cancel: Literal["finish", "stop"]
-
-
 def current_branch(context: WorkflowContext) -> WorkflowContext:
     """The branch of the agent run that asks, or the workflow function itself."""
     found = BRANCH.get()
@@ -61,12 +49,11 @@ def current_branch(context: WorkflowContext) -> WorkflowContext:
 
 
 def check_options(what: str, options: object) -> None:
-    known = StepOptions.__annotations__
+    """Raise UserError for anything but a dict of options of a step."""
     if options is not None and not isinstance(options, dict):
         raise UserError(f"{what} must be a dict of options of `ctx.step`, not {options!r}")
-    for name in cast("dict[str, object]", options or {}):
-        if name not in known:
-            raise UserError(f"{what} has the unknown option {name!r}; there are {', '.join(known)}")
+    if (wrong := unknown_in(cast("dict[str, object]", options or {}))) is not None:
+        raise UserError(f"{what} has {wrong}")
 
 
 class StepBackend(JournalCallableOperationBackend[StepOptions]):

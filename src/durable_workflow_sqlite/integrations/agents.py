@@ -1,0 +1,39 @@
+"""What the integrations of agents share: the options of a step, and the answer to an approval."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal, TypedDict
+
+from durable_workflow_sqlite import InDoubt, RetryPolicy
+
+
+class StepOptions(TypedDict, total=False):
+    """Options of the steps of one kind; all may be left out. See `WorkflowContext.step`."""
+
+    retry: RetryPolicy
+    timeout: timedelta | None
+    limit: str | None
+    limit_key: str | None
+    idempotent: bool
+    in_doubt: InDoubt[Any]
+    on_cancel: Literal["finish", "stop"]
+
+
+def unknown_in(options: Mapping[str, Any]) -> str | None:
+    """What is wrong with options of a step, in words; None if nothing is."""
+    known = StepOptions.__annotations__
+    unknown = [name for name in options if name not in known]
+    if not unknown:
+        return None
+    return f"unknown options of a step: {', '.join(unknown)}; there are {', '.join(known)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Approval:
+    """Whether a tool may be called. If not, the model reads the reason."""
+
+    approved: bool
+    reason: str = ""
