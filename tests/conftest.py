@@ -77,7 +77,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of what has the mark `few`, some run in `make test`, and the others in the campaigns.
 
-    Of the tests that run once more, in another way, `make campaigns` takes every 15th: over
+    Of the tests that run once more, in another way, `make campaigns` takes every 30th: over
     PostgreSQL, behind a pooler, with a codec, over a connection that is given, or with syncs.
     """
     of_one: dict[str, list[pytest.Item]] = {}
@@ -90,7 +90,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.option.markexpr != "campaign" or os.environ.get("DURABLE_POSTGRES") == "full":
         return
     repeats = [item for item in items if _is_a_repeat(item)]
-    left_out = set(repeats) - set(repeats[::15])
+    left_out = set(repeats) - set(repeats[::30])
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
 
@@ -116,8 +116,9 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish() -> None:
-    gc.unfreeze()  # what is imported at the end may look at who refers to what
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):  # the processes of xdist are about to end
+        gc.unfreeze()  # what is imported at the end may look at who refers to what
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:

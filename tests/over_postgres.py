@@ -10,7 +10,6 @@ A few of them run in `make test`, and the others in the campaigns.
 from __future__ import annotations
 
 import functools
-import inspect
 import re
 import sqlite3
 import uuid
@@ -24,6 +23,7 @@ import pytest
 import postgres_server as server
 from tests import postgres_server
 from tests.postgres.copied import copy_rows
+from tests.sources import source_of
 
 DATABASES: Final = frozenset({"file", "in_doubt", "outage", "shop", "stocks"})
 OF_SQLITE: Final = frozenset({"shell"})
@@ -47,7 +47,7 @@ def parametrize(
     fixtures = set(metafunc.fixturenames)
     if not DATABASES & fixtures or "is_on" not in fixtures or OF_SQLITE & fixtures:
         return
-    if name in left_out or _OF_A_FILE.search(inspect.getsource(metafunc.function)):
+    if name in left_out or _OF_A_FILE.search(source_of(metafunc.function)):
         return
     marks = () if name in quick else (pytest.mark.campaign,)
     over = ["sqlite", pytest.param("postgres", marks=marks)]

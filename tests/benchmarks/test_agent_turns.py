@@ -22,6 +22,7 @@ ROWS = (TURNS * 2 + 1) / TURNS
 """A request and a tool of each turn, and the last request."""
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("work", OURS)
 def test_an_agent_records_each_request_and_each_tool(work: str, tmp_path: Path) -> None:
     runs = 1 if work.startswith("one") else 2

@@ -131,6 +131,7 @@ def output_of(benchmark: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.campaign
 def test_the_profile_names_every_layer() -> None:
     said = output_of("hot_path", "--tiny", "--rounds", "1")
     for layer in ("raw floor", "group commit", "store: records", "engine: context"):
@@ -138,12 +139,14 @@ def test_the_profile_names_every_layer() -> None:
     assert str(ROOT) not in said
 
 
+@pytest.mark.campaign
 def test_transactions_are_measured_beside_plain_steps() -> None:
     said = output_of("transactions", "--tiny", "--rounds", "1")
     for work in ("plain, one after another", "transactions, 50 at once", "that take 10 ms"):
         assert work in said
 
 
+@pytest.mark.campaign
 def test_the_items_of_streams_are_measured_beside_the_raw_floor() -> None:
     said = output_of("streams", "--tiny", "--rounds", "1")
     for work in ("raw: one statement for 500 items", "put, 2 streams", "report_progress"):

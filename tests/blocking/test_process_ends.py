@@ -55,6 +55,7 @@ def nothing_failed(file: Path) -> None:
             assert store.load_executions_by_status([status]) == []
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("waiting_in", ["run", "result", "observe"])
 def test_ctrl_c_ends_a_wait_and_leaves_the_execution_to_be_resumed(
     waiting_in: str, file: Path
@@ -136,6 +137,7 @@ def test_a_script_that_closes_nothing_ends_and_loses_nothing(
             assert checkpoint.status == "COMPLETED"
 
 
+@pytest.mark.campaign
 def test_a_thread_that_cannot_be_had_any_more_is_no_failure_of_a_step(file: Path) -> None:
     status, _, err = end(begin("end_beside_a_loop", file))
     assert (status, err) == (0, "")

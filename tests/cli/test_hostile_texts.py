@@ -50,6 +50,7 @@ def test_nothing_that_is_shown_steers_a_terminal(hostile: Path) -> None:
     assert content(hostile) == before
 
 
+@pytest.mark.campaign
 def test_ids_are_shown_on_a_terminal_and_exact_in_a_pipe(hostile: Path) -> None:
     for form in ("id", "wide"):
         code, text = on_terminal("list", hostile, "--all", "-o", form)

@@ -165,6 +165,7 @@ def test_an_action_neither_creates_nor_migrates_a_file(tmp_path: Path, visit: Op
     assert not path.exists()
 
 
+@pytest.mark.campaign
 def test_every_action_leaves_the_file_whole(file: Path, visit: Open) -> None:
     client = visit()
     for _ in range(20):

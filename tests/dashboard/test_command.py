@@ -17,6 +17,7 @@ from tests.commands import run_command
 COMMAND = (sys.executable, "-m", "durable_workflow_sqlite", "dashboard")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_it_says_where_it_is_and_ends_when_it_is_told_to(file: Path, end: int) -> None:
     with subprocess.Popen(

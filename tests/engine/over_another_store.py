@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ import pytest
 
 from durable_workflow_sqlite import SqliteCheckpointStore
 from tests.dict_store import DictStore
+from tests.sources import source_of
 
 MODULES: Final = (
     "ask",
@@ -55,5 +55,5 @@ def those_in_memory(left_out: Collection[str] = ()) -> dict[str, Any]:
 
 
 def _needs_no_file(test: Any) -> bool:
-    source = inspect.getsource(test)
+    source = source_of(test)
     return IN_MEMORY in source and not any(f"store.{own}(" in source for own in OWN)

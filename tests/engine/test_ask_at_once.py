@@ -7,6 +7,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from durable_workflow_sqlite import (
     Client,
     DurableEngine,
@@ -26,6 +28,7 @@ async def asks_once(ctx: WorkflowContext) -> int:
     return await ctx.ask("number", "Which number?", type=int)
 
 
+@pytest.mark.campaign
 async def test_of_sixteen_processes_one_answers_and_the_others_are_told_which(
     tmp_path: Path,
 ) -> None:

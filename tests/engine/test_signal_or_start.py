@@ -220,6 +220,7 @@ async def test_a_signal_that_fits_nothing_there_is_refused_with_nothing_written(
             await engine.load("two")
 
 
+@pytest.mark.campaign
 def test_eight_processes_at_once_start_one_execution_that_gets_each_signal_once(
     file: Path, journal: Journal
 ) -> None:

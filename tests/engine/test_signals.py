@@ -433,6 +433,7 @@ async def test_a_null_is_the_same_as_no_payload() -> None:
         assert await handle.cancel()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("same", [True, False])
 def test_eight_processes_that_send_one_key_store_one_signal(
     file: Path, journal: Journal, same: bool

@@ -104,6 +104,7 @@ async def healthy(ctx: WorkflowContext) -> str:
     return await ctx.step("hi", lambda: "well")
 
 
+@pytest.mark.campaign
 async def test_suspects_that_back_off_are_claimed_once_each_and_hold_up_nobody(
     file: Path, suspects: list[str], journal: Journal
 ) -> None:

@@ -341,6 +341,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.campaign
 def test_a_call_that_hangs_does_not_keep_the_program_from_ending() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", HANGS],

@@ -34,6 +34,7 @@ def play(name: str, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
@@ -100,6 +101,7 @@ def test_the_demo_kills_its_worker_and_every_order_is_finished_and_charged_once(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("example", "module"),
     [

@@ -113,6 +113,7 @@ class ShiftedClock(SystemClock):
             await asyncio.sleep(min(left, 0.02))
 
 
+@pytest.mark.campaign
 @pytest.mark.faults
 def test_workers_whose_clocks_differ_and_jump_take_over_from_one_another(
     tmp_path: Path, counts: Counter[str]

@@ -269,11 +269,11 @@ def test_killed_at_a_write_it_calls_nothing_again_that_has_an_outcome(
 def test_killed_at_any_write_it_calls_nothing_again_that_has_an_outcome(
     scenario: Scenario, tmp_path: Path
 ) -> None:
-    """In the short form, before and after every third write."""
+    """In the short form, before and after every seventh write."""
     commit = 0
     goes_on = True
     while goes_on:
-        commit += 1 if FULL else 3
+        commit += 1 if FULL else 7
         for is_before in (True, False):
             harm = Harm(commit, is_before)
             goes_on = is_killed_and_goes_on(scenario, tmp_path / str(harm), harm)
@@ -285,7 +285,7 @@ def test_killed_at_any_write_it_calls_nothing_again_that_has_an_outcome(
 def test_engines_that_stop_at_random_moments_call_nothing_again(tmp_path: Path) -> None:
     rng = random.Random(7)
     stops = 0
-    times = 100 if FULL else 30
+    times = 100 if FULL else 12
     for number in range(times):
         file = tmp_path / f"{number}.db"
         noted: list[str] = []

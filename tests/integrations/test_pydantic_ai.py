@@ -119,7 +119,7 @@ def test_no_completed_call_is_made_again_wherever_the_process_is_killed(
 ) -> None:
     points = 0
     for first in kills():
-        if not FULL and (first.commit + ALL.index(agents)) % 7:
+        if not FULL and (first.commit + ALL.index(agents)) % 13:
             continue
         world = world_of(agents, tmp_path / str(first))
         if world.run_process(first) == ENDED:
@@ -130,7 +130,7 @@ def test_no_completed_call_is_made_again_wherever_the_process_is_killed(
             second = Harm(second.commit + 5, not second.is_before)
         check(world, agents, f"{first}, then again and again")
         points += 1
-    assert points > 4, "it was over before it could be killed"
+    assert points > (10 if FULL else 1), "it was over before it could be killed"
     record_property("kill points", points)
 
 
@@ -175,7 +175,7 @@ def test_an_engine_that_stops_again_and_again_makes_no_call_twice(
 @pytest.mark.campaign
 @each
 def test_many_stops_make_no_call_twice(agents: Agents, tmp_path: Path) -> None:
-    for seed in range(25 if FULL else 10):
+    for seed in range(25 if FULL else 5):
         file = new_database(tmp_path / f"{seed}.db")
         journal = Journal(tmp_path / f"{seed}")
         asyncio.run(run_with_stops(file, agents, journal, seed, 6))

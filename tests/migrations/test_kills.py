@@ -17,8 +17,9 @@ from tests.dart_file import write_dart_file
 from tests.migrations.content import content, migrate_to
 from tests.processes import die, run_until_killed
 
-AT_EACH = 1 if "DURABLE_CRASH_FULL" in os.environ else 96
-"""In full, a kill at every statement; else at every 96th, from one that the seed says, and
+FULL = "DURABLE_CRASH_FULL" in os.environ
+AT_EACH = 1 if FULL else 192
+"""In full, a kill at every statement; else at every 192nd, from one that the seed says, and
 after each version."""
 A_FEW = 600
 """The same, for who has no time: some versions are left out."""
@@ -50,10 +51,14 @@ def migrate_counting(file: Path, at: Callable[[int, str], object]) -> int:
         pytest.param(write_dart_file, "wal", A_FEW, id="a few"),
         *(
             pytest.param(
-                write, journal_mode, AT_EACH, marks=[pytest.mark.campaign, pytest.mark.crash]
+                write, journal_mode, every, marks=[pytest.mark.campaign, pytest.mark.crash]
             )
-            for write in (write_dart_file, write_empty_file)
-            for journal_mode in ("wal", "delete")
+            for write, journal_mode, every in (
+                (write_dart_file, "wal", AT_EACH),
+                (write_dart_file, "delete", AT_EACH if FULL else A_FEW),
+                (write_empty_file, "wal", AT_EACH if FULL else A_FEW),
+                (write_empty_file, "delete", AT_EACH),
+            )
         ),
     ],
 )

@@ -83,6 +83,7 @@ def test_files_that_four_open_at_once_are_migrated_once(tmp_path: Path, count: i
             assert validate_schema(connection) == []
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
 def test_each_migration_is_applied_by_one_process(tmp_path: Path, journal_mode: str) -> None:
     files = [tmp_path / f"{number}.db" for number in range(2)]

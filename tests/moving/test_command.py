@@ -81,6 +81,7 @@ def kill_until_it_ends(source: str, target: str) -> int:
             after *= 1.4
 
 
+@pytest.mark.campaign
 async def test_workers_of_the_file_stop_and_those_of_the_server_end_its_work(
     place: str, tmp_path: Path, journal: Path
 ) -> None:

@@ -24,8 +24,8 @@ from tests.properties.simulation import Schedule, World, broken_promises, schedu
 from tests.worlds import Crash, Event, KillableConnection
 
 PARTS = 8
-SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "400"))
-A_FEW = 25
+SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "240"))
+A_FEW = 15
 TO_FIND_A_PLANT = 2000
 
 unhurried = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -201,6 +201,7 @@ def test_nothing_is_found_where_no_fault_is_planted() -> None:
     assert list(found_where_every_plant_is_met()) == []
 
 
+@pytest.mark.few(4)
 @PLANTS
 def test_a_fault_that_is_planted_is_found(
     plant: Callable[[pytest.MonkeyPatch], None], words: str, monkeypatch: pytest.MonkeyPatch
@@ -247,6 +248,7 @@ def test_an_error_that_was_caught_after_an_older_one_was_recorded_is_raised_agai
         assert broken_promises(schedule) == []
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("every_s", [10, pytest.param(3, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("what", ["pause", "pause all", "pause workflow"])
 def test_a_pause_at_any_time_and_a_crash_keep_every_promise(what: str, every_s: int) -> None:

@@ -34,7 +34,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.engine import serialization
 from tests.conftest import SEED
 
-EXAMPLES = int(os.environ.get("DURABLE_TYPES", "400"))
+EXAMPLES = int(os.environ.get("DURABLE_TYPES", "160"))
 PARTS = 8
 A_FEW = 10
 

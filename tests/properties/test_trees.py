@@ -17,8 +17,8 @@ from tests.properties import tree_world
 from tests.properties.tree_world import life_of, lived_through
 from tests.worlds import KillableConnection, World
 
-FEW = 24
-TREES = int(os.environ.get("DURABLE_TREES", "400"))
+FEW = 12
+TREES = int(os.environ.get("DURABLE_TREES", "200"))
 PARTS = 4
 
 
@@ -72,6 +72,7 @@ def without(trigger: str) -> Callable[[pytest.MonkeyPatch], None]:
     return plant
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("plant", "words"),
     [

@@ -577,6 +577,7 @@ async def test_claims_cost_the_same_however_many_wait_in_a_paused_queue(file: Pa
         assert costs[1][name] < before + 50
 
 
+@pytest.mark.campaign
 async def test_retention_passes_over_what_it_keeps_once(file: Path) -> None:
     """Every other execution was changed late, and stays."""
 

@@ -111,6 +111,7 @@ def test_that_fails(durable):
     assert told.count("a crash after step 'sya'") == 1
 
 
+@pytest.mark.campaign
 def test_a_failure_is_shown_where_the_test_asked(tmp_path: Path) -> None:
     test = """
 def test_history(durable):

@@ -139,6 +139,7 @@ async def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
     assert not [path for path in file.parent.iterdir() if "-worker-" in path.name][2:]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM] * 2, [signal.SIGINT] * 2])
 async def test_a_worker_leaves_a_step_behind_that_does_not_end(
     file: Path, workers: Workers, journal: Journal, signals: list[signal.Signals]
@@ -198,6 +199,7 @@ def test_a_worker_whose_event_loop_is_blocked_ends(
     assert (left in said) is (workflow is app.blocks_in_a_step)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("workflow", ["nothing", "stuck"])
 def test_a_worker_whose_file_is_replaced_ends_with_an_error(
     workflow: str, file: Path, workers: Workers, journal: Journal
@@ -306,6 +308,7 @@ async def test_a_child_that_uses_the_store_of_its_parent_is_told_to_open_its_own
         await handle.result()
 
 
+@pytest.mark.campaign
 async def test_children_that_close_at_once_what_their_parent_has_open_end_well(
     file: Path, tmp_path: Path
 ) -> None:
