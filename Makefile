@@ -37,7 +37,7 @@ test: $(READY) ## Run the tests, with a little of each harm (ARGS="-k name" for 
 
 .PHONY: campaigns
 campaigns: $(READY) ## Run the short form of every campaign: kills, faults, made-up workflows
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -o faulthandler_timeout=300 \
+	@$(BIN)/python -m pytest -q -n $$(( $(WORKERS) * 3 / 2 )) --dist worksteal -o faulthandler_timeout=300 \
 		-m campaign $(ARGS)
 
 .PHONY: crash-test

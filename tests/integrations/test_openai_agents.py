@@ -302,7 +302,7 @@ def test_engines_that_stop_at_random_moments_call_nothing_again(tmp_path: Path) 
         assert asyncio.run(life(file, definition)) == [ANSWER, 6]
         assert len(noted) - called == CALLS - done, noted
         assert len(set(noted)) == CALLS
-    assert stops >= times
+    assert stops >= times // 2
 
 
 async def life(file: Path, definition: Any, seconds: float | None = None) -> Any:
