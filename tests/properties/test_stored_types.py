@@ -35,7 +35,7 @@ from durable_workflow_sqlite.engine import serialization
 from tests.conftest import SEED
 
 EXAMPLES = int(os.environ.get("DURABLE_TYPES", "160"))
-PARTS = 8
+PARTS = 2
 A_FEW = 10
 
 T = TypeVar("T")
