@@ -15,7 +15,6 @@ from durable_workflow_sqlite.integrations.langgraph import run_graph
 
 async def model(state: MessagesState) -> MessagesState:
     print("called: model", flush=True)
-    await asyncio.sleep(0.2)
     answer = AIMessage("It is warm." if len(state["messages"]) > 1 else "Rome Oslo")
     answer.usage_metadata = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
     return {"messages": [await GenericFakeChatModel(messages=iter([answer])).ainvoke("")]}
@@ -29,14 +28,12 @@ async def weather(state: MessagesState) -> MessagesState:
 
 async def book(state: MessagesState) -> MessagesState:
     print("called: book", flush=True)
-    may_book = interrupt("May I book a train to Rome?")
-    return {"messages": [AIMessage("a train to Rome" if may_book else "nothing")]}
+    return {"messages": [AIMessage(interrupt("It is warm in Rome. What may I book?"))]}
 
 
-def next_nodes(state: MessagesState) -> list[Send]:
-    cities = state["messages"][-1].text.split()
-    many = [Send("weather", {"messages": [AIMessage(city)]}) for city in cities]
-    return many if len(state["messages"]) == 2 else [Send("book", state)]
+def next_nodes(state: MessagesState) -> list[Send] | str:
+    cities = state["messages"][1].text.split() if len(state["messages"]) == 2 else []
+    return [Send("weather", {"messages": [AIMessage(city)]}) for city in cities] or "book"
 
 
 graph = StateGraph(MessagesState).add_node(model).add_node(weather).add_node(book)
@@ -54,7 +51,7 @@ async def main(folder: str) -> None:
         trip = await engine.start(travel, "I want it warm", execution_id="travel-1")
         while not await engine.questions():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        await engine.answer("travel-1", "book", True, by="kim")
+        await engine.answer("travel-1", "book", "a train to Rome", by="kim")
         print(f"It is warm: {await trip.result()}.")
 
 

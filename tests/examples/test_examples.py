@@ -123,6 +123,12 @@ def test_the_demo_of_an_agent_kills_it_and_makes_no_completed_call_again(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("framework", ["pydantic_ai", "openai", "langgraph"])
+def test_an_agent_is_an_example_of_less_than_60_lines(framework: str) -> None:
+    text = (EXAMPLES / f"{framework}_agent.py").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 60
+
+
 def test_the_demo_of_an_agent_sees_what_is_wrong() -> None:
     done, cut = demo_agent.Step("a", "COMPLETED", "1"), demo_agent.Step("b", "INTENT", None)
     before = {("x", 0): done, ("x", 1): cut}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from durable_workflow_sqlite import WorkflowContext, workflow
+from durable_workflow_sqlite import WorkflowContext, report_progress, workflow
 
 
 @dataclass
@@ -51,6 +51,18 @@ async def secret(ctx: WorkflowContext, path: Path) -> str:
 async def paying(ctx: WorkflowContext, amount: int) -> str:
     is_fine = await ctx.ask("approve", f"May we pay {amount}?", type=bool, to="finance")
     return f"paid {amount}" if is_fine else "not paid"
+
+
+@workflow
+async def packing(ctx: WorkflowContext, boxes: int) -> str:
+    ctx.progress(1, 4, "the label")
+    await ctx.step("pack", pack, boxes)
+    await ctx.wait_signal("collected")
+    return f"{boxes} boxes"
+
+
+def pack(boxes: int) -> None:
+    report_progress(boxes, boxes, "taped " * 100)
 
 
 def add(numbers: list[int]) -> int:

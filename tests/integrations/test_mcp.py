@@ -349,6 +349,30 @@ async def test_wait_does_not_wait_for_what_only_a_person_ends(file: Path) -> Non
         assert state["note"] == "it is paused: nothing of it begins until a person resumes it"
 
 
+async def test_how_much_is_done_is_told_while_it_is_not_over(file: Path) -> None:
+    async with a_worker(file) as engine, model_of(file) as model:
+        await engine.start(shop.packing, 2, execution_id="p-1")
+
+        async def waits() -> bool:
+            return len((await model.call("show", execution_id="p-1")).get("progress", ())) == 2
+
+        await until(waits)
+        state = await model.call("wait", execution_id="p-1", seconds=0)
+        assert not state["done"]
+        workflow_row, step_row = state["progress"]
+        assert (workflow_row["done"], workflow_row["total"]) == (1, 4)
+        assert workflow_row["note"] == "the label"
+        assert (step_row["done"], step_row["step_name"], step_row["attempt"]) == (2, "pack", 1)
+        assert "(cut: it has 600 characters)" in step_row["note"]
+        await engine.pause("p-1")
+        stopped = await model.call("wait", execution_id="p-1", seconds=50)
+        assert stopped["progress"] == state["progress"]
+        await engine.resume("p-1")
+        await engine.send_signal("p-1", "collected")
+        end = await model.call("wait", execution_id="p-1", seconds=50)
+        assert end == {"done": True, "status": "COMPLETED", "result": "2 boxes"}
+
+
 async def test_encrypted_values_are_shown_only_with_the_key(file: Path) -> None:
     codec = AesGcmCodec([("a", b"k" * 32)])
     async with (

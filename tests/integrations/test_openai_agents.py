@@ -7,8 +7,9 @@ import importlib
 import json
 import os
 import random
+import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -81,7 +82,7 @@ from tests.integrations.office import (
 )
 from tests.oracle import look
 from tests.own_tables import Database
-from tests.processes import Harm, Journal
+from tests.processes import Harm, Journal, an_engine, die, run_until_killed
 
 agents.set_tracing_disabled(True)
 
@@ -1142,6 +1143,35 @@ def test_a_replay_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert lives.second(asks(None)) == "I am gpt-5"
 
 
+@pytest.mark.parametrize(("options", "in_doubt"), [({}, 1), ({"idempotent": True}, 0)])
+async def test_an_idempotent_request_that_was_cut_off_is_never_in_doubt(
+    options: Any, in_doubt: int, tmp_path: Path
+) -> None:
+    file, journal = tmp_path / "workflows.db", Journal(tmp_path / "journal")
+
+    def made(*, dies: bool) -> WorkflowDefinition[..., Any]:
+        agent = Agent("a", model=Fake("m", lambda what: journal.note(what), [(0, says("fine"))]))
+        if dies:
+            agent.model = Fake("m", lambda what: (journal.note(what), die()), [(0, says("fine"))])
+
+        async def body(_: WorkflowContext) -> Any:
+            return (await run(agent, "x", model_options=options)).final_output
+
+        return workflow(name="body")(body)
+
+    async def first() -> None:
+        async with an_engine(file) as (_, engine):
+            await engine.run(made(dies=True), execution_id=EXECUTION)
+
+    run_until_killed(first)
+    with closing(sqlite3.connect(file)) as connection:
+        found = connection.execute("select count(*) from workflow_in_doubt").fetchone()
+    assert found == (in_doubt,)
+    async with an_engine(file, workflows=[made(dies=False)]) as (_, engine):
+        assert await engine.result_of(EXECUTION) == "fine"
+    assert journal.lines == ["m0", "m0"]
+
+
 async def test_a_copy_of_its_own_can_be_run_by_runner() -> None:
     noted: list[str] = []
     agent = durable_agent(
@@ -1254,6 +1284,9 @@ async def test_bad_arguments_are_refused() -> None:
     ):
         with pytest.raises(TypeError, match="unknown options of a step: retries; there are retry"):
             make()
+
+    with pytest.raises(TypeError, match="such a step is never in doubt; leave out one"):
+        DurableModelProvider(idempotent=True, in_doubt="ask")
 
     def with_(**options: Any) -> Callable[[WorkflowContext], Any]:
         async def body(_: WorkflowContext) -> None:

@@ -8,7 +8,9 @@ import itertools
 import json
 import os
 import random
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -54,6 +56,7 @@ from durable_workflow_sqlite import (
     WorkflowCancelledError,
     WorkflowCodeError,
     WorkflowContext,
+    WorkflowDefinition,
     WorkflowFailedError,
     open_store,
     workflow,
@@ -66,7 +69,7 @@ from durable_workflow_sqlite.testing import AsyncSandbox, check_code
 from tests.crash.harness import ENDED, EXECUTION, KILLED, Scenario, World
 from tests.databases import new_database
 from tests.integrations.pydantic_agents import ALL, Agents, answering, mcp
-from tests.processes import Harm, Journal, an_engine, until
+from tests.processes import Harm, Journal, an_engine, die, run_until_killed, until
 
 FULL = bool(os.environ.get("DURABLE_CRASH_FULL"))
 NAMED = {one.name: one for one in ALL}
@@ -230,6 +233,46 @@ async def test_with_another_prompt_a_replay_stops(before: Any, now: Any, fits: b
         else:
             with pytest.raises(NonDeterminismError, match="asked something else"):
                 await execution.result()
+
+
+# Requests that may be made twice
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+@pytest.mark.parametrize("is_idempotent", [False, True])
+async def test_an_idempotent_request_that_was_cut_off_is_never_in_doubt(
+    is_idempotent: bool, is_changed: bool, tmp_path: Path
+) -> None:
+    file, journal = tmp_path / "workflows.db", Journal(tmp_path / "journal")
+
+    def made(*, dies: bool, idempotent: bool) -> WorkflowDefinition[[], str]:
+        async def answer(_: list[ModelMessage], __: AgentInfo) -> ModelResponse:
+            journal.note("model")
+            if dies:
+                die()
+            return ModelResponse(parts=[TextPart("fine")])
+
+        durability = WorkflowDurability[None](model={"idempotent": idempotent})
+        agent = Agent(FunctionModel(answer), name="reader", capabilities=[durability])
+
+        @workflow(name="reading")
+        async def body(ctx: WorkflowContext) -> str:
+            return (await agent.run("x")).output
+
+        return body
+
+    async def first() -> None:
+        async with an_engine(file) as (_, engine):
+            await engine.run(made(dies=True, idempotent=is_idempotent), execution_id="e")
+
+    run_until_killed(first)
+    with closing(sqlite3.connect(file)) as connection:
+        (in_doubt,) = connection.execute("select count(*) from workflow_in_doubt").fetchone()
+    assert in_doubt == (not is_idempotent)
+    then = made(dies=False, idempotent=is_idempotent != is_changed)
+    async with an_engine(file, workflows=[then]) as (_, engine):
+        assert await engine.result_of("e") == "fine"
+    assert journal.lines == ["model", "model"]
 
 
 # How a run may end
@@ -528,6 +571,8 @@ def test_what_cannot_be_durable_is_refused_when_the_agent_is_made() -> None:
         UserError, match="model has unknown options of a step: retries; there are retry"
     ):
         WorkflowDurability(model={"retries": 3})  # type: ignore[typeddict-unknown-key]
+    with pytest.raises(UserError, match="model has idempotent=True and in_doubt"):
+        WorkflowDurability(model={"idempotent": True, "in_doubt": "ask"})
     with pytest.raises(UserError, match="must be a dict of options"):
         WorkflowDurability(tool=RetryPolicy())  # type: ignore[arg-type]
     toolset: Any = DynamicToolset(lambda _: FunctionToolset(), per_run_step=False, id="late")

@@ -11,6 +11,7 @@ import inspect
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -45,7 +46,12 @@ from durable_workflow_sqlite.integrations.mcp.tool_arguments import (
 from durable_workflow_sqlite.nearest import nearest
 from durable_workflow_sqlite.payload_codec import PayloadCodec
 from durable_workflow_sqlite.questions import Question
-from durable_workflow_sqlite.reading.executions import Child, Children, ExecutionSummary
+from durable_workflow_sqlite.reading.executions import (
+    Child,
+    Children,
+    ExecutionDetails,
+    ExecutionSummary,
+)
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.selection import Selection
 from durable_workflow_sqlite.records import TERMINAL_STATUSES, check_identifier, check_tags
@@ -61,6 +67,8 @@ _PAGES: Final = 20
 
 _LISTED: Final = 200
 _ITEMS: Final = 50
+_REPORTS: Final = 5
+"""How many of the newest reports of progress `wait` gives."""
 
 
 class RefusedError(Exception):
@@ -235,8 +243,9 @@ class ModelTools:
         give_up_at = time.monotonic() + asked.seconds
         pause = 0.1
         while True:
-            answer, is_final = await self._read(lambda reader: self._state(reader, asked))
             left = give_up_at - time.monotonic()
+            ask = partial(self._state, asked=asked, is_last=left <= 0)
+            answer, is_final = await self._read(ask)
             if is_final or left <= 0:
                 return answer
             await asyncio.sleep(min(pause, left))
@@ -373,8 +382,11 @@ class ModelTools:
                 return found
         raise _not_found(execution_id)
 
-    def _state(self, reader: Reader, asked: Wait) -> tuple[dict[str, Any], bool]:
-        """What `wait` answers now, and whether waiting longer would change nothing."""
+    def _state(self, reader: Reader, *, asked: Wait, is_last: bool) -> tuple[dict[str, Any], bool]:
+        """What `wait` answers now, and whether waiting longer would change nothing.
+
+        is_last: whether this is the answer in any case, and no look while it waits.
+        """
         found = self._one(reader, asked.execution_id)
         row = self._row(found, SHOWN)
         if found.status not in TERMINAL_STATUSES:
@@ -383,7 +395,9 @@ class ModelTools:
             if questions and stops is None:
                 stops = "it asks this: `answer` answers it, or another person does, elsewhere"
             note = stops or "it is not over; call `wait` again, or see with `show` what it does"
-            return {"done": False, **row, **questions, "note": note}, stops is not None
+            is_answer = is_last or stops is not None
+            progress = _newest_progress(reader.execution(found.id)) if is_answer else {}
+            return {"done": False, **row, **progress, **questions, "note": note}, stops is not None
         end: dict[str, Any] = {"done": True, "status": found.status}
         if found.status == "COMPLETED":
             details = reader.execution(found.id)
@@ -474,6 +488,17 @@ def _asked(questions: Iterable[Question], characters: int) -> dict[str, Any]:
         }
         rows.append({name: value for name, value in row.items() if value is not None})
     return {"questions": rows} if rows else {}
+
+
+def _newest_progress(details: ExecutionDetails | None) -> dict[str, Any]:
+    """What an execution has reported last of how much is done, the newest at the end."""
+    if details is None or not details.progress:
+        return {}
+    reports = sorted(details.progress, key=lambda one: one.reported_at)[-_REPORTS:]
+    rows = [shortened(one, SHOWN, _ITEMS) for one in reports]
+    for row in rows:
+        del row["workflow_execution_id"]
+    return {"progress": rows}
 
 
 def _needs_somebody(found: ExecutionSummary) -> str | None:

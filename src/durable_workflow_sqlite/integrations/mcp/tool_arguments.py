@@ -106,7 +106,7 @@ class Retry(msgspec.Struct, forbid_unknown_fields=True):
 
 class Wait(msgspec.Struct, forbid_unknown_fields=True):
     """Waits for the end of an execution, for some seconds; returns its result. If it is not over by
-    then, the answer says what it waits for, and you may call this again."""
+    then, the answer says what it waits for and how much is done, and you may call this again."""
 
     execution_id: _Id
     seconds: Annotated[

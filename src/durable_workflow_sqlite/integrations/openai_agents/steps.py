@@ -12,7 +12,7 @@ from agents import FunctionTool, Model, ModelProvider, ModelResponse
 from agents.models.multi_provider import MultiProvider
 
 from durable_workflow_sqlite import step_stream
-from durable_workflow_sqlite.integrations.agents import StepOptions, unknown_in
+from durable_workflow_sqlite.integrations.agents import StepOptions, wrong_in
 from durable_workflow_sqlite.integrations.openai_agents.records import (
     event_from_plain,
     output_to_plain,
@@ -27,8 +27,8 @@ _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response
 
 
 def checked(options: StepOptions) -> StepOptions:
-    """The options. Raises TypeError for names that are none."""
-    if (wrong := unknown_in(options)) is not None:
+    """The options. Raises TypeError for names that are none, and for what excludes each other."""
+    if (wrong := wrong_in(options)) is not None:
         raise TypeError(wrong)
     return options
 
@@ -38,7 +38,7 @@ class DurableModel(Model):
 
     inner: what is called. options: of the steps.
 
-    Raises TypeError for anything but a model, and for unknown options.
+    Raises TypeError for anything but a model, and for wrong options.
     """
 
     def __init__(self, inner: Model, **options: Unpack[StepOptions]) -> None:
@@ -150,7 +150,7 @@ def durable_tool(tool: FunctionTool, **options: Unpack[StepOptions]) -> Function
     `run` does it with all tools of its agents. Do it yourself for a tool that wants other options.
     An agent as a tool stays as it is: the steps of its run are steps of the workflow.
 
-    Raises TypeError for what is not a FunctionTool, and for unknown options.
+    Raises TypeError for what is not a FunctionTool, and for wrong options.
     """
     if not isinstance(tool, FunctionTool):
         raise TypeError(f"a tool must be a FunctionTool to be a step, not {tool!r}")

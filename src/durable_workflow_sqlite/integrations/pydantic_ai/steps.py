@@ -25,7 +25,7 @@ from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
 from pydantic_ai.models import ModelRequestContext
 
 from durable_workflow_sqlite import WorkflowContext
-from durable_workflow_sqlite.integrations.agents import StepOptions, unknown_in
+from durable_workflow_sqlite.integrations.agents import StepOptions, wrong_in
 from durable_workflow_sqlite.integrations.pydantic_ai.sync_functions import IN_THREADS
 
 METADATA: Final = "durable_workflow"
@@ -52,7 +52,7 @@ def check_options(what: str, options: object) -> None:
     """Raise UserError for anything but a dict of options of a step."""
     if options is not None and not isinstance(options, dict):
         raise UserError(f"{what} must be a dict of options of `ctx.step`, not {options!r}")
-    if (wrong := unknown_in(cast("dict[str, object]", options or {}))) is not None:
+    if (wrong := wrong_in(cast("dict[str, object]", options or {}))) is not None:
         raise UserError(f"{what} has {wrong}")
 
 
