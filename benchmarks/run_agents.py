@@ -56,6 +56,13 @@ GROUPS: Final = [
     ]
     for kind in KINDS
 ]
+RECOVERY: Final = [
+    *dict.fromkeys(
+        work
+        for pair in PAIRS
+        for work in (f"agents.recovery_{pair.ours}", f"dbos.recovery_{pair.theirs}")
+    )
+]
 
 
 def main() -> None:
@@ -68,7 +75,7 @@ def main() -> None:
     began = time.monotonic()
     install(VENV, [f"pydantic-ai-slim[dbos]=={version('pydantic-ai-slim')}"])
     runs = TINY_RUNS if arguments.tiny else RUNS
-    results = run_rounds(GROUPS, arguments.rounds, commands=commands(runs))
+    results = run_rounds([*GROUPS, RECOVERY], arguments.rounds, commands=commands(runs))
     if any(
         count
         for (work, key), counts in results.items()
@@ -84,6 +91,7 @@ def main() -> None:
             " faster, or writes less.",
             times_table(results),
             bytes_table(results),
+            recovery_table(results, 5 * runs),
         )
     )
     print(text)
@@ -145,6 +153,25 @@ def bytes_table(results: Results) -> str:
             )
         )
     return table(("bytes a turn in the database", "this library", "DBOS", "ratio"), rows)
+
+
+def recovery_table(results: Results, agents: int) -> str:
+    head = (f"s, {agents} agents", "`synchronous`", "this library", "DBOS", "ratio")
+    rows: list[Sequence[str]] = []
+    for pair in PAIRS:
+        ours = results[Figure(f"agents.recovery_{pair.ours}", "s")]
+        theirs = results[Figure(f"dbos.recovery_{pair.theirs}", "s")]
+        rounds = [one for one in zip(ours, theirs, strict=True) if not isnan(one[1])]
+        rows.append(
+            (
+                "killed in their middle, and finished",
+                pair.says,
+                middle_and_spread(ours),
+                middle_and_spread([their for _, their in rounds]),
+                middle_and_spread([their / our for our, their in rounds]),
+            )
+        )
+    return table(head, rows)
 
 
 if __name__ == "__main__":

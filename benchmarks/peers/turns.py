@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -29,7 +33,7 @@ TURNS = 10
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("work", help="KIND_SYNCHRONOUS, as in one_full or at_once_normal")
+    parser.add_argument("work", help="KIND_SYNCHRONOUS, as in one_full or recovery_normal")
     parser.add_argument("file", type=Path)
     parser.add_argument("--runs", type=int, default=20)
     return parser.parse_args()
@@ -50,8 +54,42 @@ async def respond(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
 MODEL = FunctionModel(respond)
 
 
-def found(number: int) -> str:
+_missing = 0
+"""Of a process that is to be killed: how many agents have yet to come to their middle."""
+
+
+async def found(number: int) -> str:
+    """What the tool returns; in a process that is to be killed, it never does so in the middle."""
+    global _missing
+    if _missing and number == TURNS // 2:
+        _missing -= 1
+        if not _missing:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await asyncio.Event().wait()
     return f"{number}: " + "y" * 1000
+
+
+def questions(options: argparse.Namespace) -> list[str]:
+    """What the agents are asked that are cut off in their middle, and recovered."""
+    return [f"Where is {number}?" for number in range(5 * options.runs)]
+
+
+async def interrupt(run: Callable[[str], Awaitable[str]], options: argparse.Namespace) -> None:
+    """Run agents until all are in their middle: there this process kills itself."""
+    global _missing
+    asked = questions(options)
+    _missing = len(asked)
+    await asyncio.gather(*map(run, asked))
+    raise RuntimeError("the agents were not interrupted")
+
+
+def leave_interrupted(options: argparse.Namespace) -> None:
+    """Run this program with its work `interrupt_...`, which is to kill itself."""
+    work = options.work.replace("recovery", "interrupt")
+    words = [work if part == options.work else part for part in sys.orig_argv[1:]]
+    died = subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, check=False)
+    if died.returncode != -signal.SIGKILL:
+        raise RuntimeError(f"the process to be killed ended by itself: {died.returncode}")
 
 
 async def measure(

@@ -7,6 +7,7 @@ SYNCHRONOUS is `full` or `normal`, with a log (WAL), or `default`: all as DBOS s
 from __future__ import annotations
 
 import asyncio
+import time
 
 import peer
 import turns
@@ -16,7 +17,7 @@ from pydantic_ai.durable_exec.dbos import DBOSDurability
 from sqlalchemy import Engine, event
 
 OPTIONS = turns.arguments()
-SYNCHRONOUS = OPTIONS.work.rpartition("_")[2]
+KIND, _, SYNCHRONOUS = OPTIONS.work.rpartition("_")
 
 if SYNCHRONOUS != "default":
 
@@ -32,7 +33,7 @@ agent = Agent(turns.MODEL, name="clerk", capabilities=[DBOSDurability()])
 @agent.tool_plain
 @DBOS.step()
 async def look_up(number: int) -> str:
-    return turns.found(number)
+    return await turns.found(number)
 
 
 @DBOS.workflow()
@@ -41,6 +42,9 @@ async def ask(question: str) -> str:
 
 
 async def main() -> dict:
+    if KIND == "recovery":
+        turns.leave_interrupted(OPTIONS)
+    began = time.perf_counter()
     DBOS(
         config={
             "name": "benchmark",
@@ -50,6 +54,13 @@ async def main() -> dict:
         }
     )
     DBOS.launch()
+    if KIND == "interrupt":
+        await turns.interrupt(ask, OPTIONS)
+    if KIND == "recovery":
+        done = "select count(*) from workflow_status where status = 'SUCCESS'"
+        count = len(turns.questions(OPTIONS))
+        await asyncio.to_thread(peer.wait_for_rows, OPTIONS.file, done, count)
+        return {"s": time.perf_counter() - began}
     return await turns.measure(ask, OPTIONS, "operation_outputs")
 
 

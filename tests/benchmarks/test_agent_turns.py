@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import subprocess
+import sys
 from argparse import Namespace
+from contextlib import closing
 from math import nan
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from benchmarks.peers.turns import TURNS
 from benchmarks.rounds import ROOT, Figure, Results
 
 WORKS = [work.partition(".") for group in run_agents.GROUPS for work in group]
+RECOVERY = [work.partition(".") for work in run_agents.RECOVERY]
 OURS = [name for side, _, name in WORKS if side == "agents"]
 THEIRS = [name for side, _, name in WORKS if side == "dbos"]
 
@@ -51,11 +55,46 @@ def test_the_agent_with_dbos_records_as_many(work: str, tmp_path: Path) -> None:
     assert json.loads(done.stdout.splitlines()[-1])["rows/turn"] == ROWS
 
 
+def recover(command: list[str | Path], work: str, file: Path) -> None:
+    done = subprocess.run(
+        [*command, work, file, "--runs", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["s"] > 0
+
+
+def rows_of(file: Path, table: str) -> int:
+    with closing(sqlite3.connect(file)) as connection:
+        return int(connection.execute(f"select count(*) from {table}").fetchone()[0])
+
+
+def test_agents_that_were_killed_in_their_middle_are_finished(tmp_path: Path) -> None:
+    file = tmp_path / "work.db"
+    recover([sys.executable, "-m", "benchmarks.agent_turns"], "recovery_normal", file)
+    again = rows_of(file, "step_checkpoints where attempt = 2 and step_name glob 'call_tool:*'")
+    assert again == 5, "one tool of each of the five agents was cut off"
+    assert rows_of(file, "step_checkpoints where status = 'COMPLETED'") == 5 * ROWS * TURNS
+
+
+def test_agents_with_dbos_that_were_killed_are_finished(tmp_path: Path) -> None:
+    python = run_agents.python_of(run_agents.VENV)
+    if not python.exists():
+        pytest.skip("DBOS is not installed: make bench-agents does it")
+    file = tmp_path / "work.db"
+    recover([python, run_agents.SCRIPT], "recovery_normal", file)
+    assert rows_of(file, "operation_outputs") == 5 * ROWS * TURNS
+
+
 def results_of(times: dict[str, list[float]]) -> Results:
     return {
         Figure(f"{side}.{name}", key): times[side] if side == "dbos" else times[name[-4:]]
-        for side, _, name in WORKS
-        for key in ("ms/turn", "bytes/turn")
+        for side, _, name in WORKS + RECOVERY
+        for key in ("ms/turn", "bytes/turn", "s")
     }
 
 
@@ -67,12 +106,19 @@ def test_ratios_are_taken_round_by_round_without_those_that_failed() -> None:
         _, _, _, alone, ours, theirs, ratio, _ = (part.strip() for part in row.split("|"))
         assert (alone, ours, theirs) == ("2 (1 to 3)", "4 (2 to 4)", "5 (4 to 6)")
         assert ratio == "1.75 (1.5 to 2)"
+    for row in run_agents.recovery_table(results_of(times), 100).splitlines()[2:]:
+        assert row.endswith("| 4 (2 to 4) | 5 (4 to 6) | 1.75 (1.5 to 2) |")
     (row, *_) = run_agents.bytes_table(results_of(times)).splitlines()[2:]
     assert row == "| one after another | 4 | 5 | 1.75 (1.5 to 2) |"
 
 
 def test_an_agent_with_dbos_that_always_fails_is_told() -> None:
     times = {"none": [1.0], "rmal": [2.0], "full": [2.0], "dbos": [nan]}
-    for made in (run_agents.times_table, run_agents.bytes_table):
-        for row in made(results_of(times)).splitlines()[2:]:
+    results = results_of(times)
+    for made in (
+        run_agents.times_table(results),
+        run_agents.bytes_table(results),
+        run_agents.recovery_table(results, 100),
+    ):
+        for row in made.splitlines()[2:]:
             assert "failed" in row
