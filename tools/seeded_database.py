@@ -40,7 +40,7 @@ FAR_OFF = "9999-12-31T00:00:00.000000Z"
 WHATEVER_STATUS = json.dumps(list(ExecutionStatus))
 
 EVERYTHING = {
-    "workflow_type": None,
+    "types": None,
     "version": None,
     "id_from": "",
     "id_before": "~",
@@ -216,7 +216,7 @@ SELECTS: dict[str, list[dict[str, Any]]] = {
             "error_text": None,
             "parent": None,
             "root": None,
-            "queue": None,
+            "queues": None,
             "inputs": "[]",
             "tags": "{}",
         }

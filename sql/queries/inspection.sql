@@ -36,7 +36,7 @@ order by workflow.workflow_type, workflow.version, counted.status;
 -- @scan workflow_executions: the first entry of an index
 -- @sort: a page for each workflow and status
 -- :statuses text null
--- :workflow_type text null
+-- :types text null
 -- :version integer null
 -- :id_from text null
 -- :id_before text null
@@ -95,7 +95,10 @@ wanted (status, workflow_id) as (
         on pairs.workflow_id = workflow.workflow_id
     where
         (:statuses is null or pairs.status in (select value from json_each(:statuses)))
-        and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+        and (
+            :types is null
+            or workflow.workflow_type in (select value from json_each(:types))
+        )
         and (:version is null or workflow.version = :version)
 )
 
@@ -145,7 +148,7 @@ from (
 -- As pick_newest, but only executions in trouble, by an index that holds no others. All
 -- else that is asked for is looked at in these, one after the other.
 -- :statuses text null
--- :workflow_type text null
+-- :types text null
 -- :version integer null
 -- :id_from text null
 -- :id_before text null
@@ -168,7 +171,10 @@ where
         :statuses is null
         or +execution.status in (select value from json_each(:statuses))
     )
-    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (
+        :types is null
+        or workflow.workflow_type in (select value from json_each(:types))
+    )
     and (:version is null or workflow.version = :version)
     and (
         :id_from is null
@@ -186,7 +192,7 @@ limit :row_limit;
 -- As pick_newest, but only executions that are paused themselves, by an index that has
 -- no others. All else that is asked for is looked at in these, one after the other.
 -- :statuses text null
--- :workflow_type text null
+-- :types text null
 -- :version integer null
 -- :id_from text null
 -- :id_before text null
@@ -209,7 +215,10 @@ where
         :statuses is null
         or +execution.status in (select value from json_each(:statuses))
     )
-    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (
+        :types is null
+        or workflow.workflow_type in (select value from json_each(:types))
+    )
     and (:version is null or workflow.version = :version)
     and (
         :id_from is null
@@ -237,7 +246,7 @@ limit :row_limit;
 -- :tag_value text null
 -- :relative text null
 -- :statuses text null
--- :workflow_type text null
+-- :types text null
 -- :version integer null
 -- :id_from text null
 -- :id_before text null
@@ -311,7 +320,10 @@ where
         :statuses is null
         or +execution.status in (select value from json_each(:statuses))
     )
-    and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+    and (
+        :types is null
+        or workflow.workflow_type in (select value from json_each(:types))
+    )
     and (:version is null or workflow.version = :version)
     and (
         :id_from is null
@@ -332,7 +344,7 @@ limit :row_limit;
 -- were to be made again. Those COMPENSATING are few.
 -- @sort: a page from each of the four
 -- :statuses text null
--- :workflow_type text null
+-- :types text null
 -- :version integer null
 -- :id_from text null
 -- :id_before text null
@@ -365,7 +377,10 @@ where
                     :statuses is null
                     or +failed.status in (select value from json_each(:statuses))
                 )
-                and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+                and (
+                    :types is null
+                    or workflow.workflow_type in (select value from json_each(:types))
+                )
                 and (:version is null or workflow.version = :version)
                 and (
                     :id_from is null
@@ -394,7 +409,10 @@ where
                     :statuses is null
                     or +troubled.status in (select value from json_each(:statuses))
                 )
-                and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+                and (
+                    :types is null
+                    or workflow.workflow_type in (select value from json_each(:types))
+                )
                 and (:version is null or workflow.version = :version)
                 and (
                     :id_from is null
@@ -444,7 +462,10 @@ where
                     :statuses is null
                     or +waiting.status in (select value from json_each(:statuses))
                 )
-                and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+                and (
+                    :types is null
+                    or workflow.workflow_type in (select value from json_each(:types))
+                )
                 and (:version is null or workflow.version = :version)
                 and (
                     :id_from is null
@@ -484,7 +505,10 @@ where
                     :statuses is null
                     or +undoing.status in (select value from json_each(:statuses))
                 )
-                and (:workflow_type is null or workflow.workflow_type = :workflow_type)
+                and (
+                    :types is null
+                    or workflow.workflow_type in (select value from json_each(:types))
+                )
                 and (:version is null or workflow.version = :version)
                 and (
                     :id_from is null
@@ -506,7 +530,8 @@ limit :row_limit;
 -- Which of some executions (a JSON array of ids) fit all that is asked for: they last
 -- changed in a span of time; they are at a step, or failed there; they have a text in
 -- their error; they are children of one execution, or in the tree of one; they are in
--- a named queue; they have some tags (a JSON object), and some values in their input.
+-- one of some named queues; they have some tags (a JSON object), and some values in
+-- their input.
 -- An input is a JSON array of arguments. :inputs asks for each value by the position of
 -- an argument, or by a path in an argument that is an object. A text is compared as it
 -- is; a number, true, false and null as they stand in JSON.
@@ -518,7 +543,7 @@ limit :row_limit;
 -- :error_text text null
 -- :parent text null
 -- :root text null
--- :queue text null
+-- :queues text null
 -- :inputs text
 -- =workflow_execution_id text
 with recursive tree (workflow_execution_id) as (
@@ -538,7 +563,10 @@ where
         select value from json_each(:workflow_execution_ids)
     )
     and (:parent is null or execution.parent_execution_id = :parent)
-    and (:queue is null or execution.queue = :queue)
+    and (
+        :queues is null
+        or execution.queue in (select value from json_each(:queues))
+    )
     and (
         :root is null
         or execution.workflow_execution_id in (

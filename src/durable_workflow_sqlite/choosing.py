@@ -5,7 +5,7 @@ The command line and the dashboard have the same choices.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -31,7 +31,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     statuses: tuple[str, ...] = ()
-    workflow_type: str | None = None
+    workflow_types: tuple[str, ...] = ()
     version: int | None = None
     id_prefix: str | None = None
     older_than: str | None = None
@@ -49,7 +49,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     parent: str | None = None
     root: str | None = None
-    in_queue: str | None = None
+    in_queues: tuple[str, ...] = ()
     is_all: bool = False
 
     @property
@@ -61,7 +61,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         """What to look for. `default`: the statuses, where none is given.
 
         Raises ValueError for an unknown status or workflow, for text that is not an age, and for
-        empty text.
+        empty text, also between two commas.
         """
         for option, text in (
             ("--id", self.id_prefix),
@@ -69,7 +69,6 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
             ("--step", self.step),
             ("--parent", self.parent),
             ("--root", self.root),
-            ("--in-queue", self.in_queue),
         ):
             if text == "":  # perhaps a variable that is not set; it would choose all
                 raise ValueError(f"{option} is empty; leave it out, or give --all for all")
@@ -88,12 +87,16 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
             statuses = ("FAILED",)
         for one in self.statuses:
             self._check_status(reader, one)
-        if self.workflow_type is not None:
-            _check_type(reader, self.workflow_type)
+        types = names_of("--type", self.workflow_types, reader.workflow_types)
+        for one in types:
+            _check_type(reader, one)
+        queues = names_of(
+            "--in-queue", self.in_queues, lambda: {one.name for one in reader.named_queues()}
+        )
         ended_before = _time(self.ended_before, now)
         return Selection(
             statuses=statuses,
-            workflow_type=self.workflow_type,
+            workflow_types=types,
             version=self.version,
             id_prefix=self.id_prefix,
             created_before=min(
@@ -112,7 +115,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
             tags=tags_of(self.tags),
             parent=self.parent,
             root=self.root,
-            queue=self.in_queue,
+            queues=queues,
         )
 
     @staticmethod
@@ -131,6 +134,22 @@ def statuses_of(texts: Sequence[str] | None) -> tuple[str, ...]:
     if texts and not all(words):
         raise ValueError("--status is empty; give one, or several: failed,cancelled")
     return words
+
+
+def names_of(
+    option: str, texts: Sequence[str], known: Callable[[], Collection[str]]
+) -> tuple[str, ...]:
+    """From `--type order,gift --type box`: each name once. A known name may hold commas itself.
+
+    Raises ValueError for an empty name.
+    """
+    names: list[str] = []
+    for text in texts:
+        is_one = "," not in text or text in known()
+        names += [text] if is_one else map(str.strip, text.split(","))
+    if not all(names):  # perhaps a variable that is not set; it would choose all
+        raise ValueError(f"{option} holds an empty name; give one, or several: NAME,NAME")
+    return tuple(dict.fromkeys(names))
 
 
 def tags_of(texts: Sequence[str]) -> dict[str, str]:

@@ -200,7 +200,7 @@ def _histories(
     selections = (
         [Selection(statuses=statuses)]
         if types is None
-        else [Selection(statuses=statuses, workflow_type=one) for one in sorted(types)]
+        else [Selection(statuses=statuses, workflow_types=(one,)) for one in sorted(types)]
     )
     for selection in selections:
         for ids in reader.execution_ids(selection):
@@ -213,7 +213,7 @@ def _histories(
         for name in reader.workflow_types():
             if types is not None and name not in types:
                 continue
-            ids = _last(reader, Selection(statuses=ended, workflow_type=name), finished)
+            ids = _last(reader, Selection(statuses=ended, workflow_types=(name,)), finished)
             for first in range(0, len(ids), AT_ONCE):
                 yield from reader.histories(ids[first : first + AT_ONCE])
 

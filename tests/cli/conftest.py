@@ -29,6 +29,7 @@ QUICK = frozenset(
     {
         "test_a_signal_lets_a_stuck_order_go_on",
         "test_cancel_is_heard_by_the_worker_that_comes_next",
+        "test_commands_act_on_several_types_and_queues",
         "test_list_goes_page_by_page_from_the_newest_to_the_oldest",
         "test_show_has_the_whole_history",
         "test_status_says_what_there_is_and_what_to_look_at_first",

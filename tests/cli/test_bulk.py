@@ -151,7 +151,7 @@ def test_nobody_is_meant_when_nobody_is_named(stocks: Path, command: str) -> Non
         (["retry", "--type", "stok"], "no workflow type 'stok'; did you mean 'stock'?"),
         (["retry", "--id", ""], "--id is empty"),
         (["retry", "--error", ""], "--error is empty"),
-        (["retry", "--type", ""], "no workflow type ''"),
+        (["retry", "--type", ""], "--type holds an empty name"),
         (["retry", ""], "must not be empty"),
         (["retry", "--failed-since", "soon"], "30d"),
         (["retry", "--failed-since", "1h", "--status", "suspended"], "--failed-since"),

@@ -109,9 +109,9 @@ def test_an_argument_too_many_is_refused_with_the_rule(file: Path) -> None:
 def test_an_option_that_takes_one_value_is_refused_when_it_is_given_twice(file: Path) -> None:
     """Else the first value would be dropped in silence."""
     before = file.read_bytes()
-    done = run("cancel", file, "--type", "order", "-t", "payment", "--yes")
+    done = run("cancel", file, "--id", "order-A", "--id=order-B", "--yes")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "--type is given twice" in done.stderr
+    assert "--id is given twice" in done.stderr
     assert file.read_bytes() == before
     several = ("--status", "failed", "--status", "completed", "--json", "--json")
     assert run("list", file, *several).returncode == 0

@@ -150,7 +150,7 @@ def test_a_queue_that_executions_name_and_nobody_declares_is_shown(file: Path) -
     assert "mail (not declared)" in text
     assert lines("list", file, "--in-queue", "mail", "-o", "id") == [["in-mail"]]
     assert lines("list", file, "--in-queue", "other", "-o", "id") == []
-    assert "--in-queue is empty" in refusal("list", file, "--in-queue", "")
+    assert "--in-queue holds an empty name" in refusal("list", file, "--in-queue", "")
 
 
 def test_who_changed_limits_paused_and_resumed_is_in_the_audit_log(file: Path) -> None:

@@ -459,6 +459,33 @@ def test_no_page_is_wider_than_its_window(
         chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+@pytest.mark.parametrize("query", ["", "?type=approval"], ids=["all", "with a filter"])
+def test_twenty_rows_fit_on_a_screen(chrome: Chrome, tmp_path: Path, query: str) -> None:
+    many = tmp_path / "many.db"
+    asyncio.run(start_many(many))
+    screen = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    try:
+        with served(many) as url:
+            chrome.get(f"{url}executions{query}")
+            rows_seen, health = chrome.execute_script(
+                "return [[...document.querySelectorAll('.list tbody tr')].filter("
+                "one => one.getBoundingClientRect().bottom <= innerHeight).length,"
+                " document.querySelector('.health').getBoundingClientRect().height]"
+            )
+            assert chrome.execute_script("return scrollY") == 0
+            assert health > 0, "the line of alarms is there, too"
+            assert rows_seen >= 20
+    finally:
+        chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+async def start_many(path: Path) -> None:
+    async with an_engine(path, workflows=[approval]) as (_, engine):
+        for number in range(30):
+            await engine.start(approval, "plan.pdf", execution_id=f"plan-{number}")
+
+
 def test_texts_can_be_read_in_both_themes(chrome: Chrome, file: Path) -> None:
     """The contrast of every text with what is behind it is 4.5 or more, as WCAG asks."""
     measure = """

@@ -87,6 +87,8 @@ WHATEVER: Mapping[str, Any] = {
     "parent_execution_id": "unfinished-1",
     "workflow_ids": '["order@1"]',
     "workflow_type": "order",
+    "types": '["order"]',
+    "queues": '["mail"]',
     "version": 1,
     "run_number": 1,
     "forked_from": "unfinished-1",

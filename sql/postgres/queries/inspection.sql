@@ -39,7 +39,7 @@ order by
 -- through the pairs of status and workflow in the index, and takes the newest of each
 -- pair, and of these the newest. So every page costs the same.
 -- :statuses text null
--- :workflow_type text null
+-- :types text null
 -- :version integer null
 -- :id_from text null
 -- :id_before text null
@@ -85,8 +85,10 @@ wanted (status, workflow_id) as (
             )
         )
         and (
-            cast(:workflow_type as text) is null
-            or workflow.workflow_type = :workflow_type
+            cast(:types as text) is null
+            or workflow.workflow_type = any(
+                array(select json_array_elements_text(cast(:types as json)))
+            )
         )
         and (cast(:version as bigint) is null or workflow.version = :version)
 )
@@ -143,7 +145,7 @@ from (
 -- As pick_newest, but only executions in trouble, by an index that holds no others. All
 -- else that is asked for is looked at in these, one after the other.
 -- :statuses text null
--- :workflow_type text null
+-- :types text null
 -- :version integer null
 -- :id_from text null
 -- :id_before text null
@@ -164,8 +166,10 @@ where
         )
     )
     and (
-        cast(:workflow_type as text) is null
-        or workflow.workflow_type = :workflow_type
+        cast(:types as text) is null
+        or workflow.workflow_type = any(
+            array(select json_array_elements_text(cast(:types as json)))
+        )
     )
     and (cast(:version as bigint) is null or workflow.version = :version)
     and (
@@ -191,7 +195,7 @@ limit :row_limit;
 -- As pick_newest, but only executions that are paused themselves, by an index that has
 -- no others. All else that is asked for is looked at in these, one after the other.
 -- :statuses text null
--- :workflow_type text null
+-- :types text null
 -- :version integer null
 -- :id_from text null
 -- :id_before text null
@@ -212,8 +216,10 @@ where
         )
     )
     and (
-        cast(:workflow_type as text) is null
-        or workflow.workflow_type = :workflow_type
+        cast(:types as text) is null
+        or workflow.workflow_type = any(
+            array(select json_array_elements_text(cast(:types as json)))
+        )
     )
     and (cast(:version as bigint) is null or workflow.version = :version)
     and (
@@ -245,7 +251,7 @@ limit :row_limit;
 -- :tag_value text null
 -- :relative text null
 -- :statuses text null
--- :workflow_type text null
+-- :types text null
 -- :version integer null
 -- :id_from text null
 -- :id_before text null
@@ -315,8 +321,10 @@ where
         )
     )
     and (
-        cast(:workflow_type as text) is null
-        or workflow.workflow_type = :workflow_type
+        cast(:types as text) is null
+        or workflow.workflow_type = any(
+            array(select json_array_elements_text(cast(:types as json)))
+        )
     )
     and (cast(:version as bigint) is null or workflow.version = :version)
     and (
@@ -344,7 +352,7 @@ limit :row_limit;
 -- these: one for errors, one for the trouble of the unfinished, one for attempts that
 -- were to be made again. Those COMPENSATING are few.
 -- :statuses text null
--- :workflow_type text null
+-- :types text null
 -- :version integer null
 -- :id_from text null
 -- :id_before text null
@@ -374,8 +382,10 @@ from (
                 )
             )
             and (
-                cast(:workflow_type as text) is null
-                or workflow.workflow_type = :workflow_type
+                cast(:types as text) is null
+                or workflow.workflow_type = any(
+                    array(select json_array_elements_text(cast(:types as json)))
+                )
             )
             and (cast(:version as bigint) is null or workflow.version = :version)
             and (
@@ -418,8 +428,10 @@ from (
                 )
             )
             and (
-                cast(:workflow_type as text) is null
-                or workflow.workflow_type = :workflow_type
+                cast(:types as text) is null
+                or workflow.workflow_type = any(
+                    array(select json_array_elements_text(cast(:types as json)))
+                )
             )
             and (cast(:version as bigint) is null or workflow.version = :version)
             and (
@@ -481,8 +493,10 @@ from (
                 )
             )
             and (
-                cast(:workflow_type as text) is null
-                or workflow.workflow_type = :workflow_type
+                cast(:types as text) is null
+                or workflow.workflow_type = any(
+                    array(select json_array_elements_text(cast(:types as json)))
+                )
             )
             and (cast(:version as bigint) is null or workflow.version = :version)
             and (
@@ -535,8 +549,10 @@ from (
                 )
             )
             and (
-                cast(:workflow_type as text) is null
-                or workflow.workflow_type = :workflow_type
+                cast(:types as text) is null
+                or workflow.workflow_type = any(
+                    array(select json_array_elements_text(cast(:types as json)))
+                )
             )
             and (cast(:version as bigint) is null or workflow.version = :version)
             and (
@@ -577,7 +593,7 @@ limit :row_limit;
 -- :error_text text null
 -- :parent text null
 -- :root text null
--- :queue text null
+-- :queues text null
 with recursive tree (workflow_execution_id) as (
     select cast(:root as text) collate "C" as workflow_execution_id
     where cast(:root as text) is not null
@@ -595,7 +611,12 @@ where
         array(select json_array_elements_text(cast(:workflow_execution_ids as json)))
     )
     and (cast(:parent as text) is null or execution.parent_execution_id = :parent)
-    and (cast(:queue as text) is null or execution.queue = :queue)
+    and (
+        cast(:queues as text) is null
+        or execution.queue = any(
+            array(select json_array_elements_text(cast(:queues as json)))
+        )
+    )
     and (
         cast(:root as text) is null
         or execution.workflow_execution_id in (

@@ -155,8 +155,11 @@ Statuses = Annotated[
     list[str] | None,
     typer.Option("--status", "-s", metavar="STATUS", help="one, or several: failed,cancelled"),
 ]
-WorkflowType = Annotated[
-    str | None, typer.Option("--type", "-t", metavar="TYPE", help="of the workflow")
+WorkflowTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--type", "-t", metavar="TYPE", help="of the workflow: one, or several: order,refund"
+    ),
 ]
 IdPrefix = Annotated[
     str | None, typer.Option("--id", metavar="PREFIX", help="the beginning of the ids")
@@ -211,8 +214,11 @@ Root = Annotated[
     ),
 ]
 
-InQueue = Annotated[
-    str | None, typer.Option("--in-queue", metavar="NAME", help="executions in this named queue")
+InQueues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--in-queue", metavar="NAME", help="executions in a named queue; or in several: mail,llm"
+    ),
 ]
 
 
@@ -252,7 +258,7 @@ def _file(
 
 def _chosen(
     statuses: Statuses = None,
-    workflow_type: WorkflowType = None,
+    workflow_types: WorkflowTypes = None,
     version: Version = None,
     id_prefix: IdPrefix = None,
     older_than: Annotated[
@@ -287,7 +293,7 @@ def _chosen(
     tags: Tags = None,
     parent: Parent = None,
     root: Root = None,
-    in_queue: InQueue = None,
+    in_queues: InQueues = None,
     ended_before: Annotated[
         str | None,
         typer.Option("--ended-before", metavar="AGE", help="finished longer ago: 12h, 30d"),
@@ -313,7 +319,7 @@ def _finished(
             help="one, or several: failed,cancelled; completed by default",
         ),
     ] = None,
-    workflow_type: WorkflowType = None,
+    workflow_types: WorkflowTypes = None,
     version: Version = None,
     id_prefix: IdPrefix = None,
     failed_since: FailedSince = None,
@@ -324,17 +330,24 @@ def _finished(
     tags: Tags = None,
     parent: Parent = None,
     root: Root = None,
-    in_queue: InQueue = None,
+    in_queues: InQueues = None,
     is_all: Annotated[bool, typer.Option("--all", help="of any age")] = False,
 ) -> Chosen:
     return _as_chosen(**locals())
 
 
 def _as_chosen(
-    statuses: list[str] | None, inputs: list[str] | None, tags: list[str] | None, **others: Any
+    statuses: list[str] | None,
+    workflow_types: list[str] | None,
+    inputs: list[str] | None,
+    tags: list[str] | None,
+    in_queues: list[str] | None,
+    **others: Any,
 ) -> Chosen:
     return Chosen(
         statuses=statuses_of(statuses),
+        workflow_types=tuple(workflow_types or ()),
+        in_queues=tuple(in_queues or ()),
         inputs=tuple(inputs or ()),
         tags=tuple(tags or ()),
         **others,

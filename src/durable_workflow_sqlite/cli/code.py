@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from durable_workflow_sqlite.choosing import names_of
 from durable_workflow_sqlite.cli import output, tables
 from durable_workflow_sqlite.cli.arguments import on_database
 from durable_workflow_sqlite.cli.progress import progress
@@ -51,7 +52,10 @@ def check_the_code(
     types: Annotated[
         list[str] | None,
         typer.Option(
-            "--type", "-t", metavar="TYPE", help="only workflows of this type; repeat it for more"
+            "--type",
+            "-t",
+            metavar="TYPE",
+            help="only workflows of this type, or of several: order,refund",
         ),
     ] = None,
 ) -> None:
@@ -59,12 +63,14 @@ def check_the_code(
     It runs no step and writes nothing, beside running workers or on a copy. Exit status 1 if an
     execution would not go on."""
     workflows = workflows_of(apps)
+    with open_reader(file) as reader:
+        wanted = names_of("--type", types or (), reader.workflow_types)
     with (
         without_warnings(),
         progress("replaying", None) if output.is_terminal() else nullcontext() as advance,
     ):
         check = check_code(
-            file, workflows, finished=last_finished, types=types or None, on_progress=advance
+            file, workflows, finished=last_finished, types=wanted or None, on_progress=advance
         )
     if is_json:
         output.write_json({"ok": check.is_ok, **msgspec.structs.asdict(check)})

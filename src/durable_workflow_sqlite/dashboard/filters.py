@@ -120,7 +120,7 @@ class Filters(NamedTuple):
         ended_since, ended_before = _ages(self.ended)
         return Chosen(
             statuses=self.statuses,
-            workflow_type=self.workflow_type or None,
+            workflow_types=(self.workflow_type,) if self.workflow_type else (),
             version=int(self.version) if self.version else None,
             id_prefix=self.id_prefix or None,
             newer_than=begun_since,
@@ -133,7 +133,7 @@ class Filters(NamedTuple):
             tags=self.tags,
             parent=self.parent or None,
             root=self.root or None,
-            in_queue=self.queue or None,
+            in_queues=(self.queue,) if self.queue else (),
             is_blocked=self.state == "blocked",
             in_trouble=self.state == "trouble",
             is_not_undone=self.state == "not-undone",

@@ -41,7 +41,8 @@ class InputFilter(msgspec.Struct, frozen=True):
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Executions with all of these properties. A property that is not given allows any value.
 
-    statuses: of any of them. created_before: before that time. created_after: at it, or later.
+    statuses, workflow_types: of any of them.
+    created_before: before that time. created_after: at it, or later.
     changed_before, changed_after: when they last changed; of finished ones, ended.
     in_trouble: those that their worker left as they are. is_blocked: that no worker may claim.
     error: a text in the class or the message of the error, or in the trouble of an unfinished one;
@@ -51,13 +52,13 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     version: of the workflow. step: those that are at a step of this name, or failed there.
     inputs: values of the input, all of them. tags: all of them, too.
     parent: the children of this execution. root: this execution, and all in the tree below it.
-    queue: those in this named queue.
+    queues: those in any of these named queues.
 
     Raises ValueError, TypeError.
     """
 
     statuses: Collection[str] = ()
-    workflow_type: str | None = None
+    workflow_types: Collection[str] = ()
     version: int | None = None
     id_prefix: str | None = None
     created_before: datetime | None = None
@@ -74,7 +75,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     tags: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     parent: str | None = None
     root: str | None = None
-    queue: str | None = None
+    queues: Collection[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("created_before", "created_after", "changed_before", "changed_after"):
@@ -98,7 +99,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
             or self.inputs
             or self.parent
             or self.root
-            or self.queue
+            or self.queues
             or self.changed_before
             or self.changed_after
         )

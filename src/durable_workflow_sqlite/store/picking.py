@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -42,7 +42,7 @@ def pick(
                 error_text=left.error,
                 parent=left.parent,
                 root=left.root,
-                queue=left.queue,
+                queues=_texts(left.queues),
                 inputs=msgspec.json.encode(left.inputs).decode(),
                 tags=msgspec.json.encode(left.tags).decode(),
             )
@@ -118,8 +118,8 @@ def _pick(
     prefix = selection.id_prefix or None
     return by_index(
         connection,
-        statuses=json_array(sorted(map(str, selection.statuses))) if selection.statuses else None,
-        workflow_type=selection.workflow_type,
+        statuses=_texts(selection.statuses),
+        types=_texts(selection.workflow_types),
         version=selection.version,
         id_from=prefix,
         id_before=None if prefix is None else prefix + LAST_CHARACTER,
@@ -128,6 +128,11 @@ def _pick(
         before_rowid=place.row_number,
         row_limit=limit,
     )
+
+
+def _texts(values: Collection[str]) -> str | None:
+    """A JSON array of them, or None for any."""
+    return json_array(sorted(map(str, values))) if values else None
 
 
 def _are_few(queries: q.Queries, connection: object, id_prefix: str) -> bool:

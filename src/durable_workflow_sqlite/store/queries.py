@@ -1275,7 +1275,7 @@ class Queries(Protocol):
         connection: object,
         *,
         statuses: str | None,
-        workflow_type: str | None,
+        types: str | None,
         version: int | None,
         created_from: str,
         before_time: str,
@@ -1301,7 +1301,7 @@ class Queries(Protocol):
         connection: object,
         *,
         statuses: str | None,
-        workflow_type: str | None,
+        types: str | None,
         version: int | None,
         id_from: str | None,
         id_before: str | None,
@@ -1320,7 +1320,7 @@ class Queries(Protocol):
         connection: object,
         *,
         statuses: str | None,
-        workflow_type: str | None,
+        types: str | None,
         version: int | None,
         id_from: str | None,
         id_before: str | None,
@@ -1345,7 +1345,7 @@ class Queries(Protocol):
         id_from: str | None,
         id_before: str | None,
         statuses: str | None,
-        workflow_type: str | None,
+        types: str | None,
         version: int | None,
         created_from: str,
         before_time: str,
@@ -1366,7 +1366,7 @@ class Queries(Protocol):
         *,
         error_text: str,
         statuses: str | None,
-        workflow_type: str | None,
+        types: str | None,
         version: int | None,
         id_from: str | None,
         id_before: str | None,
@@ -1389,7 +1389,7 @@ class Queries(Protocol):
         root: str | None,
         workflow_execution_ids: str,
         parent: str | None,
-        queue: str | None,
+        queues: str | None,
         changed_from: str,
         changed_before: str,
         step_name: str | None,
@@ -1400,7 +1400,8 @@ class Queries(Protocol):
         """Which of some executions (a JSON array of ids) fit all that is asked for: they last
         changed in a span of time; they are at a step, or failed there; they have a text in
         their error; they are children of one execution, or in the tree of one; they are in
-        a named queue; they have some tags (a JSON object), and some values in their input.
+        one of some named queues; they have some tags (a JSON object), and some values in
+        their input.
         An input is a JSON array of arguments. :inputs asks for each value by the position of
         an argument, or by a path in an argument that is an object. A text is compared as it
         is; a number, true, false and null as they stand in JSON.

@@ -171,7 +171,7 @@ class ModelTools:
             (workflow,) = self._seen
         selection = Selection(
             statuses=asked.status or (),
-            workflow_type=workflow,
+            workflow_types=() if workflow is None else (workflow,),
             id_prefix=asked.id_prefix,
             tags=check_tags(asked.tags),
         )
