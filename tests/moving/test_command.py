@@ -137,9 +137,12 @@ async def test_a_move_that_is_killed_again_and_again_ends(place: str, tmp_path: 
 async def test_it_asks_first_and_can_be_given_up(tmp_path: Path) -> None:
     source = await queued(tmp_path / "source.db")
     target = tmp_path / "target.db"
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute("create table notes (words text)")
     unasked = run("move", source, target)
     assert unasked.returncode == 1
     assert "add --yes" in unasked.stderr
+    assert "not moved, since they are not of this library: notes\n" in unasked.stderr
     assert not target.exists()
     nothing = run("move", source, target, "--give-up")
     assert (nothing.returncode, "is not being moved" in nothing.stderr) == (1, True)

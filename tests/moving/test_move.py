@@ -185,6 +185,24 @@ class Interrupting:
 
 @pytest.mark.few(1)
 @pytest.mark.parametrize("new_place", PLACES, indirect=True)
+async def test_the_tables_that_are_not_moved_are_named(new_place: NewPlace) -> None:
+    place = new_place()
+    with two(place, new_place()) as (theirs, _):
+        assert theirs.tables_of_others() == []
+        if place.startswith("postgresql:"):
+            import psycopg
+
+            with psycopg.connect(place, autocommit=True) as server:
+                server.execute("create table durable_workflow.notes (words text)")
+                server.execute("create table elsewhere (words text)")
+        else:
+            with closing(sqlite3.connect(place)) as file:
+                file.execute("create table notes (words text)")
+                file.execute("create view some_notes as select words from notes")
+        assert theirs.tables_of_others() == ["notes"]
+
+
+@pytest.mark.parametrize("new_place", PLACES, indirect=True)
 async def test_a_move_that_is_interrupted_anywhere_goes_on(
     new_place: NewPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,13 @@ from typing import Any
 import pytest
 from benchmarks.big_file import build
 
-from durable_workflow_sqlite import MigrationError, SchemaTooNewError, StoreError, migrate
+from durable_workflow_sqlite import (
+    ExecutionStatus,
+    MigrationError,
+    SchemaTooNewError,
+    StoreError,
+    migrate,
+)
 from durable_workflow_sqlite.reading.reader import Reader
 from durable_workflow_sqlite.reading.selection import InputFilter, Selection
 from durable_workflow_sqlite.store import picking
@@ -267,6 +273,19 @@ def test_a_place_is_read_as_it_was_written(created_at: str, row_number: int) -> 
 
 def test_nobody_is_none(reader: Reader) -> None:
     assert reader.execution("nobody") is None
+
+
+@pytest.mark.parametrize(
+    ("filters", "why"),
+    [
+        ({"statuses": ExecutionStatus.FAILED}, r"statuses must be several, as in \['FAILED'\]"),
+        ({"workflow_types": "order"}, "workflow_types must be several"),
+        ({"queues": "mail"}, "queues must be several"),
+    ],
+)
+def test_one_name_in_place_of_several_is_refused(filters: dict[str, Any], why: str) -> None:
+    with pytest.raises(TypeError, match=why):
+        Selection(**filters)
 
 
 def test_what_is_opened_is_neither_made_nor_migrated(tmp_path: Path) -> None:

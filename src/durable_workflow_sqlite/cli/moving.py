@@ -68,6 +68,8 @@ def _is_wanted(source: MovableDatabase, target: str, *, yes: bool, dry_run: bool
         [[table, count] for table, count in counts.items() if count],
         empty="no rows",
     )
+    if others := source.tables_of_others():
+        output.fail(f"not moved, since they are not of this library: {', '.join(others)}")
     if (alive := source.count_living_workers()) > 0:
         output.fail(
             f"{alive} live workers use {source.name}: they will stop, and the steps that run then"

@@ -70,6 +70,10 @@ class MovableDatabase(Protocol):
         """How many rows each of `TABLES` has."""
         ...
 
+    def tables_of_others(self) -> list[str]:
+        """The names of the tables beside ours, which are not moved: of users, of integrations."""
+        ...
+
     def check(self) -> None:
         """Raise StoreCorruptError for rows that no other database takes."""
         ...

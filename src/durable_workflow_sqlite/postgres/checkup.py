@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
+from durable_workflow_sqlite.postgres.migrations import shipped_objects
 from durable_workflow_sqlite.postgres.read_only import ReadOnlySchema
-from durable_workflow_sqlite.postgres.sql import MIGRATIONS_DIR, VIEWS_DIR
 from durable_workflow_sqlite.reading.findings import SHOWN, Finding, Level, many
 from durable_workflow_sqlite.store.checkup import check_content
-from durable_workflow_sqlite.store.migration_files import read_migrations
 from durable_workflow_sqlite.store.rows import time_to_text
 
 LONG: Final = timedelta(seconds=30)
@@ -19,12 +17,6 @@ LONG: Final = timedelta(seconds=30)
 
 NEARLY_ALL: Final = 0.9
 """More connections in use than this share of what the server allows are reported."""
-
-_MADE: Final = re.compile(
-    r"^(create|drop) (?:unique )?(?:or replace )?(table|index|trigger|function)"
-    r" (?:if exists )?(?:durable_workflow\.)?(\w+)",
-    re.MULTILINE,
-)
 
 
 def check_up(schema: ReadOnlySchema, now: datetime, *, quick: bool = False) -> Iterator[Finding]:
@@ -95,7 +87,7 @@ def _objects(schema: ReadOnlySchema) -> Finding:
     with schema.reading() as session:
         rows = schema.queries.load_schema_objects(session)
     found = {(row.type, row.name) for row in rows}
-    wanted = _wanted()
+    wanted = shipped_objects()
     missing = sorted(wanted - found)
     if not missing:
         return Finding(
@@ -110,12 +102,3 @@ def _objects(schema: ReadOnlySchema) -> Finding:
         if of_views
         else "create these objects again as in sql/postgres/migrations",
     )
-
-
-def _wanted() -> set[tuple[str, str]]:
-    """All objects that the migrations and the views make, by kind and name."""
-    made = {("view", path.stem) for path in VIEWS_DIR.glob("*.sql")}
-    for migration in read_migrations(MIGRATIONS_DIR):
-        for what, kind, name in _MADE.findall(migration.sql()):
-            (made.add if what == "create" else made.discard)((kind, name))
-    return made

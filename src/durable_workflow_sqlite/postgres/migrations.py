@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import psycopg
@@ -20,6 +21,12 @@ from durable_workflow_sqlite.postgres.sql import (
 from durable_workflow_sqlite.store.migration_files import Migration, read_migrations
 
 OLDEST_SERVER: Final = 150000
+
+_MADE: Final = re.compile(
+    r"^(create|drop) (?:unique )?(?:or replace )?(table|index|trigger|function)"
+    r" (?:if exists )?(?:durable_workflow\.)?(\w+)",
+    re.MULTILINE,
+)
 
 
 def migrate(url: str, *, schema: str) -> list[str]:
@@ -83,3 +90,12 @@ def pending(
             supported=newest,
         )
     return [one for one in migrations if one.version > version]
+
+
+def shipped_objects() -> set[tuple[str, str]]:
+    """All objects that the migrations and the views make, by kind and name."""
+    made = {("view", path.stem) for path in VIEWS_DIR.glob("*.sql")}
+    for migration in read_migrations(MIGRATIONS_DIR):
+        for what, kind, name in _MADE.findall(migration.sql()):
+            (made.add if what == "create" else made.discard)((kind, name))
+    return made

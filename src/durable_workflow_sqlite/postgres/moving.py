@@ -14,7 +14,7 @@ from durable_workflow_sqlite.moving.database import Moves, Row
 from durable_workflow_sqlite.postgres.adapter import number_parameters
 from durable_workflow_sqlite.postgres.address import Address
 from durable_workflow_sqlite.postgres.failures import translated
-from durable_workflow_sqlite.postgres.migrations import bring_up_to_date
+from durable_workflow_sqlite.postgres.migrations import bring_up_to_date, shipped_objects
 from durable_workflow_sqlite.postgres.presence import key_of_moves_into, lock_space
 from durable_workflow_sqlite.postgres.session import Session, in_schema
 from durable_workflow_sqlite.postgres.sql import MOVING_DIR, load_queries
@@ -65,6 +65,14 @@ class PostgresMoving:
     def count_rows(self) -> dict[str, int]:
         with self._errors():
             return dict(self._session.execute(self._text("count_rows")).fetchall())
+
+    def tables_of_others(self) -> list[str]:
+        with self._errors():
+            rows = self._queries.load_schema_objects(self._session)
+        shipped = shipped_objects()
+        return sorted(
+            one.name for one in rows if one.type == "table" and (one.type, one.name) not in shipped
+        )
 
     def check(self) -> None:
         """The server has checked each row."""

@@ -78,6 +78,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     queues: Collection[str] = ()
 
     def __post_init__(self) -> None:
+        for name in ("statuses", "workflow_types", "queues"):
+            if isinstance(one := getattr(self, name), str):
+                raise TypeError(f"{name} must be several, as in [{str(one)!r}], not a str")
         for name in ("created_before", "created_after", "changed_before", "changed_after"):
             if getattr(self, name) is not None:
                 check_time(name, getattr(self, name))

@@ -14,8 +14,9 @@ from durable_workflow_sqlite.errors import StoreCorruptError, StoreError
 from durable_workflow_sqlite.moving.database import TABLES, Moves, Row
 from durable_workflow_sqlite.store import moves
 from durable_workflow_sqlite.store.connection import configure, open_connection, wait_for_locks
-from durable_workflow_sqlite.store.migrations import migrate
+from durable_workflow_sqlite.store.migrations import load_migrations, migrate
 from durable_workflow_sqlite.store.rows import text_to_time, time_to_text
+from durable_workflow_sqlite.store.schema import our_tables, tables_of
 from durable_workflow_sqlite.store.sql import MOVING_DIR, load_queries, load_statements
 from durable_workflow_sqlite.store.sqlite_errors import FAILURES, translate
 from durable_workflow_sqlite.store.worker_lock import WorkerLock
@@ -63,6 +64,12 @@ class SqliteMoving:
     def count_rows(self) -> dict[str, int]:
         with self._errors("read"):
             return dict(self._connection.execute(self._statements["count_rows"]))
+
+    def tables_of_others(self) -> list[str]:
+        with self._errors("read"):
+            found = tables_of(self._connection)
+        tables = {name for name, kind in found.items() if kind == "table"}
+        return sorted(tables - our_tables(load_migrations()))
 
     def check(self) -> None:
         with self._errors("read"):
