@@ -401,7 +401,7 @@ async def test_timers_of_asyncio_before_the_point_have_fired() -> None:
     async def sleepy(ctx: WorkflowContext) -> str:
         await asyncio.sleep(0.002)
         try:
-            async with asyncio.timeout(0.05):
+            async with asyncio.timeout(0.5):  # long enough to record the wait
                 await ctx.wait_signal("never")
         except TimeoutError:
             done.append("late")

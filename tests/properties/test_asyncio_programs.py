@@ -40,7 +40,7 @@ pytestmark = [
 ]
 
 PARTS = 8
-PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "240"))
+PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "160"))
 A_FEW = 20
 AT_EVERY_WRITE = 1
 SLOW = 2

@@ -24,7 +24,7 @@ from tests.properties.simulation import Schedule, World, broken_promises, schedu
 from tests.worlds import Crash, Event, KillableConnection
 
 PARTS = 8
-SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "240"))
+SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "160"))
 A_FEW = 15
 TO_FIND_A_PLANT = 2000
 
