@@ -83,6 +83,7 @@ async def test_a_worker_that_is_frozen_within_keeps_its_claim_until_it_is_thrown
 
     async with database.store() as store, DurableEngine(store) as engine:
         handle = await engine.start(order, execution_id="e")
+        ending = asyncio.ensure_future(handle.result())  # who asks later waits for the other worker
         await until(entered.is_set)
         thief = threading.Thread(
             target=by_hand.execute, args=(f"delete from {database.schema}.workflow_claims",)
@@ -93,7 +94,7 @@ async def test_a_worker_that_is_frozen_within_keeps_its_claim_until_it_is_thrown
         goes_on.set()
         await asyncio.to_thread(thief.join)
         with pytest.raises(ClaimLostError):
-            await handle.result()
+            await ending
         rows, steps = await store.read(database.all), await store.load_checkpoints("e")
         assert rows == ["a"]
         assert [one.status.value for one in steps] == ["COMPLETED"]
