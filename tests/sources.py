@@ -21,11 +21,9 @@ def _sources(file: str) -> dict[int, str]:
     """The sources of the functions of a module, by their first lines."""
     text = Path(file).read_text()
     lines = text.splitlines(keepends=True)
-    functions = [
-        node
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
-    first = [min([one.lineno, *(it.lineno for it in one.decorator_list)]) for one in functions]
-    ends = [one.end_lineno for one in functions]
-    return {begin: "".join(lines[begin - 1 : end]) for begin, end in zip(first, ends, strict=True)}
+    found: dict[int, str] = {}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            begin = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+            found[begin] = "".join(lines[begin - 1 : node.end_lineno])
+    return found

@@ -38,34 +38,33 @@ def test_an_agent_records_each_request_and_each_tool(work: str, tmp_path: Path) 
     assert (figures["bytes/turn"] > 1500) == recorded
 
 
-@pytest.mark.parametrize("work", THEIRS)
-def test_the_agent_with_dbos_records_as_many(work: str, tmp_path: Path) -> None:
+def run(command: list[str | Path], work: str, file: Path, *, runs: int) -> dict[str, float]:
+    done = subprocess.run(
+        [*command, work, file, "--runs", str(runs)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+@pytest.fixture
+def with_dbos() -> list[str | Path]:
     python = run_agents.python_of(run_agents.VENV)
     if not python.exists():
         pytest.skip("DBOS is not installed: make bench-agents does it")
-    done = subprocess.run(
-        [python, run_agents.SCRIPT, work, tmp_path / "work.db", "--runs", "2"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["rows/turn"] == ROWS
+    return [python, run_agents.SCRIPT]
 
 
-def recover(command: list[str | Path], work: str, file: Path) -> None:
-    done = subprocess.run(
-        [*command, work, file, "--runs", "1"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["s"] > 0
+@pytest.mark.parametrize("work", THEIRS)
+def test_the_agent_with_dbos_records_as_many(
+    work: str, tmp_path: Path, with_dbos: list[str | Path]
+) -> None:
+    assert run(with_dbos, work, tmp_path / "work.db", runs=2)["rows/turn"] == ROWS
 
 
 def rows_of(file: Path, table: str) -> int:
@@ -75,18 +74,18 @@ def rows_of(file: Path, table: str) -> int:
 
 def test_agents_that_were_killed_in_their_middle_are_finished(tmp_path: Path) -> None:
     file = tmp_path / "work.db"
-    recover([sys.executable, "-m", "benchmarks.agent_turns"], "recovery_normal", file)
+    ours: list[str | Path] = [sys.executable, "-m", "benchmarks.agent_turns"]
+    assert run(ours, "recovery_normal", file, runs=1)["s"] > 0
     again = rows_of(file, "step_checkpoints where attempt = 2 and step_name glob 'call_tool:*'")
     assert again == 5, "one tool of each of the five agents was cut off"
     assert rows_of(file, "step_checkpoints where status = 'COMPLETED'") == 5 * ROWS * TURNS
 
 
-def test_agents_with_dbos_that_were_killed_are_finished(tmp_path: Path) -> None:
-    python = run_agents.python_of(run_agents.VENV)
-    if not python.exists():
-        pytest.skip("DBOS is not installed: make bench-agents does it")
+def test_agents_with_dbos_that_were_killed_are_finished(
+    tmp_path: Path, with_dbos: list[str | Path]
+) -> None:
     file = tmp_path / "work.db"
-    recover([python, run_agents.SCRIPT], "recovery_normal", file)
+    assert run(with_dbos, "recovery_normal", file, runs=1)["s"] > 0
     assert rows_of(file, "operation_outputs") == 5 * ROWS * TURNS
 
 

@@ -142,7 +142,7 @@ async def test_it_asks_first_and_can_be_given_up(tmp_path: Path) -> None:
     unasked = run("move", source, target)
     assert unasked.returncode == 1
     assert "add --yes" in unasked.stderr
-    assert "not moved, since they are not of this library: notes\n" in unasked.stderr
+    assert "these tables are not of this library, and stay: notes\n" in unasked.stderr
     assert not target.exists()
     nothing = run("move", source, target, "--give-up")
     assert (nothing.returncode, "is not being moved" in nothing.stderr) == (1, True)

@@ -30,12 +30,11 @@ class StepOptions(TypedDict, total=False):
 def wrong_in(options: Mapping[str, Any]) -> str | None:
     """What is wrong with options of a step, in words; None if nothing is."""
     known = StepOptions.__annotations__
-    unknown = [name for name in options if name not in known]
-    if not unknown:
-        if options.get("idempotent") is True and options.get("in_doubt", "rerun") != "rerun":
-            return "idempotent=True and in_doubt: such a step is never in doubt; leave out one"
-        return None
-    return f"unknown options of a step: {', '.join(unknown)}; there are {', '.join(known)}"
+    if unknown := [name for name in options if name not in known]:
+        return f"unknown options of a step: {', '.join(unknown)}; there are {', '.join(known)}"
+    if options.get("idempotent") is True and options.get("in_doubt", "rerun") != "rerun":
+        return "idempotent=True and in_doubt: such a step is never in doubt; leave out one"
+    return None
 
 
 @dataclasses.dataclass(frozen=True)
