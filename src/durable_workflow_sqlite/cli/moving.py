@@ -69,9 +69,7 @@ def _is_wanted(source: MovableDatabase, target: str, *, yes: bool, dry_run: bool
         empty="no rows",
     )
     if others := source.tables_of_others():
-        output.fail(
-            f"these tables are not of this library, and stay where they are: {', '.join(others)}"
-        )
+        output.fail(f"these tables are not of this library, and stay: {', '.join(others)}")
     if (alive := source.count_living_workers()) > 0:
         output.fail(
             f"{alive} live workers use {source.name}: they will stop, and the steps that run then"
