@@ -34,8 +34,10 @@ REPEATS = (
     "TestPostgresWithACodec",
     "TestAGivenConnection",
     "TestAFileThatIsSafeFromPowerCuts",
+    "TestAFileWithACodec",
+    "engine/test_over_a_codec",
 )
-"""Classes whose tests run in `make test`, or over PostgreSQL, in another way."""
+"""Those whose tests run in `make test`, or over PostgreSQL, in another way."""
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ def changes_the_library(connection: Any) -> None:
         connection.execute(f"update {schema}.workflow_executions set status = 'COMPLETED'")
 
 
-@pytest.mark.few(12)
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "misuse",
     [
@@ -498,6 +498,7 @@ async def test_observers_are_told() -> None:
     assert told == ["start 1", "retry 1", "start 2", "completed 2"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("moment", ["before", "within", "after"])
 def test_a_process_that_dies_leaves_all_or_nothing(tmp_path: Path, moment: str) -> None:
     database = Database("file", tmp_path)
