@@ -96,9 +96,8 @@ def test_a_kill_at_any_statement_leaves_a_whole_version(
 
     found = []
     first = 1 + int(os.environ["DURABLE_SEED"]) % every
-    after_versions = (
-        [] if every == A_FEW else [number + 1 for number in commits[:: 1 if FULL else 4]]
-    )
+    one_of = 1 if FULL else 4
+    after_versions = [] if every == A_FEW else [number + 1 for number in commits[::one_of]]
     for kill_at in sorted({*range(first, count + 1, every), *after_versions, count + 1}):
         file = tmp_path / f"killed at {kill_at}"
         shutil.copy(begin, file)
