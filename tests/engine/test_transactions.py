@@ -295,6 +295,24 @@ async def test_a_function_that_goes_on_after_its_timeout_is_named(
             await handle.result()
 
 
+async def test_one_that_waits_for_its_turn_is_not_said_to_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database("file", tmp_path)
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        await asyncio.gather(
+            ctx.transaction("slow", lambda _: time.sleep(1)),
+            ctx.transaction("quick", database.put, "a", timeout=timedelta(milliseconds=300)),
+        )
+
+    async with database.store() as store, DurableEngine(store) as engine:
+        await engine.run(order, execution_id="e")
+        assert await store.read(database.all) == ["a"]
+    assert "goes on" not in caplog.text
+
+
 async def test_a_check_of_the_code_knows_it(tmp_path: Path) -> None:
     database = Database("file", tmp_path)
 
