@@ -62,12 +62,18 @@ def new_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"durable-postgres-{uuid.uuid4().hex[:12]}"
 
 
-def start(folder: Path) -> str:
-    """Start a server in a folder that is not there yet; gives its URL, as `running_server`."""
+def start(folder: Path, *, data: Path | None = None) -> str:
+    """Start a server in a folder that is not there yet; gives its URL, as `running_server`.
+
+    data: where its data is to be, if not in the folder; it is not there yet, either.
+    """
     where = programs()
     if where is None:
         raise FileNotFoundError(WHY_NOT)
     _make(folder)
+    if data is not None:
+        _make(data)
+        (folder / "data").symlink_to(data)
     _run(
         where / "initdb",
         *("--pgdata", folder / "data", "--username", "postgres", "--auth", "trust", "--no-sync"),
@@ -112,7 +118,9 @@ def promote(folder: Path) -> None:
 
 def kill(folder: Path) -> None:
     """End the server of a folder by SIGKILL; its sessions end as soon as they see that."""
-    os.kill(int((folder / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    process = folder / "data" / "postmaster.pid"
+    os.kill(int(process.read_text().split()[0]), signal.SIGKILL)
+    process.unlink()
 
 
 def restart(folder: Path) -> None:
@@ -126,9 +134,8 @@ def restart(folder: Path) -> None:
 def stop(folder: Path) -> None:
     """Stop the server of a folder, if there is one, and delete the folder."""
     where = programs()
-    control = ("--pgdata", folder / "data")
-    if where is not None and _succeeds(where / "pg_ctl", *control, "status"):
-        _run(where / "pg_ctl", *control, "-m", "immediate", "-w", "stop")
+    if where is not None and (folder / "data" / "postmaster.pid").exists():
+        _run(where / "pg_ctl", "--pgdata", folder / "data", "-m", "immediate", "-w", "stop")
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -173,19 +180,11 @@ def _user() -> str:
 
 
 def _run(*command: object) -> None:
-    done = _done(*command)
-    if done.returncode:
-        sys.stderr.write(done.stdout + done.stderr)
-        done.check_returncode()
-
-
-def _succeeds(*command: object) -> bool:
-    return not _done(*command).returncode
-
-
-def _done(*command: object) -> subprocess.CompletedProcess[str]:
     words = [str(one) for one in command]
     if os.getuid() == 0:
         user = _user()
         words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *words]
-    return subprocess.run(words, capture_output=True, encoding="utf-8", cwd="/", check=False)
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", cwd="/", check=False)
+    if done.returncode:
+        sys.stderr.write(done.stdout + done.stderr)
+        done.check_returncode()

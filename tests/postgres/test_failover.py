@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import postgres_server
-from tests.faults.crew import Crew
 from tests.faults.reliability import FULL
 
 pytestmark = [pytest.mark.campaign, pytest.mark.faults]
@@ -69,7 +68,7 @@ def test_a_failover_to_a_synchronous_replica_loses_nothing(
     try:
         for _ in range(crew.size):
             crew.hire()
-        while lines_of(crew) < part * LINES_OF_A_COPY * COPIES:
+        while crew.count_lines() < part * LINES_OF_A_COPY * COPIES:
             time.sleep(0.005)
         pair.fail_over()
         crew.seen_at = pair.after
@@ -80,7 +79,3 @@ def test_a_failover_to_a_synchronous_replica_loses_nothing(
     found = crew.violations()
     assert not found, "\n".join(found)
     assert crew.ended == crew.size
-
-
-def lines_of(crew: Crew) -> int:
-    return sum(len(crew.journal(one, "").lines) for one in crew.work)
