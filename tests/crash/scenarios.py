@@ -175,10 +175,14 @@ def insert(
 ) -> str:
     """What a transaction does: a row, and maybe an execution, of the name of its step."""
     runs = journal.note(f"run {name}")
-    connection.execute(
-        "create table if not exists own_rows (execution text not null, name text not null)"
-    )
-    connection.execute("insert into own_rows values (?, ?)", (execution_id, name))
+    row = (execution_id, name)
+    if hasattr(connection, "store_schema"):  # on PostgreSQL, where the table is there before
+        connection.execute(f"insert into {connection.store_schema}.own_rows values (%s, %s)", row)
+    else:
+        connection.execute(
+            "create table if not exists own_rows (execution text not null, name text not null)"
+        )
+        connection.execute("insert into own_rows values (?, ?)", row)
     if name.startswith(OWN_STARTS):
         TransactionClient(connection).enqueue(started, execution_id=f"{execution_id}|{name}")
     journal.note(f"over {name}")
