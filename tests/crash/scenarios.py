@@ -175,6 +175,16 @@ def insert(
 ) -> str:
     """What a transaction does: a row, and maybe an execution, of the name of its step."""
     runs = journal.note(f"run {name}")
+    try:
+        _insert(connection, execution_id, name)
+    finally:
+        journal.note(f"over {name}")
+    if fails < 0 or runs <= fails:
+        raise ConnectionError(name)
+    return name
+
+
+def _insert(connection: Any, execution_id: str, name: str) -> None:
     row = (execution_id, name)
     if hasattr(connection, "store_schema"):  # on PostgreSQL, where the table is there before
         connection.execute(f"insert into {connection.store_schema}.own_rows values (%s, %s)", row)
@@ -185,10 +195,6 @@ def insert(
         connection.execute("insert into own_rows values (?, ?)", row)
     if name.startswith(OWN_STARTS):
         TransactionClient(connection).enqueue(started, execution_id=f"{execution_id}|{name}")
-    journal.note(f"over {name}")
-    if fails < 0 or runs <= fails:
-        raise ConnectionError(name)
-    return name
 
 
 @workflow(name="started by a transaction")

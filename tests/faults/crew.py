@@ -133,6 +133,10 @@ class Crew:
     def journal(self, execution_id: str, worker: str) -> SharedJournal:
         return SharedJournal(self.folder / f"{execution_id}.journal", worker, self.action_s)
 
+    def count_lines(self) -> int:
+        """How much its workers have noted."""
+        return sum(len(self.journal(one, "").lines) for one in self.work)
+
     def hire(self, harm: Harm | None = None) -> Worker:
         """Start a worker process."""
         self.born += 1
