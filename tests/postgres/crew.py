@@ -16,6 +16,7 @@ from durable_workflow_sqlite import StoreError
 from durable_workflow_sqlite.postgres import presence
 from durable_workflow_sqlite.postgres.migrations import migrate
 from tests.faults.crew import Crew
+from tests.own_tables import own_rows_on_postgres
 from tests.postgres.harmed import open_harmed
 from tests.postgres.shell import shell
 from tests.processes import Harm
@@ -39,9 +40,7 @@ class PostgresCrew(Crew):
     def create(self) -> None:
         migrate(self.seen_at or self.url, schema=self.schema)
         with self.look() as found:
-            found.execute(
-                "create table if not exists own_rows (execution text not null, name text not null)"
-            )
+            found.executescript(own_rows_on_postgres(self.schema).decode())
 
     def open_store(self, harm: Harm | None, before_kill: Callable[[], object]) -> Any:
         if "pooled" in self.url:
