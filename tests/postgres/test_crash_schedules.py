@@ -1,4 +1,4 @@
-"""Workflows that are made up, on workers that die anywhere, over PostgreSQL."""
+"""Workflows and trees that are made up, on workers that die anywhere, over PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tests.over_postgres import template
 from tests.properties.programs import ALWAYS, Do, Wait
 from tests.properties.simulation import Schedule, World, broken_promises
 from tests.properties.test_crash_schedules import SCHEDULES, run_schedules
+from tests.properties.test_trees import TREES, broken, hold_the_slot
+from tests.properties.tree_world import Life, TreeWorld, life_of, lived_through
 from tests.worlds import Crash, Event
 
 if TYPE_CHECKING:
@@ -45,6 +47,25 @@ def test_generated_workflows_keep_every_promise_over_postgresql(
 
     kind: Callable[[Schedule], World] = partial(PostgresWorld, server)
     record_property("schedules", run_schedules(SCHEDULES // 8, NUMBER, kind))
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_trees_hold_whatever_happens_over_postgresql(server: Server, part: int) -> None:
+    from tests.properties.postgres_world import PostgresTreeWorld
+
+    size = TREES // 12
+    assert broken(range(part * size, (part + 1) * size), partial(PostgresTreeWorld, server)) == []
+
+
+def test_a_slot_that_is_held_is_found_over_postgresql(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.properties.postgres_world import PostgresTreeWorld
+
+    hold_the_slot(monkeypatch)
+    kind: Callable[[Life], TreeWorld] = partial(PostgresTreeWorld, server)
+    lives = (lived_through(life_of(1, number), kind)[1] for number in range(5, 20))
+    assert any("sleeps for ever" in text for found in lives for text in found)
 
 
 @pytest.mark.parametrize("is_lossy", [True, False])

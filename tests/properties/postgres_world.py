@@ -18,13 +18,14 @@ from durable_workflow_sqlite.postgres import store as store_module
 from durable_workflow_sqlite.postgres.presence import Presence
 from durable_workflow_sqlite.postgres.session import Session
 from durable_workflow_sqlite.postgres.store import PostgresStore
-from tests.oracle import Snapshot, look_through
+from tests import worlds
 from tests.own_tables import own_rows_on_postgres
 from tests.postgres.harmed import HarmedSession
 from tests.postgres.shell import Shell
 from tests.processes import Harm
-from tests.properties.simulation import Schedule, World
-from tests.worlds import EXECUTION, Died
+from tests.properties.simulation import World
+from tests.properties.tree_world import TreeWorld
+from tests.worlds import Died
 
 SCHEMA = "durable_workflow"
 
@@ -32,6 +33,16 @@ _TABLES = (
     "select table_name from information_schema.tables where table_type = 'BASE TABLE'"
     f" and table_schema = '{SCHEMA}' and table_name != 'workflow_migrations'"
 )
+
+
+IN_POSTGRES = {
+    "order by rowid": "order by row_number",
+    "json_quote(child.workflow_execution_id)": "to_json(child.workflow_execution_id)::text",
+    "json_extract(start.output_data, '$')": "start.output_data::json #>> '{}'",
+    "json_extract(input_data, '$[0].name')": "input_data::json -> 0 ->> 'name'",
+    "input_data -> '$[0].acts'": "(input_data::json -> 0 -> 'acts')::text",
+}
+"""What those who look at a world ask of SQLite."""
 
 
 class Server:
@@ -55,6 +66,12 @@ class Server:
         self.seen.executescript("set session_replication_role = replica")  # in any order
         tables = self.seen.execute(_TABLES).fetchall()
         self._empty = ";".join(f"delete from {table}" for (table,) in tables)
+
+    def execute(self, statement: str, given: tuple[Any, ...] = ()) -> Any:
+        """As the connection of a world in memory, which is asked what there is."""
+        for of_sqlite, here in IN_POSTGRES.items():
+            statement = statement.replace(of_sqlite, here)
+        return self.seen.execute(statement, given)
 
     def empty(self) -> None:
         self.seen.executescript(self._empty)
@@ -132,13 +149,15 @@ class TimelessPresence(Presence):
         super().release()
 
 
-class PostgresWorld(World):
+class OnPostgres(worlds.World):
+    """A world of a server, which is emptied first."""
+
     def __init__(
-        self, server: Server, schedule: Schedule, session: type[KillableSession] = KillableSession
+        self, server: Server, *of_it: Any, session: type[KillableSession] = KillableSession
     ) -> None:
         self._server = server
         self._session = session
-        super().__init__(schedule)
+        super().__init__(*of_it)
 
     def new_memory(self) -> Server:
         self._server.empty()
@@ -154,10 +173,10 @@ class PostgresWorld(World):
             patch.setattr(store_module, "Presence", partial(TimelessPresence, self._server))
             yield patch
 
-    def status(self) -> str | None:
-        status = "select status from workflow_executions where workflow_execution_id = ?"
-        row = self._server.seen.execute(status, (EXECUTION,)).fetchone()
-        return None if row is None else str(row[0])
 
-    def look(self) -> Snapshot:
-        return look_through(self._server.seen, EXECUTION)
+class PostgresWorld(OnPostgres, World):
+    pass
+
+
+class PostgresTreeWorld(OnPostgres, TreeWorld):
+    pass
