@@ -313,7 +313,7 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.paused_at is not None or self.paused_with is not None
 
 
-class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class StepCheckpoint(msgspec.Struct, frozen=True, gc=False):
     """One attempt of one step; the key is (execution, branch, step_index, attempt).
 
     A compensation is attempt 0 of the step that it undoes, named `STEP:compensate`.
@@ -324,6 +324,8 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `event` numbers the outcomes that the workflow function got, from 1, in their order.
     It is None before the outcome. It stays None for an attempt that is retried, for a
     compensation, and for a step or wait that the workflow cancelled.
+
+    Give its fields by name: their order may change.
     """
 
     workflow_execution_id: str
