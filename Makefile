@@ -43,7 +43,7 @@ campaigns: $(READY) ## Run the short form of every campaign: kills, faults, made
 .PHONY: crash-test
 crash-test: $(READY) ## Run the long campaign of crashes
 	@DURABLE_CRASH_FULL=1 $(BIN)/python -m pytest -q -n 2 -o faulthandler_timeout=0 \
-		-m crash tests/crash tests/integrations tests/migrations/test_kills.py $(ARGS)
+		-m crash tests/crash tests/postgres tests/integrations tests/migrations/test_kills.py $(ARGS)
 
 .PHONY: asyncio-programs
 asyncio-programs: $(READY) ## Run the long campaign of made-up programs of plain asyncio

@@ -1,9 +1,10 @@
 """Judges the processes that ran one execution: what the database said in between, what was done.
 
-It reads the file with plain SQL and knows nothing of the engine. Actions write a journal, which
-outlives the process: `run NAME` as the action of a step begins, `done NAME` when `ctx.step` has
-returned, `undo NAME` as its compensation begins, `over NAME` as either ends, `ended STATUS` when
-that was told to whoever asked. Names of steps are unique in an execution.
+It reads the file, or the schema of PostgreSQL, with plain SQL and knows nothing of the engine.
+Actions write a journal, which outlives the process: `run NAME` as the action of a step begins,
+`done NAME` when `ctx.step` has returned, `undo NAME` as its compensation begins, `over NAME` as
+either ends, `ended STATUS` when that was told to whoever asked. Names of steps are unique in an
+execution.
 
 The outcomes that an execution had are its events, and have numbers. What it gave up, or ended
 without, is cut off: a FAILED record of a CancelledError, which is no event. It may have taken
@@ -21,7 +22,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from durable_workflow_sqlite import PayloadCodec
 from durable_workflow_sqlite.store.encoding import (
@@ -141,13 +142,13 @@ def look(file: Path, execution_id: str) -> Snapshot:
         return look_through(connection, execution_id)
 
 
-def look_through(
-    connection: sqlite3.Connection, execution_id: str, *, find_damage: bool = True
-) -> Snapshot:
-    """The snapshot of an execution."""
+def look_through(connection: Any, execution_id: str, *, find_damage: bool = True) -> Snapshot:
+    """The snapshot of an execution.
+
+    connection: of sqlite3, or a `Shell`, whose schema of PostgreSQL has the same tables and views.
+    """
     of_it = (execution_id,)
-    tables = connection.execute("select count(*) from sqlite_schema").fetchone()[0]
-    if tables == 0 or connection.execute("pragma user_version").fetchone()[0] < NEWEST_READ:
+    if not _can_be_asked(connection):
         return Snapshot(None, None, None, (), (), 0, 0, ())
     execution = connection.execute(
         "select status, output_data, error_type from workflow_executions"
@@ -202,9 +203,7 @@ def look_through(
             of_it,
         )
     ]
-    if connection.execute(
-        "select 1 from sqlite_schema where name = 'workflow_progress_reports'"
-    ).fetchone():
+    if _has(connection, "workflow_progress_reports"):
         damage += [
             f"the progress of {name} is of attempt {attempt}, which never began"
             for name, attempt in connection.execute(
@@ -226,7 +225,7 @@ def look_through(
         )
     ]
     own: list[str] = []
-    if connection.execute("select 1 from sqlite_schema where name = 'own_rows'").fetchone():
+    if _has(connection, "own_rows"):
         own += [
             name
             for (name,) in connection.execute(
@@ -292,8 +291,24 @@ def decoded(found: Snapshot, execution_id: str, codec: PayloadCodec) -> Snapshot
     )
 
 
-def damage_of(connection: sqlite3.Connection) -> list[str]:
-    """What SQLite itself finds wrong with a file."""
+def _can_be_asked(connection: Any) -> bool:
+    if not isinstance(connection, sqlite3.Connection):
+        return True  # whoever has a schema there has brought it up to date
+    tables = connection.execute("select count(*) from sqlite_schema").fetchone()[0]
+    return tables > 0 and connection.execute("pragma user_version").fetchone()[0] >= NEWEST_READ
+
+
+def _has(connection: Any, table: str) -> bool:
+    is_there = "select to_regclass(?) is not null"
+    if isinstance(connection, sqlite3.Connection):
+        is_there = "select exists (select 1 from sqlite_schema where name = ?)"
+    return bool(connection.execute(is_there, (table,)).fetchone()[0])
+
+
+def damage_of(connection: Any) -> list[str]:
+    """What SQLite itself finds wrong with a file. PostgreSQL has checked all references before."""
+    if not isinstance(connection, sqlite3.Connection):
+        return []
     damage = [row[0] for row in connection.execute("pragma integrity_check") if row[0] != "ok"]
     return damage + [
         f"orphan in {row[0]}" for row in connection.execute("pragma foreign_key_check")

@@ -13,7 +13,7 @@ import functools
 import re
 import sqlite3
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final, cast
@@ -23,6 +23,7 @@ import pytest
 import postgres_server as server
 from tests import postgres_server
 from tests.postgres.copied import copy_rows
+from tests.postgres.shell import Shell
 from tests.sources import source_of
 
 DATABASES: Final = frozenset({"file", "in_doubt", "outage", "shop", "stocks"})
@@ -87,7 +88,7 @@ def placed(
         def connect_to(database: Any, *arguments: Any, **options: Any) -> Any:
             if not str(database).startswith("postgresql://"):
                 return connect(database, *arguments, **options)
-            return _Shell(psycopg.connect(database, autocommit=True))
+            return Shell(psycopg.connect(database, autocommit=True))
 
         monkeypatch.setattr(sqlite3, "connect", connect_to)
         yield place
@@ -105,34 +106,3 @@ def template(url: str) -> tuple[str, str]:
         connection.execute(f'create database "{name}"'.encode())
     migrate(f"{url}{name}", schema="durable_workflow")
     return url, name
-
-
-class _Shell:
-    """A person at psql, asked as sqlite3 is: times are text, and flags are 0 and 1."""
-
-    def __init__(self, connection: Any) -> None:
-        from durable_workflow_sqlite.postgres import values
-
-        values.register(connection)
-        self._connection = connection
-        connection.execute("set search_path = durable_workflow")
-
-    def execute(self, statement: str, given: Sequence[object] = ()) -> Any:
-        text = statement.replace("%", "%%").replace("?", "%s")
-        return self._connection.execute(text.encode(), given, binary=True)
-
-    def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
-        for row in rows:
-            self.execute(statement, row)
-
-    def executescript(self, statements: str) -> None:
-        self._connection.execute(statements.encode())
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def __enter__(self) -> _Shell:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Each statement is committed already."""

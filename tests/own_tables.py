@@ -55,3 +55,21 @@ class Database:
         else:
             with closing(open_connection(self.url)) as thief:
                 thief.execute("delete from workflow_claims")
+
+
+def insert_own_row(connection: Any, execution_id: str, name: str) -> None:
+    """What the oracle looks for after a transaction. On PostgreSQL, the table is there before."""
+    row = (execution_id, name)
+    if hasattr(connection, "store_schema"):
+        connection.execute(f"insert into {connection.store_schema}.own_rows values (%s, %s)", row)
+    else:
+        connection.execute(
+            "create table if not exists own_rows (execution text not null, name text not null)"
+        )
+        connection.execute("insert into own_rows values (?, ?)", row)
+
+
+def own_rows_on_postgres(schema: str) -> bytes:
+    """What makes that table."""
+    columns = "(execution text not null, name text not null)"
+    return f"create table if not exists {schema}.own_rows {columns}".encode()

@@ -11,6 +11,7 @@ import getpass
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ _SETTINGS: Final = {
     "full_page_writes": "off",
     "max_connections": "300",
     "shared_buffers": "64MB",
+    "wal_retrieve_retry_interval": "50ms",  # so long a replica waits before it is promoted
 }
 
 
@@ -41,7 +43,7 @@ def programs() -> Path | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda one: int(one.parent.name))
     on_the_path = shutil.which("initdb")
     if on_the_path is not None:
-        found.append(Path(on_the_path).parent)
+        found.append(Path(on_the_path).resolve().parent)
     return next((one for one in reversed(found) if (one / "pg_ctl").exists()), None)
 
 
@@ -60,25 +62,65 @@ def new_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"durable-postgres-{uuid.uuid4().hex[:12]}"
 
 
-def start(folder: Path) -> str:
-    """Start a server in a folder that is not there yet; gives its URL, as `running_server`."""
+def start(folder: Path, *, data: Path | None = None) -> str:
+    """Start a server in a folder that is not there yet; gives its URL, as `running_server`.
+
+    data: where its data is to be, if not in the folder; it is not there yet, either.
+    """
     where = programs()
     if where is None:
         raise FileNotFoundError(WHY_NOT)
-    folder.mkdir()
-    if os.getuid() == 0:
-        shutil.chown(folder, _user())
-    data = folder / "data"
+    _make(folder)
+    if data is not None:
+        _make(data)
+        (folder / "data").symlink_to(data)
     _run(
         where / "initdb",
-        *("--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync"),
+        *("--pgdata", folder / "data", "--username", "postgres", "--auth", "trust", "--no-sync"),
         *("--encoding", "UTF8", "--locale", "C.UTF-8"),
     )
-    settings = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
-    options = f"-c unix_socket_directories={folder} -c listen_addresses= {settings}"
-    log = folder / "log"
-    _run(where / "pg_ctl", "--pgdata", data, "--log", log, "--options", options, "-w", "start")
-    return f"postgresql://postgres@{quote(str(folder), safe='')}/"
+    return _start(folder)
+
+
+def start_replica(folder: Path, primary: Path) -> str:
+    """Start a replica, in a folder that is not there yet; gives its URL.
+
+    From now on, the primary in the other folder acknowledges what the replica has, and no more.
+    """
+    import psycopg  # where it is not installed, tests are skipped
+
+    where = programs()
+    assert where is not None
+    _make(folder)
+    url = _url(primary)
+    copy = (
+        "--pgdata",
+        folder / "data",
+        "--checkpoint",
+        "fast",
+        "--no-sync",
+        "--write-recovery-conf",
+    )
+    _run(where / "pg_basebackup", "--dbname", url, *copy)
+    replica = _start(folder)
+    with psycopg.connect(f"{url}postgres", autocommit=True) as connection:
+        connection.execute("alter system set synchronous_standby_names = '*'")
+        connection.execute("select pg_reload_conf()")
+    return replica
+
+
+def promote(folder: Path) -> None:
+    """Let a replica take writes; its primary must be dead."""
+    where = programs()
+    assert where is not None
+    _run(where / "pg_ctl", "--pgdata", folder / "data", "-w", "promote")
+
+
+def kill(folder: Path) -> None:
+    """End the server of a folder by SIGKILL; its sessions end as soon as they see that."""
+    process = folder / "data" / "postmaster.pid"
+    os.kill(int(process.read_text().split()[0]), signal.SIGKILL)
+    process.unlink()
 
 
 def restart(folder: Path) -> None:
@@ -111,6 +153,26 @@ def new_database(server: str, name: str, *, like: str = "template1") -> Generato
             yield f"{server}{name}"
         finally:
             connection.execute(f'drop database "{name}" with (force)'.encode())
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir()
+    if os.getuid() == 0:
+        shutil.chown(folder, _user())
+
+
+def _url(folder: Path) -> str:
+    return f"postgresql://postgres@{quote(str(folder), safe='')}/"
+
+
+def _start(folder: Path) -> str:
+    where = programs()
+    assert where is not None
+    settings = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+    options = f"-c unix_socket_directories={folder} -c listen_addresses= {settings}"
+    control = ("--pgdata", folder / "data", "--log", folder / "log", "--options", options)
+    _run(where / "pg_ctl", *control, "-w", "start")
+    return _url(folder)
 
 
 def _user() -> str:

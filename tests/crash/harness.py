@@ -45,8 +45,7 @@ class World:
         self.scenario = scenario
         self.processes: list[ProcessRun] = []
         self.forks: dict[str, list[ProcessRun]] = {name: [] for name in scenario.forks}
-        if not self.file.exists():
-            new_database(self.file)
+        self.create()
 
     @property
     def file(self) -> Path:
@@ -56,10 +55,26 @@ class World:
     def journal(self) -> Journal:
         return Journal(self.folder / "journal")
 
+    def create(self) -> None:
+        """Make the database, if it is not there."""
+        if not self.file.exists():
+            new_database(self.file)
+
+    def open_store(self, harm: Harm | None) -> Any:
+        """A store on the database, whose process is harmed as asked for."""
+        return open_harmed(self.file, harm, codec=self.scenario.codec)
+
+    def look_at(self, execution_id: str) -> Snapshot:
+        return look(self.file, execution_id)
+
+    def placed(self, folder: Path) -> World:
+        """Another world in a copy of its folder."""
+        return World(folder, self.scenario)
+
     def copy(self, folder: Path) -> World:
         """The same world, to go on differently."""
         shutil.copytree(self.folder, folder)
-        other = World(folder, self.scenario)
+        other = self.placed(folder)
         other.processes = list(self.processes)
         other.forks = {name: list(runs) for name, runs in self.forks.items()}
         return other
@@ -74,17 +89,17 @@ class World:
         for name, runs in self.forks.items():
             of_fork = (line for line in lines if line.endswith(_in(name)))
             notes = tuple(line.removesuffix(_in(name)) for line in of_fork)
-            runs.append(ProcessRun(notes, look(self.file, name)))
+            runs.append(ProcessRun(notes, self.look_at(name)))
         return KILLED if was_killed else ENDED
 
     def look(self) -> Snapshot:
-        found = look(self.file, EXECUTION)
+        found = self.look_at(EXECUTION)
         codec = self.scenario.codec
         return found if codec is None else decoded(found, EXECUTION, codec)
 
     async def _main(self, harm: Harm | None) -> None:
         definition = self.scenario.make(self.journal)
-        store = open_harmed(self.file, harm, codec=self.scenario.codec)
+        store = self.open_store(harm)
         options = self.scenario.engine
         async with store, DurableEngine(store, workflows=[definition], **options) as engine:
             await self.scenario.drive(engine, definition, self.journal)

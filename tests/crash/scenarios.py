@@ -59,6 +59,7 @@ from tests.oracle import (
     RESUMING,
     RETRYING,
 )
+from tests.own_tables import insert_own_row
 from tests.processes import Journal, until
 
 CODEC = AesGcmCodec([("of-tests", b"k" * 32)])
@@ -175,13 +176,12 @@ def insert(
 ) -> str:
     """What a transaction does: a row, and maybe an execution, of the name of its step."""
     runs = journal.note(f"run {name}")
-    connection.execute(
-        "create table if not exists own_rows (execution text not null, name text not null)"
-    )
-    connection.execute("insert into own_rows values (?, ?)", (execution_id, name))
-    if name.startswith(OWN_STARTS):
-        TransactionClient(connection).enqueue(started, execution_id=f"{execution_id}|{name}")
-    journal.note(f"over {name}")
+    try:
+        insert_own_row(connection, execution_id, name)
+        if name.startswith(OWN_STARTS):
+            TransactionClient(connection).enqueue(started, execution_id=f"{execution_id}|{name}")
+    finally:
+        journal.note(f"over {name}")
     if fails < 0 or runs <= fails:
         raise ConnectionError(name)
     return name
@@ -1314,17 +1314,21 @@ async def _pause_three_times(
     async def has_ended() -> bool:
         return (await engine.load(EXECUTION)).status.is_terminal
 
-    def is_claimed() -> bool:
-        connection = getattr(engine._working().store, "_connection")  # noqa: B009
-        (claims,) = connection.execute("select count(*) from workflow_claims").fetchone()
-        return bool(claims) or EXECUTION in engine._working().executions
+    async def is_released() -> bool:
+        store: Any = engine._working().store
+        (claims,) = await store.read(
+            lambda one: one.execute(
+                f"select count(*) from {getattr(one, 'store_schema', 'main')}.workflow_claims"
+            ).fetchone()
+        )
+        return not claims and EXECUTION not in engine._working().executions
 
     for _ in range(3):
         try:
             await pause()
         except ExecutionFinishedError:
             break
-        await until(lambda: not is_claimed())
+        await until(is_released)
         if await has_ended():
             break
         journal.note(PAUSED)

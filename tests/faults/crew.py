@@ -1,4 +1,4 @@
-"""Several worker processes on one file, some of which die or freeze, until all work is done."""
+"""Several worker processes on one database, some of which die or freeze, until all is done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from durable_workflow_sqlite import (
     ExecutionFinishedError,
     ExecutionHandle,
     ExecutionNotFoundError,
-    SqliteCheckpointStore,
     StoreBusyError,
     StoreError,
     SystemClock,
@@ -102,12 +101,29 @@ class Crew:
     ended: int = 0
 
     def __post_init__(self) -> None:
-        if not self.file.exists():
-            new_database(self.file)
+        self.create()
 
     @property
     def file(self) -> Path:
         return self.folder / "workflows.db"
+
+    def create(self) -> None:
+        """Make the database, if it is not there."""
+        if not self.file.exists():
+            new_database(self.file)
+
+    def open_store(self, harm: Harm | None, before_kill: Callable[[], object]) -> Any:
+        """A store on the database, whose process is harmed as asked for."""
+        return open_harmed(self.file, harm, before_kill)
+
+    def look(self) -> AbstractContextManager[Any]:
+        """What the oracle reads the database with."""
+        return closing(sqlite3.connect(self.file))
+
+    @property
+    def tolerated(self) -> tuple[type[StoreError], ...]:
+        """What whoever asks may hear of the store."""
+        return (StoreBusyError,) if self.may_be_busy else ()
 
     @property
     def work(self) -> dict[str, str]:
@@ -116,6 +132,10 @@ class Crew:
 
     def journal(self, execution_id: str, worker: str) -> SharedJournal:
         return SharedJournal(self.folder / f"{execution_id}.journal", worker, self.action_s)
+
+    def count_lines(self) -> int:
+        """How much its workers have noted."""
+        return sum(len(self.journal(one, "").lines) for one in self.work)
 
     def hire(self, harm: Harm | None = None) -> Worker:
         """Start a worker process."""
@@ -158,7 +178,7 @@ class Crew:
 
     def violations(self) -> list[str]:
         """Every broken promise, once all work is done."""
-        with closing(sqlite3.connect(self.file)) as opened:
+        with self.look() as opened:
             found = damage_of(opened)
             for execution_id in self.work:
                 end = look_through(opened, execution_id, find_damage=False)
@@ -181,9 +201,9 @@ class Crew:
     async def _main(self, name: str, harm: Harm | None) -> None:
         while True:
             try:
-                store = open_harmed(self.file, harm, lambda: self._note_exit(name))
-            except StoreBusyError:
-                assert self.may_be_busy, "a lock was held for longer than a commit takes"
+                store = self.open_store(harm, lambda: self._note_exit(name))
+            except self.tolerated:
+                continue
             else:
                 break
         # One workflow for each execution, since a workflow writes to one journal.
@@ -204,7 +224,7 @@ class Crew:
     @asynccontextmanager
     async def _an_engine(
         self,
-        store: SqliteCheckpointStore,
+        store: Any,
         definitions: dict[str, WorkflowDefinition[..., Any]],
         name: str,
     ) -> AsyncIterator[DurableEngine]:
@@ -217,8 +237,8 @@ class Crew:
             )
             try:
                 await engine.open()
-            except StoreBusyError:
-                assert self.may_be_busy, "a lock was held for longer than a commit takes"
+            except self.tolerated:
+                continue
             else:
                 break
         try:
@@ -243,7 +263,7 @@ class Crew:
             self.journal(execution_id, worker),
             is_signalled=self.work[execution_id] == "signals",
             is_enqueued=number % 2 == 1,
-            tolerated=(StoreBusyError,) if self.may_be_busy else (),
+            tolerated=self.tolerated,
         )
 
 

@@ -32,7 +32,7 @@ def running_pooler(url: str) -> Generator[str]:
     settings = folder / "pgbouncer.ini"
     settings.write_text(
         f"""[databases]
-* = host={unquote(parts.hostname or "")} user={parts.username}
+* = host={unquote(parts.hostname or "")} user={parts.username} connect_query='set jit = off'
 [pgbouncer]
 listen_addr =
 listen_port = 6432

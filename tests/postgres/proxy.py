@@ -27,6 +27,10 @@ class Network:
         self._thread.start()
         self._is_up.wait()
 
+    def lead_to(self, url: str) -> None:
+        """Take those who connect from now on to another server, as a name that has moved does."""
+        self._socket_of_server = _socket_of(url)
+
     def cut(self) -> None:
         """Every connection is lost, and its ends hear of it."""
         self._loop.call_soon_threadsafe(lambda: [one.close() for one in list(self._ends)])
@@ -53,7 +57,12 @@ class Network:
             self._loop.close()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_unix_connection(self._socket_of_server)
+        try:
+            far = await asyncio.open_unix_connection(self._socket_of_server)
+        except OSError:  # nobody listens there
+            writer.transport.abort()
+            return
+        far_reader, far_writer = far
         self._ends |= {writer, far_writer}
         try:
             await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
@@ -78,9 +87,13 @@ def network_to(url: str) -> Generator[tuple[Network, str]]:
     """A network, and the URL of the same database over it."""
     parts = urlsplit(url)
     folder = Path(tempfile.mkdtemp(prefix="net-"))
-    network = Network(f"{unquote(parts.hostname or '')}/.s.PGSQL.5432", folder)
+    network = Network(_socket_of(url), folder)
     try:
         yield network, f"postgresql://{parts.username}@{quote(str(folder), safe='')}{parts.path}"
     finally:
         network.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _socket_of(url: str) -> str:
+    return f"{unquote(urlsplit(url).hostname or '')}/.s.PGSQL.5432"

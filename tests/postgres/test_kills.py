@@ -1,31 +1,33 @@
-"""Workers on PostgreSQL are killed, again and again: each execution ends, and no step is lost."""
+"""kill -9 of workers that share a schema of PostgreSQL: the oracle judges what they leave."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-import signal
-import subprocess
-import sys
-from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from durable_workflow_sqlite import Client, ExecutionStatus
+from tests.faults.crew import run_until_done
+from tests.faults.reliability import FULL
+from tests.processes import Harm
 
 if TYPE_CHECKING:
-    from durable_workflow_sqlite.postgres.store import PostgresStore
+    from tests.postgres.crew import PostgresCrew
 
 pytestmark = [pytest.mark.campaign, pytest.mark.crash]
 
-EXECUTIONS = 30
-KILLS = 6
-AT_ONCE = 4
-"""How many executions a worker runs at once, each of which may be cut off in a step."""
+KILLS = 500 if FULL else 10
+"""Of each test, at the least."""
+KILLS_OF_A_CREW = 8
+ROUND_LIMIT_S = 60
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    return random.Random(int(os.environ["DURABLE_SEED"]))
 
 
 @pytest.fixture(params=["the server", "a pooler"])
@@ -39,51 +41,73 @@ def url_of_workers(request: pytest.FixtureRequest, url: str) -> Generator[str]:
         yield pooled
 
 
-async def test_each_execution_ends_however_often_workers_are_killed(
-    url_of_workers: str, schema: str, open_store: Callable[[], PostgresStore], tmp_path: Path
+def check(crew: PostgresCrew) -> None:
+    found = crew.violations()
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_workers_that_are_killed_at_their_writes_break_no_promise(
+    url: str, schema: str, tmp_path: Path, dice: random.Random, size: int
 ) -> None:
-    from tests.postgres.worker import STEPS, journey
+    from tests.postgres.crew import a_new_crew
 
-    made_up = random.Random(int(os.environ["DURABLE_SEED"]))
-    journal = tmp_path / "journal"
-    journal.touch()
-    program = [sys.executable, "-m", "tests.postgres.worker", url_of_workers, schema, str(journal)]
+    def next_harm() -> Harm | None:
+        if dice.random() < 0.03:
+            return None
+        return Harm(dice.choice((1, 2, 3, 5, 8, 13, 21)), dice.random() < 0.5)
 
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(program)
+    killed = 0
+    while killed < KILLS:
+        with a_new_crew(tmp_path, size, url=url, schema=schema) as crew:
+            run_until_done(crew, next_harm, ROUND_LIMIT_S)
+            check(crew)
+            killed += crew.killed
 
-    def lines() -> list[str]:
-        return journal.read_text().splitlines()
 
-    async with open_store() as store:
-        table = f"{schema}.own_rows"
-        await store.write(
-            lambda one: one.execute(f"create table {table} (execution text, number integer)")
-        )
-        client = Client(store)
-        handles = [await client.enqueue(journey) for _ in range(EXECUTIONS)]
-        ids = [one.execution_id for one in handles]
-        workers = [start() for _ in range(2)]
-        try:
-            for _ in range(KILLS):
-                enough = len(lines()) + made_up.randint(1, EXECUTIONS * STEPS // KILLS)
-                while len(lines()) < min(enough, EXECUTIONS * STEPS):
-                    await asyncio.sleep(0.02)
-                victim = made_up.choice(workers)
-                victim.send_signal(signal.SIGKILL)
-                victim.wait()
-                workers[workers.index(victim)] = start()
-            results = [await one.result() for one in handles]
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.wait()
-        assert results == [STEPS] * EXECUTIONS
-        done = await store.load_executions_by_status([ExecutionStatus.COMPLETED])
-        assert sorted(one.workflow_execution_id for one in done) == sorted(ids)
-        rows = await store.read(lambda one: one.execute(f"select * from {table}").fetchall())
-        assert sorted(rows) == sorted((one, number) for one in ids for number in range(STEPS))
-        runs = Counter(lines())
-        assert runs.keys() == {f"{one} {number}" for one in ids for number in range(STEPS)}
-        assert runs.total() - len(runs) <= KILLS * AT_ONCE
-        assert max(runs.values()) <= 1 + KILLS
+def test_workers_that_are_killed_at_any_moment_break_no_promise(
+    url: str, url_of_workers: str, schema: str, tmp_path: Path, dice: random.Random
+) -> None:
+    from tests.postgres.crew import a_new_crew
+
+    killed = 0
+    while killed < KILLS:
+        with a_new_crew(tmp_path, 3, url=url_of_workers, schema=schema, seen_at=url) as crew:
+            kill_at_random_times(crew, dice)
+            check(crew)
+            killed += crew.killed
+
+
+def kill_at_random_times(crew: PostgresCrew, dice: random.Random) -> None:
+    """As `run_until_done`, with kills from outside: so many, and then no more."""
+    kills = KILLS_OF_A_CREW
+    while crew.ended < crew.size:
+        while len(crew.workers) + crew.ended < crew.size:
+            crew.hire()
+        seconds = dice.uniform(0.05, 0.5) if kills else ROUND_LIMIT_S
+        if crew.wait_for_exit(seconds) is None:
+            assert kills, f"not done after {seconds} s"
+            kills -= 1
+            crew.kill(dice.choice(crew.workers))
+
+
+def test_what_is_changed_by_hand_is_found(url: str, schema: str, tmp_path: Path) -> None:
+    """So the oracle sees what the schema holds."""
+    from tests.postgres.crew import a_new_crew
+
+    with a_new_crew(tmp_path, 1, url=url, schema=schema) as crew:
+        run_until_done(crew, lambda: None, ROUND_LIMIT_S)
+        check(crew)
+        for statement, words in PLANTS.items():
+            with crew.look() as shell:
+                shell.execute(statement)
+            assert any(words in one for one in crew.violations()), words
+
+
+PLANTS = {
+    "delete from step_checkpoints where step_name = 'step 3'": "was acknowledged, and is not",
+    "update workflow_executions set status = 'RUNNING', output_data = null"
+    " where workflow_execution_id = 'retries 0'": "the execution did not finish",
+    "update workflow_signals set payload = '7' where payload = '1'": "consumed",
+    "delete from own_rows where name = 'own first'": "transactions have written",
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
@@ -71,14 +72,52 @@ async def test_a_lost_session_is_opened_again(open_store: Open, by_hand: ByHand)
 
 
 async def test_a_worker_whose_lock_was_lost_takes_it_again(
-    open_store: Open, by_hand: ByHand
+    open_store: Open, by_hand: ByHand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from durable_workflow_sqlite.postgres import presence
+
+    monkeypatch.setattr(presence, "COME_BACK_S", 0)
     async with open_store() as store, open_store() as other:
         claim = await created(store, new_execution("e"))
         end_all_sessions(by_hand)
         await until(lambda: sees(other, store))
         assert await other.release_claims_of_the_dead(3) == []
         await store.begin_step(new_checkpoint("e", 0, status=StepStatus.INTENT), claim=claim)
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_who_has_lost_its_lock_gives_others_the_time_to_come_back(
+    open_store: Open, by_hand: ByHand, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+) -> None:
+    """As when the server was restarted: a worker that is slower is not dead."""
+    from durable_workflow_sqlite.postgres import presence
+
+    monkeypatch.setattr(presence, "COME_BACK_S", 30 if comes_back else 0.2)
+    monkeypatch.setattr(presence, "AGAIN_AFTER_S", 0.05)
+    async with open_store() as slow, open_store() as quick:
+        claim = await created(slow, new_execution("e"))
+        await quick.join(ORDER, 1)
+        returns = threading.Event()
+        monkeypatch.setattr(slow._presence, "_pause", lambda: returns.wait(30))
+        end_all_sessions(by_hand)
+        assert await quick.release_claims_of_the_dead(3) == []
+        await until(lambda: is_held(quick))
+
+        async def is_taken_over() -> bool:
+            return bool(await quick.release_claims_of_the_dead(3))
+
+        if comes_back:
+            assert not await is_taken_over()
+            returns.set()
+            await until(lambda: is_held(slow))
+            await slow.begin_step(new_checkpoint("e", 0, status=StepStatus.INTENT), claim=claim)
+        else:
+            await until(is_taken_over)
+            returns.set()
+
+
+async def is_held(store: PostgresStore) -> bool:
+    return store._presence._is_held.is_set()
 
 
 async def test_a_worker_without_a_word_is_dead_and_its_late_write_is_refused(

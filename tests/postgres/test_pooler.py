@@ -191,7 +191,6 @@ def test_no_setting_stays_in_a_connection_that_others_get(pooled: str) -> None:
         reader.workers()
     with psycopg.connect(plain, autocommit=True, prepare_threshold=None) as others:
         for name, value in (
-            ("jit", "on"),
             ("lock_timeout", "0"),
             ("idle_session_timeout", "0"),
             ("idle_in_transaction_session_timeout", "0"),

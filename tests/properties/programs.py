@@ -20,6 +20,7 @@ from durable_workflow_sqlite import (
     workflow,
 )
 from tests.oracle import OWN
+from tests.own_tables import insert_own_row
 
 SIGNALS = ("red", "blue")
 ALWAYS = 99
@@ -109,10 +110,7 @@ def definition(program: Program, journal: Journal) -> WorkflowDefinition[..., An
         if isinstance(connection, dict):
             connection[execution_id, name, runs] = None
         else:
-            connection.execute(
-                "create table if not exists own_rows (execution text not null, name text not null)"
-            )
-            connection.execute("insert into own_rows values (?, ?)", (execution_id, name))
+            insert_own_row(connection, execution_id, name)
         if runs <= failures:
             raise ConnectionError(name)
         return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -140,7 +141,7 @@ class World(worlds.World):
             self.acknowledged.append("cancel")
 
 
-def broken_promises(schedule: Schedule, kind: type[World] = World) -> list[str]:
+def broken_promises(schedule: Schedule, kind: Callable[[Schedule], World] = World) -> list[str]:
     """Live through a schedule, and say what did not hold."""
     undisturbed = kind(schedule)
     undisturbed.run_process()

@@ -31,7 +31,9 @@ TO_FIND_A_PLANT = 2000
 unhurried = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
-def run_schedules(schedules_of_it: int, number: int, kind: type[World] = World) -> int:
+def run_schedules(
+    schedules_of_it: int, number: int, kind: Callable[[Schedule], World] = World
+) -> int:
     """Let that many made-up schedules keep every promise; return how many there were."""
     lived_through = 0
 

@@ -14,7 +14,7 @@ from durable_workflow_sqlite import Limit, Queue
 from durable_workflow_sqlite.engine.queue_slot import QueueSlot
 from durable_workflow_sqlite.store.pauses import Pauses
 from tests.properties import tree_world
-from tests.properties.tree_world import life_of, lived_through
+from tests.properties.tree_world import Life, TreeWorld, life_of, lived_through
 from tests.worlds import KillableConnection, World
 
 FEW = 12
@@ -22,12 +22,12 @@ TREES = int(os.environ.get("DURABLE_TREES", "120"))
 PARTS = 4
 
 
-def broken(numbers: range) -> list[str]:
+def broken(numbers: range, kind: Callable[[Life], TreeWorld] = TreeWorld) -> list[str]:
     seed = int(os.environ["DURABLE_SEED"])
     return [
         f"tree {number} of seed {seed}: {text}"
         for number in numbers
-        for text in lived_through(life_of(seed, number))[1]
+        for text in lived_through(life_of(seed, number), kind)[1]
     ]
 
 

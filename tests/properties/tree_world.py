@@ -289,8 +289,10 @@ class TreeWorld(worlds.World):
             self.problems.append(f"{type(error).__name__}: {error}")
 
 
-def lived_through(life: Life) -> tuple[TreeWorld, list[str]]:
-    world = TreeWorld(life)
+def lived_through(
+    life: Life, kind: Callable[[Life], TreeWorld] = TreeWorld
+) -> tuple[TreeWorld, list[str]]:
+    world = kind(life)
     for harm in life.harms:
         if world.run_process(harm):
             break

@@ -42,6 +42,14 @@ _CAUSES: Final[tuple[tuple[type[psycopg.Error], type[StoreError], str], ...]] = 
 )
 
 
+_OF_THE_SERVER: Final = (errors.DiskFull, errors.IoError, errors.OutOfMemory)
+
+
+def is_of_the_server(error: BaseException) -> bool:
+    """Whether the disk or the memory of the server is at fault, whatever the statement was."""
+    return isinstance(error, _OF_THE_SERVER)
+
+
 def is_to_be_tried_again(error: BaseException) -> bool:
     """Whether the same transaction may succeed, since only another one was in its way."""
     return isinstance(error, errors.SerializationFailure | errors.DeadlockDetected)

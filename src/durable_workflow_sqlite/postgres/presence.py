@@ -43,6 +43,12 @@ POLL_EVERY_S: Final = 0.1
 AGAIN_AFTER_S: Final = 0.5
 """How long to wait before a lost session is opened again."""
 
+COME_BACK_S: Final = 2.0
+"""How long a worker that has come back takes the others for alive.
+
+If the server was restarted, or a replica has taken its place, all of them have lost their locks.
+"""
+
 
 def lock_space(schema: str) -> int:
     """The 15 bits with which the keys of a schema's locks begin."""
@@ -79,6 +85,7 @@ class Presence(Liveness):
         self._is_wanted = False
         self._is_held = threading.Event()
         self._was_held = False
+        self._others_may_come_until = 0.0
         self._problem: Exception | None = None
         self._heard = 0
         self._thread: threading.Thread | None = None
@@ -117,11 +124,10 @@ class Presence(Liveness):
             )
 
     def is_alive(self, worker_id: str) -> bool:
-        if worker_id == self._worker_id:
+        if worker_id == self._worker_id or monotonic() < self._others_may_come_until:
             return True
-        return not self._queries.is_dead(
-            self._session, worker_id=worker_id, lock_key=self._key(worker_id)
-        )
+        # Who has just lost its own lock does not know of others: they may have lost theirs, too.
+        return not self._is_dead(worker_id) or (self._was_held and self._is_dead(self._worker_id))
 
     def count_alive(self) -> int:
         return max(1, self._queries.count_alive(self._session, lock_space=self._space) or 0)
@@ -137,6 +143,10 @@ class Presence(Liveness):
             self._thread = None
         self._waker.close()
         self._woken.close()
+
+    def _is_dead(self, worker_id: str) -> bool:
+        key = self._key(worker_id)
+        return bool(self._queries.is_dead(self._session, worker_id=worker_id, lock_key=key))
 
     def _key(self, worker_id: str) -> int:
         return lock_key(self._space, worker_id)
@@ -228,6 +238,8 @@ class Presence(Liveness):
 
     def _hold(self) -> None:
         self._problem = None
+        if self._was_held and not self._is_held.is_set():
+            self._others_may_come_until = monotonic() + COME_BACK_S
         self._was_held = True
         self._is_held.set()
 

@@ -29,6 +29,7 @@ from durable_workflow_sqlite.errors import (
 from durable_workflow_sqlite.loops import running_loop
 from durable_workflow_sqlite.postgres.failures import (
     is_of_another_writer,
+    is_of_the_server,
     is_to_be_tried_again,
     translated,
 )
@@ -305,7 +306,7 @@ class PostgresTransactions(Transactions):
                     return future, None, _not_known(self._where, why)
                 if left and (is_lost or is_to_be_tried_again(why)):
                     continue
-                if of_function is None or is_lost:
+                if of_function is None or is_lost or is_of_the_server(of_function):
                     return future, None, translated(why, self._where)
                 if transaction.failed is None or failed is not None:
                     return future, None, why
