@@ -66,11 +66,15 @@ def start(example: str, folder: str) -> subprocess.Popen[str]:
 
 def kill_in_the_middle(agent: subprocess.Popen[str], database: Path) -> dict[Place, Step]:
     """Kill it while a step runs, and return how far each step had got."""
-    give_up_at = time.monotonic() + 30
+    give_up_at = time.monotonic() + 120
     while True:
         time.sleep(0.005)
-        if agent.poll() is not None or time.monotonic() > give_up_at:
+        if agent.poll() is not None:
             raise SystemExit("the agent ended before it could be killed")
+        if time.monotonic() > give_up_at:
+            agent.kill()
+            agent.communicate()
+            raise SystemExit("the agent did not come to its middle within two minutes")
         if len(completed(read_steps(database))) < KILL_AFTER:
             continue
         agent.send_signal(signal.SIGSTOP)  # hold still, to see what it is in the middle of

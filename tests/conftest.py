@@ -9,6 +9,8 @@ import os
 import random
 import signal
 from collections import Counter
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,10 @@ REPEATS = (
     "TestPostgresWithACodec",
     "TestAGivenConnection",
     "TestAFileThatIsSafeFromPowerCuts",
+    "TestAFileWithACodec",
+    "engine/test_over_a_codec",
 )
-"""Classes whose tests run in `make test`, or over PostgreSQL, in another way."""
+"""Those whose tests run in `make test`, or over PostgreSQL, in another way."""
 
 
 @pytest.fixture
@@ -53,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # As where a shell runs this in the background; the processes of the tests would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop("DURABLE_WORKFLOW_DB", None)  # a developer's own
+    gc.disable()  # until all is collected: thousands of tests are a million objects
     use_the_named_loop()
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**9)))
     postgres_server.give_a_folder()
@@ -109,10 +114,22 @@ def _is_a_repeat(item: pytest.Item) -> bool:
     return given.get("is_on") == "postgres" or any(one in item.nodeid for one in REPEATS)
 
 
+def pytest_collection(session: pytest.Session) -> None:
+    """Each process of xdist compiles a part of the modules first, and finds the others compiled."""
+    number = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    if number:
+        root = session.config.rootpath
+        step = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        for file in sorted(root.glob("tests/**/test_*.py"))[int(number) :: step]:
+            # What cannot be imported is told when it is collected.
+            with suppress(Exception, pytest.skip.Exception):
+                import_module(".".join(file.relative_to(root).with_suffix("").parts))
+
+
 def pytest_collection_finish() -> None:
-    # Thousands of tests are a million objects, which no collection needs to look at again.
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # what no collection needs to look at again
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

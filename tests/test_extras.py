@@ -38,6 +38,7 @@ def modules_of(distribution: str) -> list[str]:
     ]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "module",
     [

@@ -87,9 +87,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
             statuses = ("FAILED",)
         for one in self.statuses:
             self._check_status(reader, one)
-        types = names_of("--type", self.workflow_types, reader.workflow_types)
-        for one in types:
-            _check_type(reader, one)
+        types = types_of(reader, self.workflow_types)
         queues = names_of(
             "--in-queue", self.in_queues, lambda: {one.name for one in reader.named_queues()}
         )
@@ -150,6 +148,21 @@ def names_of(
     if not all(names):  # perhaps a variable that is not set; it would choose all
         raise ValueError(f"{option} holds an empty name; give one, or several: NAME,NAME")
     return tuple(dict.fromkeys(names))
+
+
+def types_of(
+    reader: Reader, texts: Sequence[str], of_the_code: Collection[str] = ()
+) -> tuple[str, ...]:
+    """The workflow types of `--type order,gift`.
+
+    of_the_code: types that may be named although the database has no execution of them yet.
+    Raises ValueError for a type that neither knows.
+    """
+    types = names_of("--type", texts, reader.workflow_types)
+    for wanted in types:
+        if wanted not in of_the_code:
+            _check_type(reader, wanted)
+    return types
 
 
 def tags_of(texts: Sequence[str]) -> dict[str, str]:

@@ -72,6 +72,7 @@ def rows_of(file: Path, table: str) -> int:
         return int(connection.execute(f"select count(*) from {table}").fetchone()[0])
 
 
+@pytest.mark.campaign
 def test_agents_that_were_killed_in_their_middle_are_finished(tmp_path: Path) -> None:
     file = tmp_path / "work.db"
     ours: list[str | Path] = [sys.executable, "-m", "benchmarks.agent_turns"]

@@ -125,6 +125,7 @@ def test_a_work_runs_and_gives_its_figures(work: str, tmp_path: Path) -> None:
     assert figures.get("lost", 0) == 0
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("work", pairs.WORKS)
 def test_two_works_are_compared(work: str, tmp_path: Path) -> None:
     figures = asyncio.run(pairs.run(work, tmp_path / "work.db", pairs.TINY))

@@ -72,6 +72,7 @@ def test_ctrl_c_ends_a_wait_and_leaves_the_execution_to_be_resumed(
     assert finish(str(file)) == {"one": "A-1 1 kim"}
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("how", "interrupts"), [("call", 2), ("call_in_asyncio", 2), ("end_in_call", 1)]
 )
@@ -95,6 +96,7 @@ def test_ctrl_c_while_it_waits_for_a_thread_ends_the_program_and_says_what_is_le
         assert checkpoint.status == "INTENT"
 
 
+@pytest.mark.few(1)
 def test_after_ctrl_c_one_can_go_on(file: Path) -> None:
     process = begin("go_on", file)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
@@ -144,6 +146,7 @@ def test_a_thread_that_cannot_be_had_any_more_is_no_failure_of_a_step(file: Path
     nothing_failed(file)
 
 
+@pytest.mark.campaign
 def test_a_script_that_fails_shows_its_error_and_ends(file: Path) -> None:
     status, _, err = end(begin("end_by_error", file))
     assert status == 1
@@ -151,6 +154,7 @@ def test_a_script_that_fails_shows_its_error_and_ends(file: Path) -> None:
     assert finish(str(file)) == {"one": "A-1 1 kim"}
 
 
+@pytest.mark.campaign
 def test_a_thread_that_waits_as_the_script_ends_is_told_so(file: Path) -> None:
     status, out, err = end(begin("end_with_a_thread_in_a_call", file))
     assert (status, out, err) == (0, "EngineStoppedError\n", "")
@@ -165,6 +169,7 @@ def test_an_action_that_will_not_stop_does_not_keep_the_interpreter_from_ending(
     nothing_failed(file)
 
 
+@pytest.mark.campaign
 def test_a_workflow_that_exits_is_left_as_it_is_and_the_script_is_told(file: Path) -> None:
     status, out, err = end(begin("exit_in_workflow", file))
     assert (status, out) == (0, "WorkflowCodeError: SystemExit(3)\n")
@@ -172,6 +177,7 @@ def test_a_workflow_that_exits_is_left_as_it_is_and_the_script_is_told(file: Pat
     nothing_failed(file)
 
 
+@pytest.mark.campaign
 def test_a_fork_is_told_to_open_its_own(file: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.blocking.programs", "fork", file],

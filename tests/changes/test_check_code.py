@@ -540,6 +540,7 @@ def test_ten_thousand_executions_of_twenty_steps_take_less_than_ten_seconds_of_w
     assert took < 10
 
 
+@pytest.mark.campaign
 def test_its_imports_do_not_need_the_extra_for_the_command_line() -> None:
     code = (
         "import sys; sys.modules['rich'] = sys.modules['typer'] = None;"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import a_worker, lines, refusal, run, status_of, wait_until
 
 AS_WRITTEN = '{"by": "kim", "sum": 1.10, "paid": 12345678901234567890.0}'
 """A payload that would be another text if it were read and written again."""
 
 
+@pytest.mark.few(1)
 def test_a_signal_lets_a_stuck_order_go_on(file: Path) -> None:
     with a_worker(file):
         assert lines("signal", file, "order-WAIT-1", "approved", AS_WRITTEN)

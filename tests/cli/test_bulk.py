@@ -309,6 +309,7 @@ bulk.perform(sys.argv[1], wanted, ["stock-A-1", "stock-A-2"], Chosen(), how)
 """
 
 
+@pytest.mark.campaign
 def test_ctrl_c_says_how_far_it_came(stocks: Path) -> None:
     hanging = subprocess.Popen(
         [sys.executable, "-c", HANGS, stocks],
@@ -326,6 +327,7 @@ def test_ctrl_c_says_how_far_it_came(stocks: Path) -> None:
     hanging.stdout.close()
 
 
+@pytest.mark.campaign
 def test_what_a_killed_bulk_did_not_do_the_next_one_does(stocks: Path) -> None:
     bulk = subprocess.Popen([*COMMAND, "retry", stocks, "--all", "--yes"], env=ENVIRONMENT)
     wait_until(lambda: bulk.poll() is not None or statuses(stocks)["PENDING"])

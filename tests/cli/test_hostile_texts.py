@@ -33,6 +33,7 @@ def hidden(text: str) -> set[str]:
     return {one for one in text if unicodedata.category(one) in ("Cc", "Cf")} - set("\n\r\t")
 
 
+@pytest.mark.campaign
 def test_nothing_that_is_shown_steers_a_terminal(hostile: Path) -> None:
     before = content(hostile)
     of_each = (

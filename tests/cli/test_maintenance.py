@@ -178,6 +178,7 @@ def test_what_was_changed_by_hand_is_still_shown_with_what_is_wrong(file: Path) 
 # Without the extra, and completion
 
 
+@pytest.mark.campaign
 def test_without_the_extra_each_command_names_it(tmp_path: Path) -> None:
     hidden = (
         "import sys; sys.modules.update(typer=None, rich=None)\n"
@@ -200,6 +201,7 @@ def test_without_the_extra_each_command_names_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.campaign
 def test_the_shell_completes_the_commands() -> None:
     done = subprocess.run(
         COMMAND,

@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import (
     ROOT,
     a_worker,
@@ -223,6 +225,7 @@ def test_cancel_of_a_paused_order_ends_its_pause(file: Path) -> None:
     assert ids(file, "--paused") == []
 
 
+@pytest.mark.campaign
 def test_the_statements_of_the_page_pause_and_resume_a_workflow(file: Path) -> None:
     page = (ROOT / "docs" / "pausing.md").read_text()
     question, changes = re.findall(r"^```sql\n(.*?)^```", page, re.DOTALL | re.MULTILINE)

@@ -325,6 +325,7 @@ def test_watch_follows_an_execution_to_its_end(file: Path) -> None:
     watching.stdout.close()
 
 
+@pytest.mark.campaign
 def test_watch_ends_when_it_is_interrupted(file: Path) -> None:
     watching = subprocess.Popen(
         [*COMMAND, "watch", file, "--interval", "0.05"], env=ENVIRONMENT, stdout=subprocess.PIPE

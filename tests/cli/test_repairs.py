@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import (
     a_worker,
     lines,
@@ -267,6 +269,7 @@ def test_a_refund_by_hand_is_acknowledged_while_the_rest_is_undone(file: Path) -
     assert "it was undone" not in text
 
 
+@pytest.mark.campaign
 def test_a_step_that_a_worker_has_is_not_resolved(file: Path) -> None:
     with a_worker(file):
         wait_until(lambda: ["claim", "alive"] in [one[:3:2] for one in shown(file, "order-SLOW-1")])

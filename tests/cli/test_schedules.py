@@ -104,6 +104,7 @@ def test_delete(file: Path) -> None:
     assert len(lines("schedule", "list", file)) == 1
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "command", ["show", "next", "pause", "resume", "trigger", "delete", "backfill"]
 )

@@ -109,3 +109,10 @@ def test_check_code_takes_several_types(stocks: Path) -> None:
     checked = json.loads(run(*words, "--type", "gift,refund").stdout)["workflows"]
     assert {one["workflow_type"] for one in checked} == {"gift", "refund"}
     assert "--type holds an empty name" in refusal(*words, "--type", "gift,")
+
+
+def test_check_code_refuses_a_type_that_neither_the_code_nor_the_file_knows(stocks: Path) -> None:
+    words = ["check-code", stocks, "--app", "tests.cli.orders:refund_order"]
+    said = refusal(*words, "--type", "gift,refnud")
+    assert "no workflow type 'refnud'; did you mean 'refund'?" in said
+    assert run(*words, "--type", "refund_order").returncode == 0, "it is new in the code"

@@ -167,6 +167,7 @@ def test_a_signal_inserted_by_hand_lets_the_order_go_on(
         wait_until(lambda: status_of(file, "order-WAIT-1") == "COMPLETED")
 
 
+@pytest.mark.campaign
 def test_a_signal_with_a_key_is_inserted_once_however_often_the_statement_runs(
     file: Path, shell: sqlite3.Connection
 ) -> None:
@@ -178,12 +179,14 @@ def test_a_signal_with_a_key_is_inserted_once_however_often_the_statement_runs(
         wait_until(lambda: status_of(file, "order-WAIT-1") == "COMPLETED")
 
 
+@pytest.mark.campaign
 def test_a_cancel_inserted_by_hand_is_honoured(file: Path, shell: sqlite3.Connection) -> None:
     shell.execute(CHANGES[2].replace("order-17", "order-WAIT-2"))
     with a_worker(file):
         wait_until(lambda: status_of(file, "order-WAIT-2") == "CANCELLED")
 
 
+@pytest.mark.campaign
 def test_a_trigger_of_ones_own_notes_who_edits_a_result(
     file: Path, shell: sqlite3.Connection
 ) -> None:
@@ -211,6 +214,7 @@ def test_a_trigger_of_ones_own_notes_who_edits_a_result(
     assert "\tschema\t" not in run("doctor", file, "--quick").stdout
 
 
+@pytest.mark.campaign
 def test_one_that_is_unblocked_by_hand_is_taken_on(file: Path, shell: sqlite3.Connection) -> None:
     shell.execute(
         "update workflow_executions set blocked_reason = 'killed its worker', recovery_count = 11"
@@ -228,6 +232,7 @@ def _is_claimed(file: Path, order_id: str) -> bool:
     return json.loads(run("show", file, order_id, "--json").stdout)["claim"] is not None
 
 
+@pytest.mark.campaign
 def test_a_view_that_was_dropped_keeps_no_worker_from_the_file(
     file: Path, shell: sqlite3.Connection
 ) -> None:

@@ -271,6 +271,7 @@ PLANTED: list[tuple[str, str, Callable[[World], list[ProcessRun]]]] = [
 ]
 
 
+@pytest.mark.few(12)
 @pytest.mark.crash
 @pytest.mark.parametrize(
     ("name", "words", "plant"), PLANTED, ids=[words for _, words, _ in PLANTED]

@@ -17,7 +17,7 @@ from tests.commands import run_command
 COMMAND = (sys.executable, "-m", "durable_workflow_sqlite", "dashboard")
 
 
-@pytest.mark.few(1)
+@pytest.mark.campaign
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_it_says_where_it_is_and_ends_when_it_is_told_to(file: Path, end: int) -> None:
     with subprocess.Popen(
@@ -54,6 +54,7 @@ def test_what_is_refused_is_one_line_and_exit_status_1(
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.campaign
 def test_without_the_extra_it_says_what_to_install(file: Path) -> None:
     program = (
         "import sys; sys.modules['jinja2'] = None\n"

@@ -218,6 +218,7 @@ def test_the_pages_show_values_with_the_key_and_encrypted_without(
     assert "encrypted" not in with_key
 
 
+@pytest.mark.campaign
 def test_a_worker_reads_the_keys(file: Path, keys: Path) -> None:
     told("signal", file, "waits", "number", "7", "--key-file", keys)
     command = [*COMMAND, "worker", str(file), "--app", "tests.encryption.stories:ALL"]

@@ -305,6 +305,7 @@ LOST = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("edit", LOST)
 def test_no_refund_is_skipped_for_a_row_that_is_gone(
     file: Path, journal: Journal, edit: str
@@ -570,6 +571,7 @@ def test_of_many_rows_some_are_named_and_a_death_does_not_hide_them(file: Path) 
     asyncio.run(refuse(file, "'many'.*, others"))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("cancel", [False, True], ids=["goes on", "is cancelled"])
 @pytest.mark.parametrize("rows", LATE)
 def test_a_row_deleted_by_hand_blocks_the_execution_until_it_is_restored(

@@ -109,6 +109,7 @@ def test_every_method_that_is_awaited_is_asked_here() -> None:
     assert methods(ExecutionHandle) == ASKED_OF_A_HANDLE.keys()
 
 
+@pytest.mark.few(15)
 @pytest.mark.parametrize("method", ASKED_OF_AN_ENGINE)
 def test_an_engine_is_refused_and_goes_on_working(file: Path, method: str) -> None:
     @workflow

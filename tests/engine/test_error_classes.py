@@ -152,6 +152,7 @@ def test_a_class_is_found_whatever_its_file_is_run_as(process: str, folder: Path
     assert run(folder, *second, stdin=stored(folder, *first)) == expected
 
 
+@pytest.mark.campaign
 def test_a_script_is_not_imported_to_find_its_class(folder: Path) -> None:
     """It may do its work when it is imported."""
     look = """

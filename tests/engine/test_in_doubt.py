@@ -119,6 +119,7 @@ def test_fail_raises_in_the_workflow_function_and_on_each_replay(
     assert (step.status, step.error_type, step.event) == (StepStatus.FAILED, ASKS, 1)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("answer", "result", "runs"),
     [
@@ -164,6 +165,7 @@ def test_ask_waits_for_a_person(
     assert journal.lines == ["pay"] * runs
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("payload", "result", "runs"),
     [
@@ -243,6 +245,7 @@ def test_a_question_stays_over_restarts_and_nothing_is_written(
     assert journal.lines == ["pay"]
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("in_thread", [False, True], ids=["async", "sync"])
 @pytest.mark.parametrize(
     ("verdicts", "result", "runs"),
@@ -395,6 +398,7 @@ def test_a_step_that_asks_is_cut_off_where_its_branch_is_cancelled(
     assert journal.lines == ["pay"]
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("how", ["done", "not done", "failed"])
 @pytest.mark.parametrize("in_doubt", ["ask", "probe", "fail"])
 def test_an_execution_that_is_undone_asks_what_is_to_be_undone(

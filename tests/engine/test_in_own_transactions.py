@@ -73,6 +73,7 @@ def client_of(database: Database, connection: Any) -> TransactionClient:
     return TransactionClient(connection, schema=database.schema or None)
 
 
+@pytest.mark.few(1)
 async def test_the_row_and_the_execution_are_one_commit(database: Database) -> None:
     async with database.store() as store, DurableEngine(store, [ship]) as engine:
         with connected(database) as connection:

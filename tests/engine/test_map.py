@@ -292,6 +292,7 @@ def test_after_a_crash_only_what_is_unfinished_runs(file: Path, journal: Journal
     assert str(sum(range(100))) in journal.lines
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("over", ["actions", "workflows"])
 def test_a_replay_keeps_no_more_in_memory_than_is_open(
     file: Path, over: str, monkeypatch: pytest.MonkeyPatch

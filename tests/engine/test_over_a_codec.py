@@ -9,6 +9,8 @@ import pytest
 from durable_workflow_sqlite import AesGcmCodec, SqliteCheckpointStore
 from tests.engine.over_another_store import those_in_memory
 
+pytestmark = pytest.mark.campaign
+
 
 @pytest.fixture(autouse=True)
 def _everything_is_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:

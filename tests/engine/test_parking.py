@@ -361,6 +361,7 @@ def delete_timer(file: Path) -> None:
         assert connection.execute("delete from workflow_timers").rowcount == 1
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("dies", [False, True], ids=["this process", "after a restart"])
 @pytest.mark.parametrize(
     ("rests", "guarantee"),

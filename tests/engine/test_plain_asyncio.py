@@ -382,7 +382,7 @@ def recorded(file: Path) -> list[StepCheckpoint]:
     return asyncio.run(load())
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(2)
 @ALL_BODIES
 def test_it_goes_on_after_its_events_and_runs_nothing_again_that_is_recorded(
     body: Body, tmp_path: Path

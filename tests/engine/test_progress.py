@@ -173,7 +173,8 @@ async def test_a_function_that_reports_at_each_step_costs_few_writes(file: Path)
         await engine.run(work, execution_id="e")
         took = time.monotonic() - began
         assert await reported(engine) == [("", "", 0, 300, 300, None)]
-    assert writes(file) <= 3 + took / 0.25
+    # A report goes along with each write until one of them is committed: with two, for instance.
+    assert writes(file) <= 4 + 2 * took / 0.25
 
 
 async def test_the_newest_attempt_counts_and_one_that_timed_out_says_nothing_more() -> None:
@@ -443,6 +444,7 @@ async def test_code_that_begins_to_report_still_fits_what_is_recorded(file: Path
         assert await reported(engine) == [("", "", 0, 1, 2, None)]
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
 async def test_a_report_beside_the_last_write_does_not_disturb_the_end(
     file: Path,

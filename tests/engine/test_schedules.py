@@ -87,6 +87,7 @@ async def working(
 # A schedule and its times
 
 
+@pytest.mark.campaign
 async def test_a_nightly_schedule_runs_for_a_year() -> None:
     async with AsyncSandbox([report], start_at=MONDAY) as durable:
         await durable.engine.schedule(
@@ -345,6 +346,7 @@ async def test_which_of_the_times_are_fired_that_were_missed(
         assert await fired(store) == [f"03-02T{one}" for one in expected]
 
 
+@pytest.mark.campaign
 async def test_of_thousands_of_missed_times_the_last_1000_are_fired(file: Path) -> None:
     clock = ManualClock(MONDAY)
     async with SqliteCheckpointStore.file(file) as store:
@@ -670,6 +672,7 @@ async def test_a_client_in_another_process_declares_what_a_worker_fires(file: Pa
         assert await engine.unschedule("s")
 
 
+@pytest.mark.campaign
 async def test_many_workers_fire_each_time_once(file: Path) -> None:
     clock = ManualClock(MONDAY)
     stores = [SqliteCheckpointStore.file(file) for _ in range(8)]

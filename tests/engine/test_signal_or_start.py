@@ -142,6 +142,7 @@ async def test_a_delayed_one_keeps_its_signals_and_its_delay() -> None:
         assert await handle.status() is ExecutionStatus.PENDING
 
 
+@pytest.mark.campaign
 def test_a_start_with_signals_is_whole_wherever_its_process_dies(file: Path) -> None:
     def begin(harm: Harm | None) -> Callable[[], Any]:
         async def main() -> None:

@@ -426,6 +426,7 @@ def case_of(number: int) -> Case:
     return Case(type_, value, seen, undone, all_ways(value, type_, seen, undone, f"ways {number}"))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_value_comes_back_as_it_went_before_and_after_a_crash(file: Path, part: int) -> None:
     cases = {number: case_of(number) for number in range(part, len(COME_BACK), PARTS)}
@@ -617,6 +618,7 @@ MISFITS += [
 MISFIT_IDS = [f"{type_}-{number}" for number, (type_, *_) in enumerate(MISFITS)]
 
 
+@pytest.mark.few(15)
 @pytest.mark.parametrize(("type_", "value", "words"), MISFITS, ids=MISFIT_IDS)
 def test_a_result_that_would_come_back_otherwise_fails_its_step_which_is_undone(
     type_: Any, value: Any, words: str
@@ -635,6 +637,7 @@ def test_a_result_that_would_come_back_otherwise_fails_its_step_which_is_undone(
     assert undone == [value]
 
 
+@pytest.mark.few(15)
 @pytest.mark.parametrize(("type_", "value", "words"), MISFITS, ids=MISFIT_IDS)
 async def test_such_an_input_is_refused_and_such_a_result_of_a_workflow_stops_it(
     type_: Any, value: Any, words: str

@@ -115,6 +115,7 @@ async def neighbour(ctx: WorkflowContext) -> str:
 PASTIMES = {one.__name__: one for one in (sleep, step, clean_up, nap, take, time_out, group)}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("caught", [asyncio.CancelledError, BaseException])
 @pytest.mark.parametrize("loops", [loop, loop_in_a_task, loop_in_a_generator])
 def test_a_function_that_catches_its_cancellation_ends_nevertheless(

@@ -187,7 +187,7 @@ def changes_the_library(connection: Any) -> None:
         connection.execute(f"update {schema}.workflow_executions set status = 'COMPLETED'")
 
 
-@pytest.mark.few(12)
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "misuse",
     [
@@ -293,6 +293,24 @@ async def test_a_function_that_goes_on_after_its_timeout_is_named(
         goes_on.set()
         with pytest.raises(WorkflowFailedError):
             await handle.result()
+
+
+async def test_one_that_waits_for_its_turn_is_not_said_to_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database("file", tmp_path)
+
+    @workflow
+    async def order(ctx: WorkflowContext) -> None:
+        await asyncio.gather(
+            ctx.transaction("slow", lambda _: time.sleep(1)),
+            ctx.transaction("quick", database.put, "a", timeout=timedelta(milliseconds=300)),
+        )
+
+    async with database.store() as store, DurableEngine(store) as engine:
+        await engine.run(order, execution_id="e")
+        assert await store.read(database.all) == ["a"]
+    assert "goes on" not in caplog.text
 
 
 async def test_a_check_of_the_code_knows_it(tmp_path: Path) -> None:
@@ -498,6 +516,7 @@ async def test_observers_are_told() -> None:
     assert told == ["start 1", "retry 1", "start 2", "completed 2"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("moment", ["before", "within", "after"])
 def test_a_process_that_dies_leaves_all_or_nothing(tmp_path: Path, moment: str) -> None:
     database = Database("file", tmp_path)

@@ -310,6 +310,7 @@ async def three(ctx: WorkflowContext, number: int) -> None:
             await ctx.wait_any(*(ctx.signal(name) for name in names))
 
 
+@pytest.mark.campaign
 async def test_it_commits_no_more_often_than_one_wait_and_writes_a_row_for_each_item() -> None:
     async def cost(number: int, *, is_early: bool) -> tuple[int, int]:
         connection = sqlite3.connect(

@@ -34,7 +34,7 @@ def play(name: str, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
@@ -91,6 +91,7 @@ def test_an_example_runs_and_says_what_happened(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.campaign
 def test_the_demo_kills_its_worker_and_every_order_is_finished_and_charged_once(
     tmp_path: Path,
 ) -> None:
@@ -101,7 +102,7 @@ def test_the_demo_kills_its_worker_and_every_order_is_finished_and_charged_once(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.few(1)
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("example", "module"),
     [
@@ -147,6 +148,7 @@ def test_the_demo_of_an_agent_sees_what_is_wrong() -> None:
     assert problems(after, ["b"]) == ["the agent ended with 1"]
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(
     not (Path(sys.executable).with_name("litestream").exists() or shutil.which("litestream")),
     reason="there is no litestream on this machine",
@@ -159,6 +161,7 @@ def test_a_database_that_is_lost_is_restored_from_its_replica_and_nobody_is_char
     assert "All 12 orders are finished, and nobody was charged twice." in printed
 
 
+@pytest.mark.campaign
 def test_a_script_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     command = [sys.executable, EXAMPLES / "send_invoices.py", "november.db", "pen", "ink", "nib"]
     outbox = tmp_path / "outbox.txt"
@@ -187,6 +190,7 @@ def fetched_in(database: Path) -> int:
     return int(count)
 
 
+@pytest.mark.campaign
 def test_a_crawl_that_is_killed_fetches_only_the_pages_that_are_missing(tmp_path: Path) -> None:
     database = tmp_path / "crawl.db"
     command = [sys.executable, "-W", "error", EXAMPLES / "nightly_crawl.py", database]

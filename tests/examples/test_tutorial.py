@@ -77,6 +77,7 @@ def test_the_workflow_is_killed_in_the_middle_and_finishes(coffee: Path) -> None
     assert again == "coffee of 18 g of powder at 94 degrees\n"
 
 
+@pytest.mark.campaign
 def test_a_worker_of_the_tutorial_runs_what_is_enqueued(coffee: Path) -> None:
     take_less_time(coffee, "asyncio.sleep(4)")
     worker = subprocess.Popen(

@@ -234,6 +234,7 @@ async def the_good_one_ends(file: Path) -> str:
         return "ended"
 
 
+@pytest.mark.campaign
 @pytest.mark.faults
 def test_a_row_that_was_edited_by_hand_harms_no_other_execution(
     tmp_path: Path, counts: Counter[str]
@@ -377,7 +378,7 @@ AWKWARD = {
 }
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["execution", "step", "signal", "workflow"])
 def test_an_awkward_id_is_refused_at_the_call_or_works_and_stays_apart(

@@ -60,6 +60,7 @@ jumps = st.lists(
 ).map(tuple)
 
 
+@pytest.mark.campaign
 @pytest.mark.faults
 def test_a_clock_that_jumps_by_hours_breaks_no_promise(counts: Counter[str]) -> None:
     """Generated workflows, signals, cancels and crashes, and a clock that is set among them."""

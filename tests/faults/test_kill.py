@@ -62,6 +62,7 @@ def test_workers_that_are_killed_at_random_writes_break_no_promise(
         shutil.rmtree(folder)
 
 
+@pytest.mark.campaign
 @pytest.mark.faults
 @pytest.mark.parametrize("size", SIZES)
 def test_workers_that_are_killed_at_each_of_their_writes_break_no_promise(

@@ -245,7 +245,7 @@ def test_after_a_kill_on_postgresql_no_completed_node_runs_again(
 @pytest.mark.crash
 @pytest.mark.parametrize(
     "times",
-    [2, pytest.param(100 if FULL else 12, marks=pytest.mark.campaign)],
+    [2, pytest.param(100 if FULL else 8, marks=pytest.mark.campaign)],
     ids=["some", "many"],
 )
 def test_engines_that_end_at_random_moments_do_no_harm(times: int, tmp_path: Path) -> None:

@@ -166,7 +166,8 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.campaign
+@settings(max_examples=15, deadline=None)
 @given(plain)
 def test_nested_values_come_back_equal(value: Any) -> None:
     serde = JsonPlusSerializer()

@@ -100,6 +100,7 @@ async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.campaign
 async def test_a_model_starts_and_follows_executions_that_a_worker_runs(file: Path) -> None:
     options = ["--app", "tests.integrations.shop", "--by", "claude"]
     for name in ("adding", "order", "paying"):

@@ -171,6 +171,7 @@ def short(items: list[Any]) -> list[str]:
 # A run
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["file", "postgres"])
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_process_ends_while_a_person_thinks_and_the_next_calls_nothing_again(
@@ -253,6 +254,7 @@ def is_killed_and_goes_on(scenario: Scenario, folder: Path, harm: Harm) -> bool:
     return True
 
 
+@pytest.mark.few(1)
 @pytest.mark.crash
 @pytest.mark.parametrize(
     ("scenario", "commit"), [(0, 6), (0, 17), (1, 12)], ids=["early", "late", "streamed"]
@@ -270,11 +272,11 @@ def test_killed_at_a_write_it_calls_nothing_again_that_has_an_outcome(
 def test_killed_at_any_write_it_calls_nothing_again_that_has_an_outcome(
     scenario: Scenario, tmp_path: Path
 ) -> None:
-    """In the short form, before and after every seventh write."""
+    """In the short form, before and after every eleventh write."""
     commit = 0
     goes_on = True
     while goes_on:
-        commit += 1 if FULL else 7
+        commit += 1 if FULL else 11
         for is_before in (True, False):
             harm = Harm(commit, is_before)
             goes_on = is_killed_and_goes_on(scenario, tmp_path / str(harm), harm)
@@ -286,7 +288,7 @@ def test_killed_at_any_write_it_calls_nothing_again_that_has_an_outcome(
 def test_engines_that_stop_at_random_moments_call_nothing_again(tmp_path: Path) -> None:
     rng = random.Random(7)
     stops = 0
-    times = 100 if FULL else 12
+    times = 100 if FULL else 8
     for number in range(times):
         file = tmp_path / f"{number}.db"
         noted: list[str] = []
@@ -415,6 +417,7 @@ def asks(note: Note, *, prompt: str = "hello", **options: Any) -> Callable[..., 
     return body
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "now",
     [
@@ -628,6 +631,7 @@ REPLIES: dict[Any, list[tuple[int, Any]]] = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", REPLIES, ids=lambda kind: str(kind.__name__))
 def test_a_model_of_the_sdk_sends_the_same_as_elsewhere_and_nothing_in_a_replay(
     kind: Any, tmp_path: Path

@@ -123,6 +123,7 @@ def test_a_file_of_the_dart_package_is_carried_forward(file: Path) -> None:
     assert names_in(file.parent) == ["workflows.db"]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", ["a b.db", "wörk 👋.db", "50%25?mode=ro#x.db", "file:x.db", "-x"])
 def test_a_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
     done = migrate("--create", "--", name, cwd=tmp_path)

@@ -20,7 +20,7 @@ from tests.processes import die, run_until_killed
 FULL = "DURABLE_CRASH_FULL" in os.environ
 AT_EACH = 1 if FULL else 192
 """In full, a kill at every statement; else at every 192nd, from one that the seed says, and
-after each version."""
+after every fourth version."""
 A_FEW = 600
 """The same, for who has no time: some versions are left out."""
 
@@ -96,7 +96,8 @@ def test_a_kill_at_any_statement_leaves_a_whole_version(
 
     found = []
     first = 1 + int(os.environ["DURABLE_SEED"]) % every
-    after_versions = () if every == A_FEW else (number + 1 for number in commits)
+    one_of = 1 if FULL else 4
+    after_versions = [] if every == A_FEW else [number + 1 for number in commits[::one_of]]
     for kill_at in sorted({*range(first, count + 1, every), *after_versions, count + 1}):
         file = tmp_path / f"killed at {kill_at}"
         shutil.copy(begin, file)
@@ -113,4 +114,4 @@ def test_a_kill_at_any_statement_leaves_a_whole_version(
         assert content(file) == whole[SCHEMA_VERSION]
 
     assert found == sorted(found)
-    assert every == A_FEW or set(found) == set(whole)
+    assert every != 1 or set(found) == set(whole)

@@ -145,6 +145,7 @@ def no_row(_cursor: object, _row: object) -> dict[str, object]:
     return {}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("isolation_level", "row_factory", "text_factory", "foreign_keys"),
     [

@@ -112,6 +112,7 @@ def test_a_change_of_the_pause_writes_the_same_whatever_the_status(
         assert results[1] == results[0], (status, before, after)
 
 
+@pytest.mark.campaign
 def test_a_change_of_both_tells_the_children_at_least_as_often(
     files: list[sqlite3.Connection],
 ) -> None:

@@ -153,6 +153,7 @@ def test_no_token_and_no_signal_id_is_given_twice(old: sqlite3.Connection) -> No
     assert old.execute("select max(workflow_signal_id) from workflow_signals").fetchone() == (4,)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("before", "after"),
     [

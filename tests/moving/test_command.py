@@ -134,6 +134,7 @@ async def test_a_move_that_is_killed_again_and_again_ends(place: str, tmp_path: 
                 assert await engine.result_of(f"walk {number}") == number
 
 
+@pytest.mark.campaign
 async def test_it_asks_first_and_can_be_given_up(tmp_path: Path) -> None:
     source = await queued(tmp_path / "source.db")
     target = tmp_path / "target.db"

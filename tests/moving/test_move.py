@@ -202,6 +202,7 @@ async def test_the_tables_that_are_not_moved_are_named(new_place: NewPlace) -> N
         assert theirs.tables_of_others() == ["notes"]
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("new_place", PLACES, indirect=True)
 async def test_a_move_that_is_interrupted_anywhere_goes_on(
     new_place: NewPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

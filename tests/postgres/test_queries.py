@@ -39,6 +39,7 @@ def schema() -> Schema:
     return Schema(ROOT / "sql/migrations")
 
 
+@pytest.mark.campaign
 def test_what_is_committed_is_current(server: Server, schema: Schema) -> None:
     assert checked(server, schema, OF_SQLITE, QUERIES) == (ROOT / OUTPUT).read_text()
 

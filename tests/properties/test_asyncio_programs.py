@@ -40,8 +40,9 @@ pytestmark = [
 ]
 
 PARTS = 8
-PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "160"))
-A_FEW = 20
+PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "80"))
+A_FEW = 200
+A_FEW_PARTS = 4
 AT_EVERY_WRITE = 1
 SLOW = 2
 TO_FIND_A_PLANT = 150
@@ -71,10 +72,12 @@ def test_programs_of_plain_asyncio_take_the_way_of_their_records(
     record_property("programs", run_schedules(A_FEW + part * number, number))
 
 
+@pytest.mark.parametrize("part", range(A_FEW_PARTS))
 def test_a_few_programs_of_plain_asyncio_take_the_way_of_their_records(
-    record_property: Callable[[str, object], None],
+    part: int, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("programs", run_schedules(0, A_FEW))
+    number = A_FEW // A_FEW_PARTS
+    record_property("programs", run_schedules(part * number, number))
 
 
 @pytest.mark.parametrize("number", range(1, 7))
@@ -126,7 +129,7 @@ def test_a_few_programs_go_on_after_a_crash_at_every_write_and_every_event() -> 
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("part", range(PARTS // 2))
+@pytest.mark.parametrize("part", range(PARTS // 4))
 def test_programs_go_on_after_a_crash_at_every_write_and_every_event(part: int) -> None:
     number = max(PROGRAMS // PARTS // 20, 1)
     run_with_every_crash(A_FEW + part * number, number)
@@ -177,7 +180,7 @@ def test_programs_take_the_same_way_on_a_machine_that_is_busy(
     trial: Trial, record_property: Callable[[str, object], None]
 ) -> None:
     with busy_threads():
-        record_property("programs", run_schedules(0, SLOW + max(PROGRAMS // 100, SLOW), trial))
+        record_property("programs", run_schedules(0, SLOW + max(PROGRAMS // 100, 1), trial))
 
 
 # Faults that are planted

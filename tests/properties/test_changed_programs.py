@@ -25,7 +25,7 @@ from tests.properties.programs import Branches, Patch, Program, definition, prog
 from tests.properties.simulation import Schedule, World
 from tests.worlds import EXECUTION
 
-CHANGES = int(os.environ.get("DURABLE_CHANGES", "120"))
+CHANGES = int(os.environ.get("DURABLE_CHANGES", "60"))
 PARTS = 4
 A_FEW = 40
 

@@ -24,7 +24,7 @@ from tests.properties.simulation import Schedule, World, broken_promises, schedu
 from tests.worlds import Crash, Event, KillableConnection
 
 PARTS = 8
-SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "160"))
+SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "80"))
 A_FEW = 15
 TO_FIND_A_PLANT = 2000
 
@@ -199,11 +199,12 @@ def found_where_every_plant_is_met() -> Iterator[str]:
     return (text for schedule in newest_first for text in broken_promises(schedule))
 
 
+@pytest.mark.campaign
 def test_nothing_is_found_where_no_fault_is_planted() -> None:
     assert list(found_where_every_plant_is_met()) == []
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(1)
 @PLANTS
 def test_a_fault_that_is_planted_is_found(
     plant: Callable[[pytest.MonkeyPatch], None], words: str, monkeypatch: pytest.MonkeyPatch

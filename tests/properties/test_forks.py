@@ -31,7 +31,7 @@ from tests.conftest import SEED
 from tests.properties.programs import SIGNALS, Program, definition, programs
 
 A_FEW = 15
-MANY = 160
+MANY = 80
 FORKS = 5
 """Of each workflow, so many forks, and a fork of each of these."""
 

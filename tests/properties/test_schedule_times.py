@@ -151,6 +151,7 @@ def test_every_time_and_no_other(cron: str, tz: str, change: int, before_s: int)
     assert found == sorted(set(found))
 
 
+@pytest.mark.campaign
 @settings(deadline=None)
 @given(cron=crons(), tz=st.sampled_from(ZONES), days=st.integers(1, 4), most=st.integers(1, 30))
 def test_the_last_times_are_those_at_the_end(cron: str, tz: str, days: int, most: int) -> None:

@@ -34,7 +34,7 @@ from durable_workflow_sqlite import (
 from durable_workflow_sqlite.engine import serialization
 from tests.conftest import SEED
 
-EXAMPLES = int(os.environ.get("DURABLE_TYPES", "160"))
+EXAMPLES = int(os.environ.get("DURABLE_TYPES", "80"))
 PARTS = 2
 A_FEW = 10
 

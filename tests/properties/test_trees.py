@@ -18,7 +18,7 @@ from tests.properties.tree_world import Life, TreeWorld, life_of, lived_through
 from tests.worlds import KillableConnection, World
 
 FEW = 12
-TREES = int(os.environ.get("DURABLE_TREES", "120"))
+TREES = int(os.environ.get("DURABLE_TREES", "60"))
 PARTS = 4
 
 

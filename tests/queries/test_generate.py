@@ -102,6 +102,7 @@ def refusal(project: Path, run: Run) -> str:
     return message
 
 
+@pytest.mark.campaign
 def test_what_is_committed_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     texts, problems = generated()
@@ -281,6 +282,7 @@ def test_a_landed_migration_gets_no_new_checksum(project: Path, run: Run) -> Non
     assert f"{MIGRATIONS}/001_create_tables.sql: its text has changed" in message
 
 
+@pytest.mark.campaign
 def test_a_column_that_nobody_describes_is_refused_before_its_migration_counts_as_landed(
     project: Path, run: Run
 ) -> None:

@@ -196,7 +196,7 @@ def test_rows_have_the_types_that_are_declared(original: sqlite3.Connection) -> 
     assert list(problems(QUERIES_DIR, MIGRATIONS_DIR, original)) == []
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("file", "right", "wrong", "says"),
     [

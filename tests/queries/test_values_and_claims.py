@@ -195,7 +195,7 @@ def test_a_value_that_is_written_must_be_known(sql: Path, statement: str, why: s
     assert why in refusal(sql)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("statement", "why"),
     [

@@ -54,6 +54,7 @@ class TestMemory(CheckpointStoreContract, MaintenanceContract):
         return SqliteCheckpointStore.in_memory()
 
 
+@pytest.mark.campaign
 class TestAFileWithACodec(CheckpointStoreContract, MaintenanceContract):
     """Every value is encrypted on the way into the file, and decrypted on the way out."""
 

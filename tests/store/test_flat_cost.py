@@ -241,6 +241,7 @@ def files_of_sleepers(
         connection.close()
 
 
+@pytest.mark.campaign
 def test_a_query_costs_the_same_however_many_executions_are_asleep(
     files_of_sleepers: list[sqlite3.Connection],
 ) -> None:
@@ -287,6 +288,7 @@ def test_a_wait_costs_the_same_however_many_signals_came_before(file: Path) -> N
         assert costs[1][name] < before + 50
 
 
+@pytest.mark.campaign
 def test_the_next_signals_cost_the_same_however_many_are_pending(file: Path) -> None:
     wanted = {"workflow_execution_id": "e", "signal_names": '["go", "stop", "never"]'}
     asyncio.run(_begin(file))
@@ -384,6 +386,7 @@ from numbers
 """
 
 
+@pytest.mark.campaign
 def test_a_claim_costs_the_same_however_many_executions_are_queued(file: Path) -> None:
     wanted = {"workflow_id": "order:1"}
     asyncio.run(_begin(file))
@@ -408,6 +411,7 @@ def test_a_claim_costs_the_same_however_many_executions_are_queued(file: Path) -
         assert 0 < costs[1][name] < before + 50, name
 
 
+@pytest.mark.campaign
 def test_a_query_costs_the_same_however_many_executions_are_queued(file: Path) -> None:
     names = NAMED.keys() - READ_HISTORY - READ_UNFINISHED - READ_QUEUED
     asyncio.run(_begin(file))
@@ -437,6 +441,7 @@ from numbers
 """
 
 
+@pytest.mark.campaign
 def test_a_look_at_a_tree_costs_the_same_however_many_children_there_are(file: Path) -> None:
     names = ("count_children", "load_children", "load_summaries", "load_work_under_way")
     asyncio.run(_begin(file))
@@ -456,6 +461,7 @@ def test_a_look_at_a_tree_costs_the_same_however_many_children_there_are(file: P
         assert 0 < many[name] <= few[name] + 50, name
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("analyzed", [False, True])
 def test_an_engine_that_starts_costs_the_same_however_much_is_queued_or_waits(
     file: Path, analyzed: bool
@@ -509,6 +515,7 @@ async def test_claims_cost_the_same_however_many_are_paused(file: Path) -> None:
         assert costs[1][name] < before + 50
 
 
+@pytest.mark.campaign
 async def test_a_pause_reaches_the_next_children_at_the_same_cost_however_many_it_has_reached(
     file: Path,
 ) -> None:
@@ -639,6 +646,7 @@ def cost(connection: sqlite3.Connection, name: str, changed: Mapping[str, Any] =
     return instructions
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("children", [FEW, MANY])
 def test_a_tree_costs_the_same_however_many_children_there_are(
     children: int, tmp_path: Path

@@ -162,6 +162,7 @@ vacuum(file, 5)
 """
 
 
+@pytest.mark.campaign
 async def test_what_sqlite_does_with_its_log_is_no_trouble(file: Path) -> None:
     """Others open and close the file, empty the log, rewrite the file, and ask for another mode.
 

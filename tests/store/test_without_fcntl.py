@@ -46,6 +46,7 @@ print(sorted(os.listdir(os.path.dirname(sys.argv[1]))))
 """
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(sys.platform == "win32", reason="there, every test shows it")
 def test_one_process_works_where_there_is_no_fcntl(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "workflows.db"

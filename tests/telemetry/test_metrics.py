@@ -106,6 +106,7 @@ async def test_the_api_alone_is_enough_and_does_nothing() -> None:
         assert await handle.result() == "done"
 
 
+@pytest.mark.campaign
 def test_without_the_extra_its_name_is_told() -> None:
     code = """
 import sys

@@ -40,6 +40,7 @@ def pytest_run(folder: Path, test: str, *options: str, plugins: str | None = Non
     return done.stdout + done.stderr
 
 
+@pytest.mark.campaign
 def test_it_registers_itself_and_needs_no_other_plugin(tmp_path: Path) -> None:
     test = """
 def test_a_month(durable):

@@ -270,6 +270,7 @@ def test_the_engine_may_be_asked_for_anything(durable: Sandbox) -> None:
     assert len(attempts) == 3
 
 
+@pytest.mark.campaign
 def test_hundreds_of_executions_go_on_after_a_crash(durable: Sandbox) -> None:
     executions = [durable.start(monthly, 2) for _ in range(300)]
     durable.crash()

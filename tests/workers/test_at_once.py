@@ -144,7 +144,7 @@ def only_told(monkeypatch: pytest.MonkeyPatch) -> None:
 # Children
 
 
-@pytest.mark.few(1)
+@pytest.mark.campaign
 @pytest.mark.usefixtures("only_told")
 @pytest.mark.parametrize("park_after", [timedelta(0), timedelta(seconds=60)])
 async def test_two_children_that_end_at_once_wake_their_parent_once_each(
@@ -254,7 +254,7 @@ async def test_what_a_descendant_starts_while_its_tree_is_cancelled_is_cancelled
     assert ends == [("CANCELLED",)]
 
 
-@pytest.mark.few(1)
+@pytest.mark.campaign
 @pytest.mark.usefixtures("only_told")
 async def test_a_tree_that_grows_while_it_is_cancelled_is_over_as_a_whole(place: Place) -> None:
     @workflow
@@ -370,7 +370,7 @@ async def test_what_is_enqueued_as_a_slot_is_freed_has_it(place: Place, by: str)
 PROCESSES = 8
 
 
-@pytest.mark.few(1)
+@pytest.mark.campaign
 @pytest.mark.parametrize("on_duplicate", ["existing", "reject"])
 async def test_eight_processes_that_enqueue_one_dedup_id_start_one_execution(
     place: Place, on_duplicate: str
@@ -425,7 +425,7 @@ async def test_eight_processes_that_enqueue_one_dedup_id_start_one_execution(
 RATE = Rate(5, timedelta(seconds=0.5))
 
 
-@pytest.mark.few(1)
+@pytest.mark.campaign
 async def test_the_rate_of_a_queue_holds_over_a_kill_of_its_worker(place: Place) -> None:
     @workflow
     async def works(ctx: WorkflowContext, number: int) -> None:

@@ -106,7 +106,7 @@ async def test_a_pause_reaches_a_worker_in_another_process(place: Place, whole: 
     assert place.journal.lines == ["run first", "over first", "run second", "over second"]
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("whole", ["", "order", "mail", "everything"])
 @pytest.mark.parametrize("killed", ["in its step", "when it has left", "once it is resumed"])
 async def test_a_worker_that_is_killed_takes_no_pause_with_it(
@@ -143,6 +143,7 @@ async def test_a_worker_that_is_killed_takes_no_pause_with_it(
         assert runs == (2 if killed == "in its step" else 1)
 
 
+@pytest.mark.campaign
 async def test_a_killed_client_has_paused_or_has_not(place: Place) -> None:
     """The pause, its entry in the audit log and the signal to the worker are one transaction."""
     async with SqliteCheckpointStore.file(place.file) as store:

@@ -34,6 +34,7 @@ from tests.workers import app
 from tests.workers.conftest import Workers, wait_for
 
 
+@pytest.mark.campaign
 async def test_a_worker_runs_what_a_client_enqueues(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
@@ -46,6 +47,7 @@ async def test_a_worker_runs_what_a_client_enqueues(
     assert journal.lines == ["ran a", "woke"]
 
 
+@pytest.mark.campaign
 def test_workers_share_what_was_interrupted_and_run_no_step_twice(
     file: Path, workers: Workers, journal: Journal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -87,6 +89,7 @@ async def test_the_executions_of_a_worker_that_is_killed_run_on_in_another(
         await until(lambda: journal.lines.count("stuck") >= 2)
 
 
+@pytest.mark.campaign
 async def test_a_worker_that_stands_still_keeps_what_it_has(
     file: Path, workers: Workers, journal: Journal
 ) -> None:
@@ -103,6 +106,7 @@ async def test_a_worker_that_stands_still_keeps_what_it_has(
     assert journal.lines == ["begin a 0", "end a 0", "begin a 1", "end a 1"]
 
 
+@pytest.mark.campaign
 def test_signals_from_another_process_are_heard_soon(file: Path, workers: Workers) -> None:
     async def main() -> list[float]:
         async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as client:
@@ -139,7 +143,7 @@ async def test_a_worker_that_is_told_to_stop_ends_its_step_and_lets_go(
     assert not [path for path in file.parent.iterdir() if "-worker-" in path.name][2:]
 
 
-@pytest.mark.few(1)
+@pytest.mark.campaign
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM] * 2, [signal.SIGINT] * 2])
 async def test_a_worker_leaves_a_step_behind_that_does_not_end(
     file: Path, workers: Workers, journal: Journal, signals: list[signal.Signals]
@@ -161,7 +165,7 @@ async def test_a_worker_leaves_a_step_behind_that_does_not_end(
         assert (await when_free(client, handle.execution_id)).recovery_count == 0
 
 
-@pytest.mark.few(2)
+@pytest.mark.campaign
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT] * 2])
 @pytest.mark.parametrize(
     ("workflow", "how"),
@@ -199,7 +203,7 @@ def test_a_worker_whose_event_loop_is_blocked_ends(
     assert (left in said) is (workflow is app.blocks_in_a_step)
 
 
-@pytest.mark.few(1)
+@pytest.mark.campaign
 @pytest.mark.parametrize("workflow", ["nothing", "stuck"])
 def test_a_worker_whose_file_is_replaced_ends_with_an_error(
     workflow: str, file: Path, workers: Workers, journal: Journal
@@ -221,6 +225,7 @@ def test_a_worker_whose_file_is_replaced_ends_with_an_error(
     assert ("exiting without waiting for step 'stuck'" in said) is (workflow == "stuck")
 
 
+@pytest.mark.campaign
 async def test_a_worker_that_is_killed_after_sigterm_did_not_die_of_what_it_had(
     file: Path, workers: Workers, journal: Journal
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from durable_workflow_sqlite.choosing import names_of
+from durable_workflow_sqlite.choosing import types_of
 from durable_workflow_sqlite.cli import output, tables
 from durable_workflow_sqlite.cli.arguments import on_database
 from durable_workflow_sqlite.cli.progress import progress
@@ -64,7 +64,8 @@ def check_the_code(
     execution would not go on."""
     workflows = workflows_of(apps)
     with open_reader(file) as reader:
-        wanted = names_of("--type", types or (), reader.workflow_types)
+        of_the_code = {one.name for one in workflows}
+        wanted = types_of(reader, types or (), of_the_code)
     with (
         without_warnings(),
         progress("replaying", None) if output.is_terminal() else nullcontext() as advance,

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from contextvars import copy_context
 from datetime import timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -91,7 +92,7 @@ async def perform_transaction(run: TransactingRun, call: TransactionCall) -> Non
         if run.environment.is_observed:
             run.environment.observers.tell("on_step_start", one.intent, replayed=False)
         call.has_begun = True
-        alarm = asyncio.get_running_loop().call_later(2 * one.timeout.total_seconds(), one.warn)
+        one.watch()
         try:
             outcome = await run.transact(
                 call,
@@ -102,7 +103,7 @@ async def perform_transaction(run: TransactingRun, call: TransactionCall) -> Non
                 passed_over=others,
             )
         finally:
-            alarm.cancel()
+            one.stop_watching()
         if outcome is None:  # somebody has just given a value
             call.has_begun = False
             continue
@@ -134,6 +135,8 @@ class _Attempt:
         self.timeout: timedelta = call.timeout
         self.failure: Exception | None = None
         self.retried_in: timedelta | None = None
+        self._begun_at: float | None = None
+        self._alarm: asyncio.TimerHandle | None = None
         self.intent = StepCheckpoint(
             workflow_execution_id=run.id,
             branch=call.place[0],
@@ -148,6 +151,7 @@ class _Attempt:
 
     def act(self, connection: Any, reserved: Reserved) -> StepCheckpoint:
         call = self._call
+        self._begun_at = monotonic()
         try:
             result = self._context.copy().run(call.action, connection, *call.args)
         except Exception as error:
@@ -185,7 +189,20 @@ class _Attempt:
             event=reserved.event if is_over else None,
         )
 
-    def warn(self) -> None:
+    def watch(self) -> None:
+        """Warn when the function has run for twice its timeout; it may have to wait to begin."""
+        allowed = 2 * self.timeout.total_seconds()
+        left = allowed if self._begun_at is None else self._begun_at + allowed - monotonic()
+        if left > 0:
+            self._alarm = asyncio.get_running_loop().call_later(left, self.watch)
+        else:
+            self._warn()
+
+    def stop_watching(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _warn(self) -> None:
         _log.warning(
             "transaction %r of execution %r goes on, though its timeout of %s is over: its function"
             " calls neither SQLite nor PostgreSQL, and cannot be interrupted. Nothing else can be"

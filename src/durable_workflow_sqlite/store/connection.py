@@ -62,7 +62,8 @@ def configure(connection: sqlite3.Connection, synchronous: Synchronous = "normal
 
     Raises StoreError.
     """
-    in_memory = database_path(connection) is None
+    path = database_path(connection)
+    in_memory = path is None
     wanted: list[tuple[str, str | int, str | int]] = [
         ("journal_mode", "wal", "memory" if in_memory else "wal"),
         ("foreign_keys", "on", 1),
@@ -73,20 +74,23 @@ def configure(connection: sqlite3.Connection, synchronous: Synchronous = "normal
         ("journal_size_limit", LOG_BYTES, LOG_BYTES),
     ]
     for name, value, expected in wanted:
-        _set_and_verify(connection, name, value, expected)
+        _set_and_verify(connection, path, name, value, expected)
 
 
 def wait_for_locks(connection: sqlite3.Connection) -> None:
     """Set the busy timeout, before anything that could need a lock. Raises StoreError."""
-    _set_and_verify(connection, "busy_timeout", BUSY_TIMEOUT_MS, BUSY_TIMEOUT_MS)
+    path = database_path(connection)
+    _set_and_verify(connection, path, "busy_timeout", BUSY_TIMEOUT_MS, BUSY_TIMEOUT_MS)
 
 
 def _set_and_verify(
-    connection: sqlite3.Connection, name: str, value: str | int, expected: str | int
+    connection: sqlite3.Connection,
+    path: str | None,
+    name: str,
+    value: str | int,
+    expected: str | int,
 ) -> None:
-    path: str | None = "the database"
     try:
-        path = database_path(connection)
         _set(connection, name, value)
         (found,) = connection.execute(f"pragma {name}").fetchone()
     except FAILURES as error:

@@ -42,7 +42,12 @@ from durable_workflow_sqlite.store.sqlite_errors import FAILURES, is_of_the_stat
 
 
 def load_migrations(directory: Path = MIGRATIONS_DIR) -> list[Migration]:
-    """The migrations of a folder, numbered from 1 without gaps or twins, or MigrationError."""
+    """The migrations of a folder, numbered from 1 without gaps or twins, or MigrationError.
+
+    Those of the library are listed once: each time that a file is opened, it needs them.
+    """
+    if directory == MIGRATIONS_DIR:
+        return list(_SHIPPED)
     with migration_errors():
         return read_migrations(directory)
 
@@ -54,7 +59,8 @@ def load_views() -> tuple[View, ...]:
         return tuple(read_views(VIEWS_DIR))
 
 
-_SHIPPED: Final = load_migrations()
+with migration_errors():
+    _SHIPPED: Final = read_migrations(MIGRATIONS_DIR)
 
 SCHEMA_VERSION: Final = len(_SHIPPED)
 """The version of the schema that this library needs: the number of its last migration."""
@@ -231,7 +237,7 @@ def _pending(
             )
         return list(migrations)
 
-    # Those of the newest version are written down: each time that a file is opened, it needs them.
+    # Those of the newest version are written down, since each file that is opened needs them.
     is_newest = migrations[:version] == _SHIPPED
     ours = TABLES if is_newest else our_tables(migrations[: max(version, 1)])
     if version < 0 or not ours & tables.keys():
