@@ -313,7 +313,7 @@ class WorkflowExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.paused_at is not None or self.paused_with is not None
 
 
-class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class StepCheckpoint(msgspec.Struct, frozen=True, gc=False):
     """One attempt of one step; the key is (execution, branch, step_index, attempt).
 
     A compensation is attempt 0 of the step that it undoes, named `STEP:compensate`.
@@ -324,6 +324,8 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `event` numbers the outcomes that the workflow function got, from 1, in their order.
     It is None before the outcome. It stays None for an attempt that is retried, for a
     compensation, and for a step or wait that the workflow cancelled.
+
+    Give its fields by name: their order may change.
     """
 
     workflow_execution_id: str
@@ -347,6 +349,8 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def __post_init__(self) -> None:
         # Two of these are made for every step, so what nearly all of them have is seen at a glance.
+        output, event = self.output_data, self.event
+        began, ended = self.started_at, self.completed_at
         if not (
             type(self.workflow_execution_id) is str
             and _is_plain_identifier(self.workflow_execution_id)
@@ -369,8 +373,8 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             check_text("branch", self.branch, required=True)
         if self.input_data is not None:
             check_text("input_data", self.input_data)
-        if self.output_data is not None:
-            check_text("output_data", self.output_data)
+        if output is not None and not (type(output) is str and output.isascii()):
+            check_text("output_data", output)
         if self.error_type is not None:
             check_text("error_type", self.error_type)
         if self.error_message is not None:
@@ -379,14 +383,14 @@ class StepCheckpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             check_text("idempotency_key", self.idempotency_key)
         if self.compensate_ref is not None:
             check_text("compensate_ref", self.compensate_ref)
-        if self.started_at is not None:
-            check_time("started_at", self.started_at)
-        if self.completed_at is not None:
-            check_time("completed_at", self.completed_at)
+        if began is not None and not (type(began) is datetime and began.tzinfo is UTC):
+            check_time("started_at", began)
+        if ended is not None and not (type(ended) is datetime and ended.tzinfo is UTC):
+            check_time("completed_at", ended)
         if self.due_at is not None:
             check_time("due_at", self.due_at)
-        if self.event is not None:
-            check_integer("event", self.event, minimum=1)
+        if event is not None and not (type(event) is int and 1 <= event <= MAX_INTEGER):
+            check_integer("event", event, minimum=1)
 
     def completed(self, output_data: str, completed_at: datetime, event: int) -> StepCheckpoint:
         """This attempt with its result. The other fields are not checked again."""

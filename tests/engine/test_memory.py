@@ -15,9 +15,20 @@ from durable_workflow_sqlite import (
     WorkflowContext,
     workflow,
 )
+from durable_workflow_sqlite.engine.body import Body
+from durable_workflow_sqlite.engine.execution import Execution
 
 FIRST, MORE = 50, 500
 AT_MOST = 8 * 1024
+
+
+async def nothing(number: int) -> int:
+    return number
+
+
+@workflow
+async def steps(ctx: WorkflowContext) -> int:
+    return sum([await ctx.step("step", nothing, number) for number in range(3)])
 
 
 @workflow
@@ -49,3 +60,18 @@ async def test_an_execution_that_waits_for_a_signal_holds_at_most_8_kb(file: Pat
         finally:
             tracemalloc.stop()
         assert kept / MORE <= AT_MOST, f"{kept / MORE:.0f} bytes"
+
+
+async def test_an_execution_that_has_ended_is_freed_before_the_garbage_collector_comes(
+    file: Path,
+) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with SqliteCheckpointStore.file(file) as store, DurableEngine(store) as engine:
+            assert [await engine.run(steps) for _ in range(3)] == [3, 3, 3]
+            await asyncio.sleep(0)  # the task of the last one ends
+            left = [one for one in gc.get_objects() if type(one) in (Body, Execution)]
+    finally:
+        gc.enable()
+    assert not left

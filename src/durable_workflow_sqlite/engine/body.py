@@ -248,7 +248,7 @@ class Body:
 
     def let_go(self) -> None:
         """It has left: its task and its event loop refer to it no longer, nor it to its task."""
-        self._task = self.loop.context = None
+        self._task = self.loop.context = self.report = None
 
     @property
     def is_stuck(self) -> bool:

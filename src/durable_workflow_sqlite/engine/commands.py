@@ -167,7 +167,7 @@ async def _try_now(access: Access, execution_id: str, by: str | None) -> bool:
     now = access.clock.now()
     checkpoints = await access.store.load_checkpoints(execution_id)
     try:
-        paused = list(RecordedHistory(checkpoints).paused())
+        paused = RecordedHistory(checkpoints).paused
     except StoreCorruptError:
         return False  # it is in trouble, which says why
     waiting = [one for one in paused if one.due_at is not None and one.due_at > now]

@@ -100,6 +100,8 @@ class RecordedHistory:
     """The checkpoints of one execution.
 
     events: the outcomes that reached the workflow function, in the order in which they did.
+    paused: the attempts that wait for the time of the next one.
+    has_given_up: whether there is an attempt that was given up before it had begun.
     timers: the pending ones. Their times say until when something still waits.
     patches: those that it has passed.
     along: what the next write of its run takes along.
@@ -107,7 +109,16 @@ class RecordedHistory:
     Raises StoreCorruptError where the rows cannot have been recorded like that.
     """
 
-    __slots__ = ("_steps", "along", "events", "last_completed_at", "patches", "timers")
+    __slots__ = (
+        "_steps",
+        "along",
+        "events",
+        "has_given_up",
+        "last_completed_at",
+        "patches",
+        "paused",
+        "timers",
+    )
 
     def __init__(
         self,
@@ -119,18 +130,15 @@ class RecordedHistory:
         self.along = Along()
         self.patches = Patches(patches, self.along)
         steps: dict[Place, StepHistory] = {}
-        unnumbered = False
         compensations: list[StepCheckpoint] = []
         events: list[StepCheckpoint] = []
-        last_completed_at: datetime | None = None
+        times: list[datetime] = []
         for checkpoint in checkpoints:
             event, at = checkpoint.event, checkpoint.completed_at
             if at is not None:
+                times.append(at)
                 if event is not None or _is_unnumbered(checkpoint):
                     events.append(checkpoint)
-                    unnumbered = unnumbered or event is None
-                if last_completed_at is None or at > last_completed_at:
-                    last_completed_at = at
             if event is not None and (at is None or checkpoint.status is _INTENT):
                 raise _corrupt(checkpoint, "though it has not ended")
             if checkpoint.branch == TIMERS:
@@ -138,6 +146,10 @@ class RecordedHistory:
             place = (checkpoint.branch, checkpoint.step_index)
             step = steps.get(place)
             if step is None:
+                if checkpoint.attempt == 1:  # as nearly always
+                    told = None if event is None else checkpoint
+                    steps[place] = StepHistory(checkpoint, checkpoint, told)
+                    continue
                 step = steps[place] = StepHistory()
             if checkpoint.attempt == 0:
                 step.compensation = checkpoint
@@ -154,13 +166,23 @@ class RecordedHistory:
             step.last = checkpoint
             if event is not None and step.told is None:
                 step.told = checkpoint
-        self._steps, self.events, self.last_completed_at = steps, events, last_completed_at
+        self._steps, self.events = steps, events
+        self.last_completed_at = max(times, default=None)
         self._check_compensations(compensations)
-        if unnumbered:
+        unfinished = [
+            one
+            for one in steps.values()
+            if one.last is None or one.last.status is not _COMPLETED or one.compensation is not None
+        ]
+        paused = [one.compensation or one.last for one in unfinished if one.pauses]
+        self.paused = [one for one in paused if one is not None]
+        self.has_given_up = any(one.last and never_began(one.last) for one in unfinished)
+        numbers = set(map(_EVENT, events))
+        if None in numbers:
             self._number_the_rest()
             return
         events.sort(key=_EVENT)
-        if len(set(map(_EVENT, events))) < len(events):
+        if len(numbers) < len(events):
             twice = next(two for one, two in pairwise(events) if one.event == two.event)
             raise _corrupt(twice, "and so is another one")
 
@@ -185,25 +207,6 @@ class RecordedHistory:
     def last_event(self) -> int:
         """The number of the last event; 0 where there is none."""
         return max(map(_EVENT, self.events), default=0)
-
-    def paused(self) -> Iterator[StepCheckpoint]:
-        """Of what has not been asked for, the attempts that wait for the time of the next one."""
-        for step in self._unfinished():
-            if step.pauses and (last := step.compensation or step.last) is not None:
-                yield last
-
-    @property
-    def has_given_up(self) -> bool:
-        """Whether there is an attempt that was given up before it had begun."""
-        return any(one.last and never_began(one.last) for one in self._unfinished())
-
-    def _unfinished(self) -> list[StepHistory]:
-        """What has not been asked for, except completed steps that are not undone."""
-        return [
-            one
-            for one in self._steps.values()
-            if one.last is None or one.last.status is not _COMPLETED or one.compensation is not None
-        ]
 
     def take(self, place: Place) -> StepHistory | None:
         """What is recorded at a place; each place is asked for once, and then forgotten."""

@@ -102,7 +102,7 @@ class Run(HeldSlot):
         self.stops_after_steps: BaseException | None = None
         self.is_finishing = False
         """Whether steps get no other attempt: the workflow function has ended."""
-        self.pauses = Pauses(history.paused())
+        self.pauses = Pauses(history.paused)
         self.given: Collection[Place] = ()
         """Of the steps that an earlier run has given up, those that somebody has given a value."""
         self.numbers = EventNumbers(record.workflow_execution_id, history.last_event)

@@ -197,31 +197,28 @@ def checkpoint_from(row: q.StepCheckpointRow | q.LoadCheckpointsAmongRow) -> Ste
         output, message = row.output_data, row.error_message
         if message is not None or (output is not None and output.startswith(_ENCODED_VALUE)):
             _check_decoded(row)
+        # By position: by name, it takes a third longer.
         return StepCheckpoint(
-            id=row.id,
             # Many rows have the same text: interned, it is in memory once.
-            workflow_execution_id=intern(row.workflow_execution_id),
-            branch=intern(row.branch),
-            step_index=row.step_index,
-            attempt=row.attempt,
-            step_name=intern(row.step_name),
-            kind=_KINDS.get(row.kind) or StepKind(row.kind),
-            status=_STEP_STATUSES.get(row.status) or StepStatus(row.status),
-            input_data=row.input_data,
-            output_data=output,
-            error_type=row.error_type,
-            error_message=message,
-            idempotency_key=row.idempotency_key,
-            compensate_ref=row.compensate_ref,
+            intern(row.workflow_execution_id),
+            row.step_index,
+            intern(row.step_name),
+            _STEP_STATUSES.get(row.status) or StepStatus(row.status),
+            intern(row.branch),
+            row.attempt,
+            _KINDS.get(row.kind) or StepKind(row.kind),
+            row.input_data,
+            output,
+            row.error_type,
+            message,
+            row.idempotency_key,
+            row.compensate_ref,
             # Not by `optional_text_to_time`: an execution may have thousands of these.
-            started_at=None
-            if row.started_at is None
-            else text_to_time("started_at", row.started_at),
-            completed_at=None
-            if row.completed_at is None
-            else text_to_time("completed_at", row.completed_at),
-            due_at=None if row.due_at is None else text_to_time("due_at", row.due_at),
-            event=row.event,
+            None if row.started_at is None else text_to_time("started_at", row.started_at),
+            None if row.completed_at is None else text_to_time("completed_at", row.completed_at),
+            None if row.due_at is None else text_to_time("due_at", row.due_at),
+            row.event,
+            row.id,
         )
     except (ValueError, TypeError) as error:
         raise _unreadable(
