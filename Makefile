@@ -5,7 +5,7 @@
 PYTHON ?= python3
 DB     ?= workflows.db
 ARGS   ?=
-WORKERS ?= 4
+WORKERS ?= 3
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -37,13 +37,14 @@ test: $(READY) ## Run the tests, with a little of each harm (ARGS="-k name" for 
 
 .PHONY: campaigns
 campaigns: $(READY) ## Run the short form of every campaign: kills, faults, made-up workflows
-	@$(BIN)/python -m pytest -q -n $$(( $(WORKERS) * 3 / 2 )) --dist worksteal -o faulthandler_timeout=300 \
+	@$(BIN)/python -m pytest -q -n $$(( $(WORKERS) * 2 )) --dist worksteal -o faulthandler_timeout=300 \
 		-m campaign $(ARGS)
 
 .PHONY: crash-test
 crash-test: $(READY) ## Run the long campaign of crashes
 	@DURABLE_CRASH_FULL=1 $(BIN)/python -m pytest -q -n 2 -o faulthandler_timeout=0 \
-		-m crash tests/crash tests/postgres tests/integrations tests/migrations/test_kills.py $(ARGS)
+		-m crash tests/crash tests/postgres tests/integrations tests/migrations/test_kills.py \
+		tests/workers/test_schedules.py $(ARGS)
 
 .PHONY: asyncio-programs
 asyncio-programs: $(READY) ## Run the long campaign of made-up programs of plain asyncio

@@ -48,7 +48,7 @@ def migrate_counting(file: Path, at: Callable[[int, str], object]) -> int:
 @pytest.mark.parametrize(
     ("write", "journal_mode", "every"),
     [
-        pytest.param(write_dart_file, "wal", A_FEW, id="a few"),
+        pytest.param(write_dart_file, "wal", A_FEW, id="a few", marks=pytest.mark.campaign),
         *(
             pytest.param(
                 write, journal_mode, every, marks=[pytest.mark.campaign, pytest.mark.crash]

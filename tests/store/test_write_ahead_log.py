@@ -34,8 +34,9 @@ Say = Callable[[str], None]
 # How long it gets
 
 
-@pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.campaign), 50])
-@pytest.mark.parametrize("readers", [pytest.param(0, marks=pytest.mark.campaign), 3])
+@pytest.mark.campaign
+@pytest.mark.parametrize("at_once", [1, 50])
+@pytest.mark.parametrize("readers", [0, 3])
 def test_the_log_stays_short(file: Path, at_once: int, readers: int) -> None:
     async def main() -> int:
         async with SqliteCheckpointStore.file(file) as store:
@@ -270,6 +271,7 @@ def test_no_checkpoint_runs_while_another_connection_can_commit(file: Path) -> N
             assert (unguarded > 0) is may_commit
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at locks as Linux shows them")
 def test_a_store_checkpoints_only_under_the_write_lock(file: Path) -> None:
     def work(say: Say) -> None:
