@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Generator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -93,6 +94,24 @@ async def test_engines_work_and_hear_of_each_other(pooled: str) -> None:
             assert [await one.result() for one in handles] == [n + 1 for n in range(20)]
             with open_reader(pooled) as reader:
                 assert sum(one.is_alive for one in reader.workers().workers) >= 1
+
+
+def of_the_server(url: str) -> list[str]:
+    """What doctor says of the settings of a server."""
+    with open_reader(url) as reader:
+        found = reader.check_up(datetime.now(UTC), quick=True)
+        return [one.message for one in found if one.check == "server" and one.level != "OK"]
+
+
+async def test_doctor_names_the_settings_that_sessions_behind_the_pooler_lack(pooled: str) -> None:
+    lacks = "behind the pooler, sessions do not have all settings that they need: "
+    async with open_store(pooled):
+        pass
+    (said,) = (one for one in of_the_server(pooled) if "pooler" in one)  # its jit is off
+    idle = "idle_in_transaction_session_timeout = '30s'"
+    assert said == f"{lacks}lock_timeout = '30s', {idle}"
+    direct = postgres_server.url().removesuffix("/postgres") + urlsplit(pooled).path
+    assert not any("pooler" in one for one in of_the_server(direct))
 
 
 async def test_a_worker_whose_lease_has_ended_is_dead_and_writes_nothing(

@@ -129,10 +129,13 @@ where
     and relation.relkind = 'r';
 
 -- name: load_server^
--- What the operator of a server should know of it.
+-- What the operator of a server should know of it, and of the settings of this session.
 select
     current_setting('server_version') as version,
     current_setting('fsync') = 'on' as keeps_commits,
+    current_setting('jit') = 'on' as compiles,
+    current_setting('lock_timeout') = '0' as waits_for_locks,
+    current_setting('idle_in_transaction_session_timeout') = '0' as waits_for_clients,
     pg_is_in_recovery() as is_replica,
     (select count(*) from pg_stat_activity) as connections,
     cast(current_setting('max_connections') as bigint) as max_connections,

@@ -43,6 +43,25 @@ def _server(schema: ReadOnlySchema) -> Iterator[Finding]:
             message="fsync is off: a power cut or a crash of its machine may destroy the database",
             hint="set fsync to on in postgresql.conf, and restart the server",
         )
+    wrong = [
+        setting
+        for setting, is_wrong in (
+            ("jit = off", found.compiles),
+            ("lock_timeout = '30s'", found.waits_for_locks),
+            ("idle_in_transaction_session_timeout = '30s'", found.waits_for_clients),
+        )
+        if is_wrong
+    ]
+    if wrong:  # behind a pooler: elsewhere, a session sets these itself
+        yield Finding(
+            level=Level.WARNING,
+            check="server",
+            message="behind the pooler, sessions do not have all settings that they need: "
+            + ", ".join(wrong),
+            hint="for the user of the programs, run "
+            + "; ".join(f"`alter role USER set {setting}`" for setting in wrong)
+            + "; then reconnect the pooler. With jit, looking for work takes a second",
+        )
     if found.is_replica:
         yield Finding(
             level=Level.NOTE,

@@ -27,6 +27,9 @@ class LoadServerRow(Struct, frozen=True, gc=False):
 
     version: str | None
     keeps_commits: int | None
+    compiles: int | None
+    waits_for_locks: int | None
+    waits_for_clients: int | None
     is_replica: int | None
     connections: int | None
     max_connections: int | None
@@ -123,7 +126,7 @@ class Queries(Protocol):
         ...
 
     def load_server(self, connection: object) -> LoadServerRow | None:
-        """What the operator of a server should know of it."""
+        """What the operator of a server should know of it, and of the settings of this session."""
         ...
 
     def load_long_transactions(
