@@ -63,7 +63,7 @@ def test_every_promise_holds_wherever_the_process_is_killed(
 ) -> None:
     points = 0
     for first in kills():
-        if not FULL and (first.commit + SCENARIOS.index(scenario)) % 23:
+        if not FULL and (first.commit - 4 - SCENARIOS.index(scenario) % 9) % 23:
             continue
         folder = tmp_path / str(first)
         folder.mkdir()

@@ -122,7 +122,7 @@ def test_no_completed_call_is_made_again_wherever_the_process_is_killed(
 ) -> None:
     points = 0
     for first in kills():
-        if not FULL and (first.commit + ALL.index(agents)) % 19:
+        if not FULL and (first.commit - 4 - ALL.index(agents)) % 19:
             continue
         world = world_of(agents, tmp_path / str(first))
         if world.run_process(first) == ENDED:

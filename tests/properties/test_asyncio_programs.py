@@ -6,6 +6,7 @@ the same ones again, DURABLE_PROGRAMS more of them.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -38,6 +39,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _garbage_is_collected_here() -> Iterator[None]:
+    """Else Python may speak of it in the middle of another test, which fails of that."""
+    yield
+    gc.collect()
+
 
 PARTS = 8
 PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "80"))

@@ -25,6 +25,7 @@ from tests.worlds import Crash, Event, KillableConnection
 
 PARTS = 8
 SCHEDULES = int(os.environ.get("DURABLE_SCHEDULES", "80"))
+LONG = "DURABLE_SCHEDULES" in os.environ
 A_FEW = 15
 TO_FIND_A_PLANT = 2000
 
@@ -145,19 +146,17 @@ def _ignores_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Execution, "pause", lambda self, why: None)
 
 
-PLANTS = pytest.mark.parametrize(
-    ("plant", "words"),
-    [
-        (_loses_commits, "was acknowledged, and is gone"),
-        (_forgets_steps, "ran again after it was COMPLETED"),
-        (_forgets_what_is_undone, "was undone again after that was COMPENSATED"),
-        (_undoes_in_order, "undone in the order"),
-        (_forgets_what_is_given, "was given"),
-        (_forgets_patches, "it never came to an end"),
-        (_takes_every_new_way, "it never came to an end"),
-        (_ignores_pauses, "is paused, and stays in memory"),
-    ],
-)
+PLANTS = [
+    (_loses_commits, "was acknowledged, and is gone"),
+    (_forgets_steps, "ran again after it was COMPLETED"),
+    (_forgets_what_is_undone, "was undone again after that was COMPENSATED"),
+    (_undoes_in_order, "undone in the order"),
+    (_forgets_what_is_given, "was given"),
+    (_forgets_patches, "it never came to an end"),
+    (_takes_every_new_way, "it never came to an end"),
+    (_ignores_pauses, "is paused, and stays in memory"),
+]
+PLANTED = ("plant", "words")
 UNDONE = Do(is_undone=True)
 EVERY_PLANT_IS_MET_BY = [
     Schedule(
@@ -205,7 +204,7 @@ def test_nothing_is_found_where_no_fault_is_planted() -> None:
 
 
 @pytest.mark.few(1)
-@PLANTS
+@pytest.mark.parametrize(PLANTED, PLANTS)
 def test_a_fault_that_is_planted_is_found(
     plant: Callable[[pytest.MonkeyPatch], None], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,7 +213,7 @@ def test_a_fault_that_is_planted_is_found(
 
 
 @pytest.mark.campaign
-@PLANTS
+@pytest.mark.parametrize(PLANTED, PLANTS if LONG else PLANTS[::2])
 def test_a_fault_that_is_planted_is_met_by_generated_workflows(
     plant: Callable[[pytest.MonkeyPatch], None], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
