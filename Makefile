@@ -89,12 +89,18 @@ oldest-frameworks: $(READY) ## Run the tests of integrations with the oldest rel
 FAULTS := kill freeze power errors open-race clock bad-data limits
 
 .PHONY: faults
-faults: $(FAULTS:%=fault-%) ## Run every fault campaign in full; counts go to docs/reliability.md
+faults: $(FAULTS:%=fault-%) fault-postgres ## Run every fault campaign in full; counts go to docs/reliability.md
 
 .PHONY: $(FAULTS:%=fault-%)
 $(FAULTS:%=fault-%): fault-%: $(READY)
 	@DURABLE_FAULTS=full $(BIN)/python -m pytest -q -n 2 -o faulthandler_timeout=0 \
 		-o log_level=CRITICAL tests/faults/test_$(subst -,_,$*).py $(ARGS)
+
+.PHONY: fault-postgres
+fault-postgres: $(READY)
+	@DURABLE_FAULTS=full $(BIN)/python -m pytest -q -n 2 -o faulthandler_timeout=0 -m campaign \
+		tests/postgres/test_kills.py tests/postgres/test_failover.py \
+		tests/postgres/test_full_disk.py tests/postgres/test_networks.py $(ARGS)
 
 # The slowest first: two at a time, each with its output in one piece where make can do that.
 CHECKS := check-wheel check-docs check-pyright check-mypy check-ruff check-sql check-generated \

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 from collections import Counter
+from collections.abc import Generator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -57,7 +58,6 @@ def pytest_configure(config: pytest.Config) -> None:
         # As where a shell runs this in the background; the processes of the tests would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop("DURABLE_WORKFLOW_DB", None)  # a developer's own
-    gc.disable()  # until all is collected: thousands of tests are a million objects
     use_the_named_loop()
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**9)))
     postgres_server.give_a_folder()
@@ -114,22 +114,28 @@ def _is_a_repeat(item: pytest.Item) -> bool:
     return given.get("is_on") == "postgres" or any(one in item.nodeid for one in REPEATS)
 
 
-def pytest_collection(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Without the garbage collector: thousands of tests are a million objects, which stay."""
+    gc.disable()
+    try:
+        _compile_a_part(session.config.rootpath)
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
+def _compile_a_part(root: Path) -> None:
     """Each process of xdist compiles a part of the modules first, and finds the others compiled."""
     number = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
     if number:
-        root = session.config.rootpath
         step = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         for file in sorted(root.glob("tests/**/test_*.py"))[int(number) :: step]:
             # What cannot be imported is told when it is collected.
             with suppress(Exception, pytest.skip.Exception):
                 import_module(".".join(file.relative_to(root).with_suffix("").parts))
-
-
-def pytest_collection_finish() -> None:
-    gc.collect()
-    gc.freeze()  # what no collection needs to look at again
-    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

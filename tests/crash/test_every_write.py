@@ -19,6 +19,9 @@ from tests.oracle import violations
 from tests.processes import Harm
 
 FULL = bool(os.environ.get("DURABLE_CRASH_FULL"))
+A_PART = 23
+"""In the short form, one of so many commits is harmed, the first of them the third to the sixth."""
+EARLY = 3
 
 
 def kills() -> Iterator[Harm]:
@@ -63,7 +66,7 @@ def test_every_promise_holds_wherever_the_process_is_killed(
 ) -> None:
     points = 0
     for first in kills():
-        if not FULL and (first.commit - 4 - SCENARIOS.index(scenario) % 9) % 23:
+        if not FULL and (first.commit - EARLY - SCENARIOS.index(scenario) % 4) % A_PART:
             continue
         folder = tmp_path / str(first)
         folder.mkdir()
@@ -83,7 +86,7 @@ def test_every_promise_holds_wherever_the_process_is_killed(
         points += 1
         assert world.run_process() == ENDED
         check(world, str(first))
-    assert first.commit > 5, "it was over before it could be killed"
+    assert points > 0, "it was over before it could be killed"
     record_property("kill points", points)
 
 

@@ -55,6 +55,11 @@ class PostgresCrew(Crew):
         return (StoreError,) if self.may_lose_sessions else ()
 
 
+def check(crew: Crew) -> None:
+    found = crew.violations()
+    assert not found, "\n".join(found)
+
+
 @contextmanager
 def a_new_crew(folder: Path, size: int, *, schema: str, **more: Any) -> Generator[PostgresCrew]:
     """A crew with a folder and a schema of its own, which are deleted in the end."""

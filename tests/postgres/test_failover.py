@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import postgres_server
+from tests.faults.crew import run_until_done
 from tests.faults.reliability import FULL
 
 pytestmark = [pytest.mark.campaign, pytest.mark.faults]
@@ -53,7 +54,7 @@ def pair(url: str) -> Generator[Pair]:
 def test_a_failover_to_a_synchronous_replica_loses_nothing(
     pair: Pair, tmp_path: Path, number: int
 ) -> None:
-    from tests.postgres.crew import PostgresCrew
+    from tests.postgres.crew import PostgresCrew, check
 
     crew = PostgresCrew(
         tmp_path,
@@ -72,10 +73,8 @@ def test_a_failover_to_a_synchronous_replica_loses_nothing(
             time.sleep(0.005)
         pair.fail_over()
         crew.seen_at = pair.after
-        while crew.workers:
-            assert crew.wait_for_exit(WAIT_S), f"not done {WAIT_S} s after the failover"
+        run_until_done(crew, lambda: None, WAIT_S)
     finally:
         crew.dismiss()
-    found = crew.violations()
-    assert not found, "\n".join(found)
-    assert crew.ended == crew.size
+    check(crew)
+    assert crew.killed == 0

@@ -13,6 +13,7 @@ import pytest
 
 import postgres_server
 from durable_workflow_sqlite import DurableEngine, WorkflowContext, open_store, workflow
+from tests.faults.crew import run_until_done
 from tests.faults.disks import a_disk_in_memory, fill
 
 pytestmark = [pytest.mark.campaign, pytest.mark.faults]
@@ -103,7 +104,7 @@ def test_while_the_disk_is_full_workers_wait(small: Small, tmp_path: Path, of: s
     """Without room for its log, the server ends; a person makes room, and starts it."""
     import psycopg
 
-    from tests.postgres.crew import PostgresCrew
+    from tests.postgres.crew import PostgresCrew, check
 
     crew = PostgresCrew(
         tmp_path, 2, COPIES, action_s=ACTION_S, url=small.url, may_lose_sessions=True
@@ -125,10 +126,8 @@ def test_while_the_disk_is_full_workers_wait(small: Small, tmp_path: Path, of: s
         small.make_room()
         if of == "log":
             postgres_server.restart(small.folder)
-        while crew.workers:
-            assert crew.wait_for_exit(WAIT_S), f"not done {WAIT_S} s after there was room"
+        run_until_done(crew, lambda: None, WAIT_S)
     finally:
         crew.dismiss()
-    found = crew.violations()
-    assert not found, "\n".join(found)
-    assert crew.ended == crew.size
+    check(crew)
+    assert crew.killed == 0

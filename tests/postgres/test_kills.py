@@ -41,16 +41,11 @@ def url_of_workers(request: pytest.FixtureRequest, url: str) -> Generator[str]:
         yield pooled
 
 
-def check(crew: PostgresCrew) -> None:
-    found = crew.violations()
-    assert not found, "\n".join(found)
-
-
 @pytest.mark.parametrize("size", [2, 4])
 def test_workers_that_are_killed_at_their_writes_break_no_promise(
     url: str, schema: str, tmp_path: Path, dice: random.Random, size: int
 ) -> None:
-    from tests.postgres.crew import a_new_crew
+    from tests.postgres.crew import a_new_crew, check
 
     def next_harm() -> Harm | None:
         if dice.random() < 0.03:
@@ -68,7 +63,7 @@ def test_workers_that_are_killed_at_their_writes_break_no_promise(
 def test_workers_that_are_killed_at_any_moment_break_no_promise(
     url: str, url_of_workers: str, schema: str, tmp_path: Path, dice: random.Random
 ) -> None:
-    from tests.postgres.crew import a_new_crew
+    from tests.postgres.crew import a_new_crew, check
 
     killed = 0
     while killed < KILLS:
@@ -93,7 +88,7 @@ def kill_at_random_times(crew: PostgresCrew, dice: random.Random) -> None:
 
 def test_what_is_changed_by_hand_is_found(url: str, schema: str, tmp_path: Path) -> None:
     """So the oracle sees what the schema holds."""
-    from tests.postgres.crew import a_new_crew
+    from tests.postgres.crew import a_new_crew, check
 
     with a_new_crew(tmp_path, 1, url=url, schema=schema) as crew:
         run_until_done(crew, lambda: None, ROUND_LIMIT_S)

@@ -40,14 +40,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-
-@pytest.fixture(autouse=True)
-def _garbage_is_collected_here() -> Iterator[None]:
-    """Else Python may speak of it in the middle of another test, which fails of that."""
-    yield
-    gc.collect()
-
-
 PARTS = 8
 PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "80"))
 A_FEW = 200
@@ -57,6 +49,13 @@ SLOW = 2
 TO_FIND_A_PLANT = 150
 BUSY_THREADS = 60
 BUSY_S = 0.0005
+
+
+@pytest.fixture(autouse=True)
+def _garbage_is_collected_here() -> Iterator[None]:
+    """Else Python may speak of it in the middle of another test, which fails of that."""
+    yield
+    gc.collect()
 
 
 def run_schedules(first: int, number: int, trial: Trial | None = None) -> int:

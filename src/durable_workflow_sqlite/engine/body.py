@@ -247,7 +247,7 @@ class Body:
         self.calls.take_unawaited()
 
     def let_go(self) -> None:
-        """It has left: its task and its event loop refer to it no longer, nor it to its task."""
+        """It has left: its task and its loop refer to it no longer, nor it to them and its run."""
         self._task = self.loop.context = self.report = None
 
     @property

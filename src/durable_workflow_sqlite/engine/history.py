@@ -174,8 +174,11 @@ class RecordedHistory:
             for one in steps.values()
             if one.last is None or one.last.status is not _COMPLETED or one.compensation is not None
         ]
-        paused = [one.compensation or one.last for one in unfinished if one.pauses]
-        self.paused = [one for one in paused if one is not None]
+        self.paused = [
+            last
+            for one in unfinished
+            if one.pauses and (last := one.compensation or one.last) is not None
+        ]
         self.has_given_up = any(one.last and never_began(one.last) for one in unfinished)
         numbers = set(map(_EVENT, events))
         if None in numbers:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from durable_workflow_sqlite.postgres.migrations import shipped_objects
+from durable_workflow_sqlite.postgres.queries import LoadServerRow
 from durable_workflow_sqlite.postgres.read_only import ReadOnlySchema
 from durable_workflow_sqlite.reading.findings import SHOWN, Finding, Level, many
 from durable_workflow_sqlite.store.checkup import check_content
@@ -43,25 +44,7 @@ def _server(schema: ReadOnlySchema) -> Iterator[Finding]:
             message="fsync is off: a power cut or a crash of its machine may destroy the database",
             hint="set fsync to on in postgresql.conf, and restart the server",
         )
-    wrong = [
-        setting
-        for setting, is_wrong in (
-            ("jit = off", found.compiles),
-            ("lock_timeout = '30s'", found.waits_for_locks),
-            ("idle_in_transaction_session_timeout = '30s'", found.waits_for_clients),
-        )
-        if is_wrong
-    ]
-    if wrong:  # behind a pooler: elsewhere, a session sets these itself
-        yield Finding(
-            level=Level.WARNING,
-            check="server",
-            message="behind the pooler, sessions do not have all settings that they need: "
-            + ", ".join(wrong),
-            hint="for the user of the programs, run "
-            + "; ".join(f"`alter role USER set {setting}`" for setting in wrong)
-            + "; then reconnect the pooler. With jit, looking for work takes a second",
-        )
+    yield from _settings(found)
     if found.is_replica:
         yield Finding(
             level=Level.NOTE,
@@ -79,6 +62,25 @@ def _server(schema: ReadOnlySchema) -> Iterator[Finding]:
         if is_full
         else None,
     )
+
+
+def _settings(found: LoadServerRow) -> Iterator[Finding]:
+    """What a session lacks behind a pooler; elsewhere, it sets these itself."""
+    lacking = {
+        "jit = off": found.compiles,
+        "lock_timeout = '30s'": found.waits_for_locks,
+        "idle_in_transaction_session_timeout = '30s'": found.waits_for_clients,
+    }
+    settings = [setting for setting, is_lacking in lacking.items() if is_lacking]
+    if settings:
+        commands = "; ".join(f"`alter role USER set {setting}`" for setting in settings)
+        yield Finding(
+            level=Level.WARNING,
+            check="server",
+            message="behind the pooler, sessions do not have all settings that they need: "
+            + ", ".join(settings),
+            hint=f"run {commands}, for the user of the programs; then reconnect the pooler",
+        )
 
 
 def _locks(schema: ReadOnlySchema, now: datetime) -> Finding:
